@@ -1,0 +1,9 @@
+"""The one exception of the package."""
+
+
+class CecliError(ValueError):
+    """Something given to cecli cannot be used.
+
+    Its text is one line: what is wrong, where, and what would be right. The command line
+    prints it as it is and exits with status 2.
+    """
