@@ -1,0 +1,60 @@
+"""Double arithmetic that keeps what rounding leaves out.
+
+Sources: Knuth, The Art of Computer Programming 2, 4.2.2 (the remainder of a subtraction); Dekker,
+"A floating-point technique for extending the available precision", Numer. Math. 1971 (the exact
+product behind the remainder of a division); Rump, Ogita & Oishi, "Accurate floating-point
+summation part I", SIAM J. Sci. Comput. 2008 (the split that makes a sum exact).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cecli.problem import Floats
+
+
+def subtract(left: Floats, right: Floats) -> tuple[Floats, Floats]:
+    """left − right, rounded, and exactly what the rounding left out (0 where not finite)."""
+    difference = left - right
+    virtual = difference - left
+    remainder = (left - (difference - virtual)) - (right + virtual)
+    return difference, np.where(np.isfinite(remainder), remainder, 0.0)
+
+
+def divide(high: Floats, low: Floats, divisor: float) -> tuple[Floats, Floats]:
+    """(high + low) / divisor as a rounded quotient and what the rounding left out."""
+    mantissa, exponent = math.frexp(divisor)
+    high, low = np.ldexp(high, -exponent), np.ldexp(low, -exponent)
+    quotient = high / mantissa
+    product = quotient * mantissa
+    quotient_high, quotient_low = _halves(quotient)
+    mantissa_high, mantissa_low = _halves(np.float64(mantissa))
+    error = quotient_low * mantissa_low - (
+        ((product - quotient_high * mantissa_high) - quotient_low * mantissa_high)
+        - quotient_high * mantissa_low
+    )
+    remainder = ((high - product) - error + low) / mantissa
+    return quotient, np.where(np.isfinite(remainder), remainder, 0.0)
+
+
+def _halves(number: Any) -> tuple[Any, Any]:
+    """A double as the sum of two of 26 bits each."""
+    scaled = number * (2.0**27 + 1.0)
+    high = scaled - (scaled - number)
+    return high, number - high
+
+
+def sum_rows(terms: Floats) -> Floats:
+    """Row sums of terms ≥ 0, correctly rounded but for a few 2⁻¹⁰⁰ and so in any order alike.
+
+    Adding and subtracting a power of two above the sum cuts each term to few enough digits that
+    those parts add up without rounding; what was cut off hardly matters.
+    """
+    rough = terms.sum(axis=1)
+    power = np.ldexp(1.0, np.frexp(rough)[1])[:, None]
+    high = (terms + power) - power
+    total: Floats = high.sum(axis=1) + (terms - high).sum(axis=1)
+    return np.where(np.isfinite(total), total, rough)

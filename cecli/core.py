@@ -1,0 +1,205 @@
+"""Softmax, log-softmax, cross-entropy and its gradient: arrays in, arrays out.
+
+The functions of the library; the formulas and how no digit is lost in them stand in `rows`, the
+rules for what may be asked in `problem`, and the correctly rounded arithmetic in `exact`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cecli.mass import mass_of, unweighted_mass_of
+from cecli.problem import Floats, Objective, Problem, Reduction
+from cecli.rows import (
+    grad_rows,
+    log_softmax_rows,
+    loss_rows,
+    reduce_rows,
+    shift,
+    softmax_rows,
+    z_loss_rows,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEntropy:
+    """What `cross_entropy` returns.
+
+    softmax, log_softmax, grad: arrays of the logits' shape; float32 for half and single precision
+    input, else float64. losses: float64, one for each sample, in the batch's shape. loss: the
+    reduced loss, a double, or losses again for reduction none. divisor: what the mean divided by
+    (None for reduction none); z_loss_divisor: the same for the z-loss term.
+    """
+
+    softmax: NDArray[Any]
+    log_softmax: NDArray[Any]
+    losses: Floats
+    loss: float | Floats
+    grad: NDArray[Any]
+    divisor: float | None
+    z_loss_divisor: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `summarize` returns.
+
+    samples, classes: their numbers. perplexity: e to the mean of −log ŷ_t over the samples kept,
+    without weights, smoothing and z-loss. accuracy: the share of the samples kept whose largest
+    logit (the first, among equal ones) is the target's. None where it is not defined.
+    """
+
+    samples: int
+    classes: int
+    perplexity: float | None
+    accuracy: float | None
+
+
+def softmax(
+    logits: ArrayLike,
+    *,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    axis: int = -1,
+    exact: bool = False,
+) -> NDArray[Any]:
+    """ŷ = e^{z_i} / Σ_j e^{z_j}, every component within 4 ulps of the exact value.
+
+    logits: real numbers, shape (…, C, …), the classes on axis; −inf masks a class.
+    temperature: z is divided by it. softcap: z becomes softcap·tanh(z/softcap) before that.
+    exact: every component correctly rounded, by decimal arithmetic (about 50 µs a component).
+    Returns an array of the logits' shape, float32 for half and single precision input, else
+    float64. Raises CecliError for NaN, +inf, a sample of nothing but −inf, or no classes.
+    """
+    problem = Problem(logits, None, Objective(temperature=temperature, softcap=softcap, axis=axis))
+    return softmax_of(problem, exact=exact)
+
+
+def log_softmax(
+    logits: ArrayLike,
+    *,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    axis: int = -1,
+    exact: bool = False,
+) -> NDArray[Any]:
+    """log ŷ_i = (z_i − m) − log Σ_j e^{z_j − m}, without ever taking the logarithm of ŷ_i.
+
+    Arguments, result and errors are those of `softmax`; a masked class has −inf.
+    """
+    problem = Problem(logits, None, Objective(temperature=temperature, softcap=softcap, axis=axis))
+    return log_softmax_of(problem, exact=exact)
+
+
+def cross_entropy(
+    logits: ArrayLike,
+    target: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    axis: int = -1,
+    exact: bool = False,
+) -> CrossEntropy:
+    """Softmax, log-softmax, loss L = −Σ_i y_i log ŷ_i and gradient ∂L/∂z.
+
+    logits: real numbers, shape (…, C, …), the classes on axis; −inf masks a class.
+    target: class indices (integers of the batch's shape) or class probabilities (floats of the
+    logits' shape), told apart by their type as in PyTorch.
+    weight (C,), ignore_index, label_smoothing, reduction: PyTorch's, to the divisor of the mean.
+    temperature, softcap: as in `softmax`. z_loss: adds z_loss·logsumexp² for each sample.
+    exact: every number correctly rounded, by decimal arithmetic (about 50 µs a component).
+
+    For index targets the loss is within 2 ulps and every component of softmax and gradient within
+    4 ulps of the exact result; for soft targets and smoothing a component of the gradient is within
+    4 ulps of the larger of Yŷ_i and y_i. An ignored sample has loss 0, gradient 0 and softmax NaN,
+    whatever its logits hold. A sample whose loss overflows before it is weighted has an infinite
+    loss, but for exact. With reduction none the gradient is that of the sum.
+    Raises CecliError for whatever cannot be computed.
+    """
+    objective = Objective(
+        weight=weight,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+        temperature=temperature,
+        softcap=softcap,
+        z_loss=z_loss,
+        axis=axis,
+    )
+    return solve(Problem(logits, target, objective), exact=exact)
+
+
+def softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
+    """`softmax` of a problem that is checked already."""
+    if exact:
+        from cecli import exact as decimal_arithmetic
+
+        return decimal_arithmetic.softmax_of(problem)
+    with np.errstate(all="ignore"):
+        return problem.restore(softmax_rows(shift(problem)))
+
+
+def log_softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
+    """`log_softmax` of a problem that is checked already."""
+    if exact:
+        from cecli import exact as decimal_arithmetic
+
+        return decimal_arithmetic.log_softmax_of(problem)
+    with np.errstate(all="ignore"):
+        return problem.restore(log_softmax_rows(shift(problem)))
+
+
+def solve(problem: Problem, *, exact: bool = False) -> CrossEntropy:
+    """`cross_entropy` of a problem that is checked already."""
+    if exact:
+        from cecli import exact as decimal_arithmetic
+
+        return decimal_arithmetic.solve(problem)
+    with np.errstate(all="ignore"):
+        shifted = shift(problem)
+        mass = mass_of(problem)
+        losses, z_losses = loss_rows(shifted, mass), z_loss_rows(shifted, problem.objective.z_loss)
+        each = (losses + z_losses).reshape(problem.batch_shape)
+        loss: float | Floats = each
+        if problem.divisor is not None and problem.z_loss_divisor is not None:
+            loss = reduce_rows(losses, problem.divisor) + reduce_rows(
+                z_losses, problem.z_loss_divisor
+            )
+        return CrossEntropy(
+            softmax=problem.restore(softmax_rows(shifted)),
+            log_softmax=problem.restore(log_softmax_rows(shifted)),
+            losses=each,
+            loss=loss,
+            grad=problem.restore(grad_rows(shifted, mass, problem)),
+            divisor=problem.divisor,
+            z_loss_divisor=problem.z_loss_divisor if problem.objective.z_loss else None,
+        )
+
+
+def losses_of(problem: Problem) -> tuple[Floats, Floats]:
+    """(N,) the cross-entropy and the z-loss of each row, not yet divided by anything."""
+    with np.errstate(all="ignore"):
+        shifted = shift(problem)
+        mass = mass_of(problem)
+        return loss_rows(shifted, mass), z_loss_rows(shifted, problem.objective.z_loss)
+
+
+def summarize(problem: Problem) -> Summary:
+    """What a batch comes to beside its loss."""
+    with np.errstate(all="ignore"):
+        losses = loss_rows(shift(problem), unweighted_mass_of(problem))
+        kept = problem.kept
+        perplexity = float(np.exp(reduce_rows(losses, float(kept.sum())))) if kept.any() else None
+    accuracy = None
+    if problem.index is not None and kept.any():
+        accuracy = float((problem.rows.argmax(axis=1) == problem.index)[kept].mean())
+    return Summary(len(kept), problem.classes, perplexity, accuracy)

@@ -1,0 +1,294 @@
+"""What is asked: logits, a target and an objective, checked and laid out as rows.
+
+Everything that computes (the float core, the exact arithmetic, the finite differences) starts from
+a `Problem`, so each rule of what counts as good input stands here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cecli.errors import CecliError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Reduction = Literal["mean", "sum", "none"]
+
+REDUCTIONS = ("mean", "sum", "none")
+SOFT_TARGET_SLACK = 0.01
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Objective:
+    """How logits become a loss; names, defaults and meaning are PyTorch's where PyTorch has them.
+
+    z is first capped to softcap·tanh(z/softcap), then divided by the temperature. label_smoothing
+    moves that much of the target's mass evenly onto all classes, weight multiplies each class's
+    mass, ignore_index names the target whose samples do not count, and z_loss·logsumexp² is added.
+    """
+
+    weight: ArrayLike | None = None
+    ignore_index: int | None = None
+    label_smoothing: float = 0.0
+    reduction: Reduction = "mean"
+    temperature: float = 1.0
+    softcap: float | None = None
+    z_loss: float = 0.0
+    axis: int = -1
+
+    def __post_init__(self) -> None:
+        _require_number("temperature", self.temperature, above_zero=True)
+        if self.softcap is not None:
+            _require_number("softcap", self.softcap, above_zero=True)
+        _require_number("z_loss", self.z_loss)
+        _require_number("label_smoothing", self.label_smoothing, largest=1.0)
+        if self.reduction not in REDUCTIONS:
+            raise CecliError(f"reduction is {self.reduction!r}: it must be mean, sum or none")
+
+
+def _require_number(
+    name: str, value: float, *, above_zero: bool = False, largest: float = math.inf
+) -> None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise CecliError(f"{name} is {value!r}: it must be a number") from None
+    if math.isfinite(number) and (number > 0 if above_zero else 0 <= number <= largest):
+        return
+    if above_zero:
+        wanted = "greater than 0 and finite"
+    elif math.isinf(largest):
+        wanted = "0 or more and finite"
+    else:
+        wanted = f"between 0 and {largest:g}"
+    raise CecliError(f"{name} is {number:g}: it must be {wanted}")
+
+
+class Problem:
+    """Logits of any shape as N rows of C classes, their targets and the objective, all checked.
+
+    logits: real numbers, shape (…, C, …) with the classes on objective.axis.
+    target: integers of the batch's shape (class indices), floats of the logits' shape (class
+    probabilities), or None where only the softmax is wanted.
+    Raises CecliError for whatever cannot be computed, naming the sample and the value.
+
+    logits, target: as given, as arrays. rows (N, C) are float64; a row that is ignored (not kept)
+    holds zeros there, whatever the logits hold.
+    """
+
+    def __init__(
+        self, logits: ArrayLike, target: ArrayLike | None, objective: Objective | None = None
+    ) -> None:
+        self.objective = objective = objective or Objective()
+        self.logits = given = _as_real_array("logits", logits)
+        self.target: NDArray[Any] | None = None
+        if given.ndim == 0:
+            raise CecliError("logits must have a dimension of classes; got a single number")
+        if not -given.ndim <= objective.axis < given.ndim:
+            raise CecliError(
+                f"axis {objective.axis} is out of range for logits of shape {given.shape}"
+            )
+        moved = np.moveaxis(given, objective.axis, -1)
+        self.shape = given.shape
+        self.batch_shape = moved.shape[:-1]
+        self.classes = moved.shape[-1]
+        if self.classes == 0:
+            raise CecliError(f"logits of shape {given.shape} have no classes: an empty sample")
+        self.dtype = np.dtype(np.float32 if _is_short(given.dtype) else np.float64)
+        self.short_input = _is_short(given.dtype)
+        self.rows: Floats = np.array(moved.reshape(-1, self.classes), dtype=np.float64)
+        self.index: Integers | None = None
+        self.soft: Floats | None = None
+        self.kept = np.ones(len(self.rows), dtype=bool)
+        if target is not None:
+            self._take_target(target)
+        self.rows[~self.kept] = 0.0
+        self._check_rows()
+        self.weight = self._checked_weight()
+
+    def place(self, row: int | np.integer[Any]) -> str:
+        """How a row is called in a message: nothing for one sample alone, else its index."""
+        if not self.batch_shape:
+            return ""
+        position = np.unravel_index(int(row), self.batch_shape)
+        inner = ", ".join(str(int(i)) for i in position)
+        return f" of sample {inner}" if len(position) == 1 else f" of sample ({inner})"
+
+    def restore(self, rows: Floats) -> NDArray[Any]:
+        """(N, C) rows in the logits' own shape, rounded once to their dtype; no zero is -0."""
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = rows.astype(self.dtype)
+        rounded += 0.0
+        moved = rounded.reshape(*self.batch_shape, self.classes)
+        return np.ascontiguousarray(np.moveaxis(moved, -1, self.objective.axis))
+
+    def to_rows(self, array: NDArray[Any]) -> NDArray[Any]:
+        """An array of the logits' shape as (N, C) rows: the inverse of `restore`."""
+        return np.moveaxis(array, self.objective.axis, -1).reshape(-1, self.classes)
+
+    @property
+    def target_rows(self) -> Integers | Floats:
+        """Class indices (N,) or class probabilities (N, C)."""
+        if self.index is not None:
+            return self.index
+        if self.soft is not None:
+            return self.soft
+        raise CecliError("a target is needed")
+
+    def indices_of(self, rows: Integers, columns: Integers) -> Integers:
+        """(k, ndim) indices in the logits of k components given by row and class."""
+        position = list(np.unravel_index(rows, self.batch_shape)) if self.batch_shape else []
+        position.insert(self.objective.axis % len(self.shape), columns)
+        return np.stack(position, axis=1)
+
+    @cached_property
+    def divisor(self) -> float | None:
+        """What the summed loss is divided by: None for reduction none, 1 for sum.
+
+        The mean over index targets divides by Σ weight[target] over the samples kept, over soft
+        targets by their number, as PyTorch does.
+        """
+        if self.objective.reduction == "none":
+            return None
+        if self.objective.reduction == "sum":
+            return 1.0
+        self._require_rows()
+        if self.weight is None or self.index is None:
+            return float(self.kept.sum())
+        try:
+            divisor = math.fsum(self.weight[self.index[self.kept]].tolist())
+        except OverflowError:
+            divisor = math.inf
+        if not 0.0 < divisor < math.inf:
+            raise CecliError(
+                f"the mean is undefined: the weights of the targets sum to {divisor:g}"
+            )
+        return divisor
+
+    @cached_property
+    def z_loss_divisor(self) -> float | None:
+        """What the summed z-loss is divided by: the mean's is the number of samples kept."""
+        if self.objective.reduction != "mean":
+            return self.divisor
+        self._require_rows()
+        return float(self.kept.sum())
+
+    def _require_rows(self) -> None:
+        if not len(self.rows):
+            raise CecliError("the mean is undefined: the batch has no samples")
+        if not self.kept.any():
+            raise CecliError(
+                f"the mean is undefined: every target is {self.objective.ignore_index}, "
+                "the index to ignore"
+            )
+
+    def _take_target(self, target: ArrayLike) -> None:
+        self.target = given = _as_real_array("target", target)
+        if given.dtype.kind in "iu":
+            self._take_index(given)
+        elif given.dtype.kind == "f" and given.shape == self.shape:
+            self._take_soft(given)
+        else:
+            raise CecliError(
+                f"a target of type {given.dtype} and shape {given.shape} does not fit logits of "
+                f"shape {self.shape}: class indices are integers of shape {self.batch_shape}, "
+                f"class probabilities floats of shape {self.shape}"
+            )
+
+    def _take_index(self, given: NDArray[Any]) -> None:
+        if given.shape != self.batch_shape:
+            samples = f"{len(self.rows)} sample{'s' if len(self.rows) != 1 else ''}"
+            count = f"{given.size} target{'s' if given.size != 1 else ''}"
+            wanted = f"logits of shape {self.shape} need targets of shape {self.batch_shape}"
+            if given.size == len(self.rows):
+                raise CecliError(f"targets of shape {given.shape}: {wanted}")
+            raise CecliError(f"{count} for {samples}: {wanted}")
+        flat = given.reshape(-1)
+        ignored = self.objective.ignore_index
+        if ignored is not None:
+            self.kept = flat != ignored
+        wrong = self.kept & ((flat < 0) | (flat >= self.classes))
+        if wrong.any():
+            row = int(wrong.argmax())
+            hint = "; if it marks samples to ignore, say so: ignore_index (--ignore-index) -100"
+            valid = (
+                f"the {self.classes} classes are 0 to {self.classes - 1}"
+                if self.classes > 1
+                else "the only class is 0"
+            )
+            raise CecliError(
+                f"target {flat[row]}{self.place(row)} is out of range: {valid}"
+                + (hint if flat[row] == -100 else "")
+            )
+        self.index = np.where(self.kept, flat, 0).astype(np.int64)
+
+    def _take_soft(self, given: NDArray[Any]) -> None:
+        if self.objective.ignore_index is not None:
+            raise CecliError("an index to ignore needs class indices: the target is soft")
+        soft = self.to_rows(given).astype(np.float64)
+        bad = ~((soft >= 0) & (soft < np.inf))
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise CecliError(
+                f"soft target{self.place(row)} has {soft[row, column]:g} for class {column}: "
+                "probabilities are 0 or more"
+            )
+        totals = soft.sum(axis=1)
+        off = np.abs(totals - 1.0) > SOFT_TARGET_SLACK
+        if off.any():
+            row = off.argmax()
+            raise CecliError(
+                f"soft target{self.place(row)} sums to {totals[row]:.6g}: probabilities sum to 1"
+            )
+        self.soft = soft
+
+    def _check_rows(self) -> None:
+        bad = np.isnan(self.rows) | (self.rows == np.inf)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            value = "NaN" if np.isnan(self.rows[row, column]) else "+inf"
+            raise CecliError(
+                f"logit {column}{self.place(row)} is {value}: logits are finite, "
+                "or -inf for a class that is masked"
+            )
+        masked = (self.rows == -np.inf).all(axis=1)
+        if masked.any():
+            place = self.place(masked.argmax())
+            raise CecliError(f"every logit{place} is -inf: at least one class must not be masked")
+
+    def _checked_weight(self) -> Floats | None:
+        if self.objective.weight is None:
+            return None
+        weight = _as_real_array("weight", self.objective.weight).astype(np.float64)
+        if weight.shape != (self.classes,):
+            raise CecliError(
+                f"weight has shape {weight.shape}: {self.classes} classes need "
+                f"{self.classes} weights"
+            )
+        bad = ~((weight >= 0) & (weight < np.inf))
+        if bad.any():
+            column = int(bad.argmax())
+            raise CecliError(
+                f"weight {column} is {weight[column]:g}: weights are 0 or more and finite"
+            )
+        return weight
+
+
+def _is_short(dtype: np.dtype[Any]) -> bool:
+    return dtype.name in ("float16", "float32", "bfloat16")
+
+
+def _as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, OverflowError):
+        raise CecliError(f"{name} must be an array of numbers with rows of equal length") from None
+    if array.dtype.kind in "iuf" or array.dtype.name == "bfloat16":
+        return array
+    raise CecliError(f"{name} must be an array of real numbers; its type is {array.dtype}")

@@ -1,0 +1,222 @@
+"""Rows of logits relative to their maximum, and what follows from them: vectorised float64.
+
+For one row with logits v (capped and over the temperature), target mass y of total Y, m = max v
+and R = Σ_{j≠argmax} e^{v_j − m}:
+
+    softmax      ŷ_i    = e^{v_i − m} / (1 + R)
+    log-softmax         = (v_i − m) − log1p(R)
+    loss         L      = Σ_i y_i (m − v_i) + Y log1p(R)
+    gradient     ∂L/∂v_i = Y ŷ_i − y_i
+
+Nothing in these lines cancels, but for ŷ_i ≈ y_i (by nature) and ŷ_i ≈ 1, where the gradient is
+summed from the other classes: (Y − y_i) ŷ_i − y_i R / (1 + R). What v_i − m loses to rounding is
+kept and folded into the exponential; sums are as good as correctly rounded; results among the
+subnormal numbers are computed at a larger scale and rounded once.
+
+Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions",
+IMA J. Numer. Anal. 2021, for the shifted formulas; the arithmetic's sources stand in `accurate`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.accurate import divide, subtract, sum_rows
+from cecli.mass import Mass
+from cecli.problem import Floats, Integers, Problem
+
+# e^x is a normal number above this; below it exponentials are taken at e^TAIL_SHIFT the scale.
+TAIL_START = -650.0
+TAIL_SHIFT = 700.0
+TAIL_SCALE = math.exp(-TAIL_SHIFT)
+SMALLEST_PLAIN_REST = 2.0**-900
+# Up to here the difference of two logits cannot overflow, whatever the smaller one is.
+LARGEST_PLAIN_LOGIT = 2.0**969
+ROWS_PER_GROUP = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Shifted:
+    """Rows v (the logits, capped and divided by the temperature) relative to their maximum m.
+
+    difference, remainder (N, C): v − m as a double and what that rounding left out.
+    top (N,): the column of the maximum. maximum (N,): m. exponentials (N, C): e^{v − m}.
+    rest, scale (N,): R = rest·scale. scale is 1 but where R is next to the subnormal numbers.
+    log_sum (N,): log1p(R) = log_sum·scale. sech (N, C): of z/softcap, whose
+    square is dv/dz times the temperature; None without a softcap.
+    """
+
+    difference: Floats
+    remainder: Floats
+    top: Integers
+    maximum: Floats
+    exponentials: Floats
+    rest: Floats
+    scale: Floats
+    log_sum: Floats
+    sech: Floats | None
+    kept: NDArray[np.bool_]
+
+    @property
+    def sum(self) -> Floats:
+        """(N,) 1 + R = Σ_j e^{v_j − m}."""
+        return 1.0 + self.rest * self.scale
+
+    @property
+    def log_sum_exp(self) -> Floats:
+        """(N,) log Σ_j e^{v_j} = m + log1p(R)."""
+        return self.maximum + self.log_sum * self.scale
+
+
+def shift(problem: Problem) -> Shifted:
+    """The problem's rows relative to their maximum, ready for the functions below."""
+    logits = problem.rows
+    temperature, softcap = float(problem.objective.temperature), problem.objective.softcap
+    sech = None
+    if softcap is not None:
+        logits, sech = _cap(logits, float(softcap))
+    each, top = np.arange(len(logits)), logits.argmax(axis=1)
+    maximum = logits[each, top]
+    maximum_over_temperature = maximum / temperature
+    if maximum.size and maximum.max() > LARGEST_PLAIN_LOGIT:
+        logits, maximum, temperature = logits * 0.5, maximum * 0.5, temperature * 0.5
+    difference, remainder = subtract(logits, maximum[:, None])
+    if temperature != 1.0:
+        difference, remainder = divide(difference, remainder, temperature)
+    exponentials = np.exp(difference)
+    exponentials += exponentials * remainder
+    rest, scale = _rest(exponentials, difference, remainder, top)
+    return Shifted(
+        difference=difference,
+        remainder=remainder,
+        top=top,
+        maximum=maximum_over_temperature,
+        exponentials=exponentials,
+        rest=rest,
+        scale=scale,
+        # log1p(R) = R to the last digit where R is as small as that
+        log_sum=np.where(scale == 1.0, np.log1p(rest), rest),
+        sech=sech,
+        kept=problem.kept,
+    )
+
+
+def _cap(logits: Floats, softcap: float) -> tuple[Floats, Floats]:
+    """c·tanh(z/c), and the root of its derivative: sech(z/c) = 2a / (1 + a²), a = e^{−|z/c|}."""
+    ratio, remainder = divide(logits, np.zeros_like(logits), softcap)
+    decay = np.exp(-np.abs(ratio))
+    decay -= decay * (np.sign(ratio) * remainder)
+    masked = logits == -np.inf
+    capped = np.where(masked, -np.inf, softcap * np.tanh(ratio))
+    return capped, np.where(masked, 1.0, 2.0 * decay / (1.0 + decay * decay))
+
+
+def _rest(
+    exponentials: Floats, difference: Floats, remainder: Floats, top: Integers
+) -> tuple[Floats, Floats]:
+    """R = Σ_{j≠top} e^{v_j − m} as rest·scale, with all its digits where R itself underflows."""
+    each = np.arange(len(top))
+    exponentials[each, top] = 0.0
+    rest = sum_rows(exponentials)
+    exponentials[each, top] = 1.0
+    scale = np.ones_like(rest)
+    low = rest < SMALLEST_PLAIN_REST
+    if low.any():
+        terms = np.exp(difference[low] + TAIL_SHIFT)
+        terms += terms * remainder[low]
+        terms[np.arange(len(terms)), top[low]] = 0.0
+        rest[low], scale[low] = sum_rows(terms), TAIL_SCALE
+    return rest, scale
+
+
+def _scaled_exponentials(shifted: Shifted, factor: Floats, sech: Floats | None = None) -> Floats:
+    """factor·e^{v − m}·sech², rounded once where it or the exponential alone is subnormal."""
+    product = _times_square(shifted.exponentials * factor, sech)
+    tail = (shifted.difference < TAIL_START) & (shifted.difference > -np.inf)
+    if tail.any():
+        terms = np.exp(shifted.difference[tail] + TAIL_SHIFT)
+        terms += terms * shifted.remainder[tail]
+        terms = _times_square(terms, None if sech is None else sech[tail])
+        product[tail] = _product(terms, np.broadcast_to(factor, product.shape)[tail], TAIL_SCALE)
+    return product
+
+
+def _times_square(numbers: Floats, root: Floats | None) -> Floats:
+    """numbers·root², where the square alone might be subnormal."""
+    return numbers if root is None else numbers * root * root
+
+
+def _product(terms: Floats, factor: Floats, scale: Floats | float) -> Floats:
+    """terms·factor·scale for a scale ≤ 1, so that nothing overflows and only the end is rounded."""
+    return np.where(factor > 1.0, terms * (factor * scale), terms * factor * scale)
+
+
+def softmax_rows(shifted: Shifted) -> Floats:
+    """ŷ_i = e^{v_i − m} / (1 + R)"""
+    probabilities = _scaled_exponentials(shifted, 1.0 / shifted.sum[:, None])
+    probabilities[~shifted.kept] = np.nan
+    return probabilities
+
+
+def log_softmax_rows(shifted: Shifted) -> Floats:
+    """log ŷ_i = (v_i − m) − log1p(R)"""
+    log_sum = (shifted.log_sum * shifted.scale)[:, None]
+    logarithms: Floats = shifted.difference + (shifted.remainder - log_sum)
+    logarithms[~shifted.kept] = np.nan
+    return logarithms
+
+
+def loss_rows(shifted: Shifted, mass: Mass) -> Floats:
+    """L = Σ_i y_i (m − v_i) + Y log1p(R)"""
+    distance, left_out = mass.dot(-shifted.difference, -shifted.remainder)
+    return distance + (_product(shifted.log_sum, mass.total, shifted.scale) + left_out)
+
+
+def z_loss_rows(shifted: Shifted, z_loss: float) -> Floats:
+    """z_loss·(log Σ_j e^{v_j})², multiplied in the order that overflows last."""
+    if not z_loss:
+        return np.zeros_like(shifted.rest)
+    return np.where(shifted.kept, z_loss * shifted.log_sum_exp * shifted.log_sum_exp, 0.0)
+
+
+def grad_rows(shifted: Shifted, mass: Mass, problem: Problem) -> Floats:
+    """∂L/∂z_i = ((Y + 2 z_loss·logsumexp) ŷ_i − y_i) · dv_i/dz_i, each part over its divisor.
+
+    At the largest logit, where ŷ_i may be next to 1, from the other classes:
+    (Y − y_i) ŷ_i − y_i R / (1 + R).
+    """
+    temperature = float(problem.objective.temperature)
+    # 1/T alone may overflow where the gradient does not.
+    enlarged = 2.0**600 if temperature < 2.0**-600 else 1.0
+    temperature *= enlarged
+    divisor = (problem.divisor or 1.0) * temperature
+    z_divisor = (problem.z_loss_divisor or 1.0) * temperature
+    top, each, sum_ = shifted.top, np.arange(len(shifted.top)), shifted.sum
+    z_term = np.zeros_like(sum_)
+    if problem.objective.z_loss:
+        z_term = 2.0 * problem.objective.z_loss * shifted.log_sum_exp / z_divisor
+        z_term[~shifted.kept] = 0.0
+    factor = ((mass.total / divisor + z_term) / sum_)[:, None]
+    grad = _scaled_exponentials(shifted, factor, shifted.sech)
+    mass.subtract_from(grad, divisor, shifted.sech)
+    at_top, beside_top = mass.split(top)
+    top_sech = None if shifted.sech is None else shifted.sech[each, top]
+    others = _times_square((beside_top / divisor + z_term) / sum_, top_sech)
+    own = _times_square(shifted.rest / sum_, top_sech)
+    grad[each, top] = others - _product(own, at_top / divisor, shifted.scale)
+    return grad if enlarged == 1.0 else grad * enlarged
+
+
+def reduce_rows(values: Floats, divisor: float) -> float:
+    """Σ values / divisor, over fixed groups of rows so that no split of the batch changes it."""
+    # Sums of the largest doubles overflow although their mean need not.
+    shrink = 2.0**-100 if values.size and values.max() > 2.0**900 else 1.0
+    groups = -(-len(values) // ROWS_PER_GROUP)
+    padded = np.zeros(groups * ROWS_PER_GROUP)
+    padded[: len(values)] = values * shrink
+    total = math.fsum(sum_rows(padded.reshape(groups, ROWS_PER_GROUP)).tolist())
+    return float(np.float64(total) / divisor / shrink)
