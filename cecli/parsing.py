@@ -1,0 +1,287 @@
+"""Numbers as people and programs write them, into nested lists and from these into arrays.
+
+Each error is a CecliError of one line. What the user wrote appears in it only through quote, so
+that no newline or control character of the input reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from math import inf, isinf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.errors import CecliError
+
+MAXIMUM_DIMENSIONS = 32
+_TOO_DEEP = f"nested too deeply: an array has at most {MAXIMUM_DIMENSIONS} dimensions"
+_TOO_LARGE = "too large: the largest double is 1.8e308"
+
+# float() and int() alone would also take underscores and the digits of other scripts.
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_NOT_FINITE = re.compile(r"[+-]?(?:inf|infinity|nan)", re.IGNORECASE)
+BRACKET = re.compile(r"[\[\]()]")
+_TOKEN = re.compile(
+    r"""
+      (?P<skip>      ^[^\S\n]*\#[^\n]*              # a line that is a comment
+                   | [^\S\n]+
+                   | Parameter\ containing:
+                   | (?:\w+\.)*(?:[aA]rray|[tT]ensor|matrix|b?float[0-9]+|u?int[0-9]+)(?=\()
+                   | ,\s*(?:dtype|shape|size|weak_type|device|requires_grad|grad_fn)=
+                     (?: <[^<>]*> | \([^()]*\) | '[^']*' | [^\s,()\[\]]* ) )
+    | (?P<newline>   \n )
+    | (?P<comma>     , )
+    | (?P<open>      [\[(] )
+    | (?P<close>     [\])] )
+    | (?P<word>      [^\s,()\[\]]+ )
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+
+Place = Callable[[int], str]
+
+
+# --- Errors and their places ------------------------------------------------------------------
+
+
+class NotJSONError(CecliError):
+    """The text is not JSON, but may be numbers in another form."""
+
+
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """Begin every error with its source, and make a CecliError of those of the system."""
+    try:
+        yield
+    except CecliError as error:
+        raise CecliError(f"{source}: {error}") from None
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+        raise CecliError(f"{source}: {reason[0].lower()}{reason[1:]}") from None
+    except MemoryError:
+        raise CecliError(f"{source}: does not fit into memory") from None
+
+
+def quote(text: str) -> str:
+    """Text in quotes, on one line; long text without its middle, for a path ends with its name."""
+    return repr(text if len(text) <= 120 else f"{text[:56]}...{text[-56:]}")
+
+
+def describe(value: object) -> str:
+    """A value of JSON, as an error calls it."""
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    import json
+
+    return json.dumps(value)
+
+
+def line_and_column(text: str, offset: int) -> str:
+    """Where an offset is in a text, counted from 1."""
+    column = f"column {offset - text.rfind(chr(10), 0, offset)}"
+    return f"line {text.count(chr(10), 0, offset) + 1}, {column}" if "\n" in text else column
+
+
+def _item(name: str, position: int, shape: Sequence[int]) -> str:
+    """Name the item at a flat position of an array, such as logits[1][0]."""
+    indices = np.unravel_index(position, tuple(shape)) if shape else ()
+    return name + "".join(f"[{index}]" for index in indices)
+
+
+# --- Text into nested lists -------------------------------------------------------------------
+
+
+def load_json(text: str) -> Any:
+    """What a JSON text holds; NaN and infinities are words, also where Python wrote them bare."""
+    import json
+
+    def integer(digits: str) -> int | float:
+        # int() refuses thousands of digits, and nothing here needs more than 64 bits
+        return int(digits) if len(digits) <= 20 else float(digits)
+
+    try:
+        return json.loads(text, parse_int=integer, parse_constant=str)
+    except RecursionError:
+        raise CecliError(_TOO_DEEP) from None
+    except json.JSONDecodeError as error:
+        place = line_and_column(text, error.pos)
+        raise NotJSONError(f"{place}: not valid JSON: {error.msg.removesuffix(' at')}") from None
+
+
+def nested_lists(text: str) -> object:
+    """Nested lists from JSON or numbers."""
+    if text.lstrip().startswith("["):
+        try:
+            return load_json(text)
+        except NotJSONError:
+            pass  # NumPy prints lists without commas
+    return parse_text(text, partial(line_and_column, text))
+
+
+def parse_text(text: str, place: Place) -> list[Any]:
+    """Nested lists from numbers in lines, in brackets, or as NumPy, PyTorch and JAX print them.
+
+    Outside brackets a line is a row. One value in parentheses is that value, as in Python, so
+    that names before them ("tensor") and keywords in them ("dtype=...") can be skipped.
+    Infinities and NaN stay words, as they are in JSON.
+    """
+    text = text.replace("\N{MINUS SIGN}", "-")
+    items: list[Any] = []
+    rows = [(0, items)]
+    enclosing: list[tuple[int, list[Any]]] = []  # where each open bracket is, and what it is in
+    previous: str | None = None
+    for match in _TOKEN.finditer(text):
+        kind, token, start = match.lastgroup, match[0], match.start()
+        if kind == "skip" or (kind == "newline" and enclosing):
+            continue
+        if kind == "word":
+            items.append(_parse_number(token, start, place))
+        elif kind == "open":
+            enclosing.append((start, items))
+            items = []
+        elif kind == "close":
+            if not enclosing or text[enclosing[-1][0]] + token not in ("[]", "()"):
+                raise CecliError(f"{place(start)}: nothing to close with {quote(token)}")
+            alone = token == ")" and len(items) == 1 and previous != "comma"
+            value = items[0] if alone else items
+            items = enclosing.pop()[1]
+            items.append(value)
+        elif kind == "comma" and previous not in ("word", "close"):
+            raise CecliError(f"{place(start)}: there is no number before the comma")
+        elif kind == "newline":
+            items = []
+            rows.append((match.end(), items))
+        previous = kind
+    if enclosing:
+        raise CecliError(f"{place(enclosing[-1][0])}: the bracket is not closed")
+    return _join_rows([(start, row) for start, row in rows if row], place)
+
+
+def _join_rows(rows: Sequence[tuple[int, list[Any]]], place: Place) -> list[Any]:
+    """One row as it is, several as a list of rows; a bracket alone in its line is the row."""
+    lists = [row[0] if len(row) == 1 and isinstance(row[0], list) else row for _, row in rows]
+    for (start, _), row in zip(rows, lists, strict=True):
+        if len(row) != len(lists[0]):
+            expected = len(lists[0])
+            raise CecliError(f"{place(start)}: a row of {len(row)}, where the first has {expected}")
+    return lists[0] if len(lists) == 1 else lists
+
+
+def _parse_number(word: str, start: int, place: Place) -> float | str:
+    if NUMBER.fullmatch(word):
+        number = float(word)
+        if isinf(number):
+            raise CecliError(f"{place(start)}: {quote(word)} is {_TOO_LARGE}")
+        return number
+    if _NOT_FINITE.fullmatch(word):
+        return word
+    if word in ("...", "\N{HORIZONTAL ELLIPSIS}"):
+        raise CecliError(
+            f"{place(start)}: numbers are left out at '...'; print all of them with "
+            'np.set_printoptions(threshold=sys.maxsize) or torch.set_printoptions(profile="full")'
+        )
+    raise CecliError(f"{place(start)}: {quote(word)} is not a number")
+
+
+# --- Nested lists into arrays -----------------------------------------------------------------
+
+
+def _flatten(nested: object, name: str) -> tuple[list[int], list[Any]]:
+    """The shape of nested lists, and their items in order."""
+    shape: list[int] = []
+    items: list[Any] = [nested]
+    while list in (kinds := set(map(type, items))):
+        if len(shape) == MAXIMUM_DIMENSIONS:
+            raise CecliError(_TOO_DEEP)
+        first = _item(name, 0, shape)
+        if len(kinds) > 1:
+            odd = next(i for i, item in enumerate(items) if type(item) is not type(items[0]))
+            raise CecliError(
+                f"{_item(name, odd, shape)} is {describe(items[odd])}, "
+                f"where {first} is {describe(items[0])}"
+            )
+        lengths = list(map(len, items))
+        if 0 in lengths:
+            raise CecliError(f"{_item(name, lengths.index(0), shape)} is empty")
+        if len(set(lengths)) > 1:
+            odd = next(i for i, length in enumerate(lengths) if length != lengths[0])
+            raise CecliError(
+                f"{_item(name, odd, shape)} has length {lengths[odd]}, "
+                f"where {first} has {lengths[0]}"
+            )
+        shape.append(lengths[0])
+        items = list(chain.from_iterable(items))
+    return shape, items
+
+
+def array_of(nested: object, name: str) -> NDArray[np.float64]:
+    """Nested lists of numbers, in which infinities and NaN are words, as an array."""
+    shape, items = _flatten(nested, name)
+    # What is infinite already was written in digits that do not fit.
+    if not set(map(type, items)) <= {int, float} or inf in items or -inf in items:
+        for position, item in enumerate(items):
+            if type(item) is str and _NOT_FINITE.fullmatch(item):
+                items[position] = float(item)
+            elif type(item) not in (int, float):
+                place = _item(name, position, shape)
+                raise CecliError(f"{place} is {describe(item)}, not a number")
+            elif isinf(item):
+                raise CecliError(f"{_item(name, position, shape)} is {_TOO_LARGE}")
+    return np.array(items, dtype=np.float64).reshape(shape)
+
+
+def as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
+    """An array as doubles, without a warning for a signalling NaN."""
+    with np.errstate(invalid="ignore"):
+        return array.astype(np.float64)
+
+
+def target_of(nested: object, labels: Sequence[str] | None) -> NDArray[np.int64]:
+    """Nested lists of class indices and labels as an array of indices."""
+    shape, items = _flatten(nested, "target")
+    index_of_label = {label: index for index, label in enumerate(labels or ())}
+    indices = [_class_index(item, index_of_label) for item in items]
+    if None in indices:
+        position = indices.index(None)
+        item = items[position]
+        wanted = "a class index is a whole number"
+        if isinstance(item, str) and not NUMBER.fullmatch(item):
+            wanted = "not a class index" + (
+                " nor one of the labels" if labels else ", and no labels are given"
+            )
+        raise CecliError(f"{_item('target', position, shape)} is {describe(item)}: {wanted}")
+    return np.array(indices, dtype=np.int64).reshape(shape)
+
+
+def _class_index(item: object, index_of_label: Mapping[str, int]) -> int | None:
+    """An index, or the index of a label; text that reads as an integer is an index first."""
+    index = None
+    if type(item) is str:
+        index = int(item) if INTEGER.fullmatch(item) else index_of_label.get(item)
+    elif type(item) is int or (type(item) is float and item.is_integer()):
+        index = int(item)
+    return index if index is not None and -(2**63) <= index < 2**63 else None
+
+
+def whole_numbers(array: NDArray[Any]) -> NDArray[np.int64]:
+    """An array of class indices, of any dtype, as int64."""
+    wrong = np.zeros(array.shape, dtype=bool)
+    if array.dtype.kind == "f":
+        array = as_float64(array)
+        wrong = ~((np.trunc(array) == array) & (np.abs(array) < 2.0**63))
+    elif array.dtype == np.uint64:
+        wrong = array >= 2**63
+    if wrong.any():
+        position = int(wrong.argmax())
+        place = _item("target", position, array.shape)
+        raise CecliError(f"{place} is {array.flat[position]}: a class index is a whole number")
+    return array.astype(np.int64)
