@@ -1,0 +1,102 @@
+"""The program: what the commands raise becomes one line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import TextIO
+
+BAD_USAGE = 2
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM, raised so that temporary files are removed before the process ends by it."""
+
+
+def main() -> None:
+    """Run cecli with the process's arguments and end the process."""
+    status: int | signal.Signals
+    try:
+        _prepare_signals()
+        _prepare_streams()
+        status = _run()
+    except KeyboardInterrupt:
+        status = signal.SIGINT
+    except _TerminatedError:
+        status = signal.SIGTERM
+    if isinstance(status, signal.Signals):
+        # The parent is to see which signal it was, as from any other program.
+        signal.signal(status, signal.SIG_DFL)
+        os.kill(os.getpid(), status)
+    sys.exit(_flushed(status))
+
+
+def _run() -> int:
+    import click
+
+    from cecli.cli import main as command
+
+    try:
+        return command.main(prog_name="cecli", standalone_mode=False) or 0
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        _complain(error.format_message(), context.command_path if context else "cecli")
+    except click.Abort:
+        return signal.SIGINT
+    except MemoryError:
+        _complain("there is not enough memory for this input")
+    except OSError as error:
+        _complain(f"cannot write to standard output: {error.strerror or error}")
+        _abandon(sys.stdout)
+    return BAD_USAGE
+
+
+def _complain(message: str, command: str = "cecli") -> None:
+    if sys.stderr is not None:
+        text = " ".join(message.split())
+        sys.stderr.write(f"{command}: {text}\n")
+
+
+def _flushed(status: int) -> int:
+    """The status, unless what was printed cannot be written after all."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _complain(f"cannot write to standard output: {error.strerror or error}")
+        _abandon(sys.stdout)
+        return BAD_USAGE
+    return status
+
+
+def _abandon(stream: TextIO | None) -> None:
+    """Let what is still in the stream's buffer go nowhere, so that the interpreter says nothing."""
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _prepare_signals() -> None:
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _TerminatedError
+
+    signal.signal(signal.SIGTERM, terminate)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def _prepare_streams() -> None:
+    """Print plain stand-ins for what a stream cannot encode; a closed stdout is like a full one."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and (stream.encoding or "").lower().replace("-", "") != "utf8":
+            import codecs
+
+            from cecli.plain import substitute
+
+            codecs.register_error("cecli", substitute)
+            stream.reconfigure(errors="cecli")  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What a command found: the one object that every view of it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
+
+from cecli.core import CrossEntropy, Summary, log_softmax_of, softmax_of, solve, summarize
+from cecli.problem import Problem
+
+if TYPE_CHECKING:
+    from cecli.finite_difference import GradientCheck
+
+Command = Literal["softmax", "loss", "grad"]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The problem of a command and its results.
+
+    result and summary are None for softmax, summary for one sample too; check where none was asked.
+    """
+
+    command: Command
+    problem: Problem
+    labels: tuple[str, ...] | None
+    exact: bool
+    softmax: NDArray[Any]
+    log_softmax: NDArray[Any]
+    result: CrossEntropy | None = None
+    summary: Summary | None = None
+    check: GradientCheck | None = None
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """The array that the command is for: probabilities, losses of the samples, or gradient."""
+        if self.result is None:
+            return self.softmax
+        return self.result.losses if self.command == "loss" else self.result.grad
+
+
+def find_answer(
+    command: Command, problem: Problem, labels: tuple[str, ...] | None, *, exact: bool
+) -> Answer:
+    """Compute what a command is asked for; the check is added by whoever shows its progress."""
+    if command == "softmax":
+        return Answer(
+            command,
+            problem,
+            labels,
+            exact,
+            softmax_of(problem, exact=exact),
+            log_softmax_of(problem, exact=exact),
+        )
+    result = solve(problem, exact=exact)
+    summary = summarize(problem) if problem.batch_shape else None
+    return Answer(
+        command, problem, labels, exact, result.softmax, result.log_softmax, result, summary
+    )

@@ -1,0 +1,155 @@
+"""The commands: each reads a problem, has it computed, and shows the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cecli import __version__
+from cecli.errors import CecliError
+from cecli.options import (
+    NumbersCommand,
+    check_options,
+    class_options,
+    exact_option,
+    logits_argument,
+    loss_options,
+    output_options,
+    scaling_options,
+    target_options,
+)
+
+if TYPE_CHECKING:
+    from cecli.answer import Answer, Command
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(
+    context_settings=HELP,
+    invoke_without_command=True,
+    epilog="Run 'cecli COMMAND --help' for the options and examples of a command.",
+)
+@click.version_option(__version__, prog_name="cecli", message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Softmax, cross-entropy loss and gradient of logits, right to the last digit.
+
+    LOGITS are numbers (2.0 1.0 0.1), a file (.npy, .json), or standard input.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@main.command(
+    cls=NumbersCommand,
+    epilog="""\
+Examples:
+  cecli softmax 2.0 1.0 0.1
+  cecli softmax 2.0 1.0 0.1 --temperature 2 --json
+  echo '[[2.0, 1.0, 0.1], [0.5, -1, 3]]' | cecli softmax
+""",
+)
+@logits_argument
+@class_options
+@scaling_options
+@exact_option
+@output_options
+def softmax(**options: Any) -> None:
+    """Probabilities: e^z_i over the sum of all e^z_j.
+
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
+    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
+    masks a class, need no --.
+    """
+    _run("softmax", options)
+
+
+@main.command(
+    cls=NumbersCommand,
+    epilog="""\
+Examples:
+  cecli loss 2.0 1.0 0.1 --target 0
+  cecli loss 2.0 1.0 0.1 --labels cat,dog,bird -t cat
+  cecli loss logits.npy -t labels.npy --json
+""",
+)
+@logits_argument
+@target_options
+@class_options
+@loss_options
+@scaling_options
+@exact_option
+@output_options
+def loss(**options: Any) -> None:
+    """Cross-entropy loss: -log of the target's probability.
+
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
+    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
+    masks a class, need no --.
+    """
+    _run("loss", options)
+
+
+@main.command(
+    cls=NumbersCommand,
+    epilog="""\
+Examples:
+  cecli grad 2.0 1.0 0.1 --target 0 --check
+  cecli grad -1.5 -inf 0.3 -t 2 --json
+  cecli softmax 2 1 0.1 --json | cecli grad -t 0 --json
+  cecli grad logits.npy -t labels.npy -o grad.npy
+""",
+)
+@logits_argument
+@target_options
+@class_options
+@loss_options
+@scaling_options
+@check_options
+@exact_option
+@output_options
+def grad(**options: Any) -> None:
+    """Gradient of the loss by the logits: softmax minus target.
+
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
+    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
+    masks a class, need no --.
+    """
+    _run("grad", options)
+
+
+def _run(command: Command, options: dict[str, Any]) -> None:
+    context = click.get_current_context()
+    if options["json"] and options["markdown"]:
+        raise click.UsageError("--json and --markdown exclude each other", context)
+    try:
+        from cecli.answer import find_answer
+        from cecli.requests import read_request
+        from cecli.views import present
+
+        request = read_request(options, with_target=command != "softmax")
+        answer = find_answer(command, request.problem, request.labels, exact=options["exact"])
+        if command == "grad":
+            answer = _checked(answer, options)
+        present(answer, options, title=context.command_path)
+    except CecliError as error:
+        raise click.UsageError(str(error), context) from None
+    if answer.check is not None and not answer.check.passed:
+        raise click.exceptions.Exit(1)
+
+
+def _checked(answer: Answer, options: dict[str, Any]) -> Answer:
+    """The answer with the check that was asked for, by --check or by an option of it."""
+    method, step, seed = (options[name] for name in ("check_method", "step", "seed"))
+    if not options["check"] and method is None and step is None and seed is None:
+        return answer
+    from dataclasses import replace
+
+    from cecli.finite_difference import check
+    from cecli.views import Progress
+
+    with Progress("checking") as progress:
+        found = check(answer.problem, answer.array, method or "decimal", step, seed or 0, progress)
+    return replace(answer, check=found)

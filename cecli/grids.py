@@ -1,0 +1,299 @@
+"""Answers laid out as rows of text, before anything is drawn.
+
+A grid is what a table in the terminal and a table in Markdown have in common.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.answer import Answer
+from cecli.numbers import align, format_divisor, format_given, format_number
+from cecli.problem import Integers, Objective
+
+if TYPE_CHECKING:
+    from cecli.finite_difference import GradientCheck
+
+MOST_ROWS = 20
+MOST_CLASS_COLUMNS = 12
+SHORT_DIGITS = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a grid.
+
+    kind: text, number, a bar from 0 to 1, or a signed bar from −1 to 1; bars hold values instead of
+    cells. optional: all of these are left out where there is no room for them.
+    """
+
+    header: str
+    kind: Literal["text", "number", "bar", "signed"]
+    cells: Sequence[str] = ()
+    values: Sequence[float] = ()
+    optional: bool = False
+
+    @property
+    def is_bar(self) -> bool:
+        """Whether it is drawn rather than written."""
+        return self.kind in ("bar", "signed")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Columns of equal length, the rows to stress, and lines to print below."""
+
+    columns: list[Column]
+    stressed: frozenset[int] = frozenset()
+    notes: list[str] = field(default_factory=list)
+    passed: bool | None = None
+
+
+def grids_of(answer: Answer, digits: int, top: int) -> list[Grid]:
+    """The tables of an answer, in the order in which they are shown."""
+    batch = bool(answer.problem.batch_shape)
+    grids = [_batch_grid(answer, digits, top) if batch else _sample_grid(answer, digits, top)]
+    if answer.check is not None:
+        grids.append(_check_grid(answer.check, answer, digits, top))
+    return grids
+
+
+def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
+    """One sample: a row for each class."""
+    problem = answer.problem
+    logits, target = problem.logits.astype(np.float64), problem.target
+    soft = None if problem.index is not None or target is None else target
+    index = None if problem.index is None or not problem.kept[0] else int(problem.index[0])
+    classes = _shown_classes(answer.softmax, index, top)
+    columns = [
+        Column("class", "text", _class_names(answer, classes)),
+        _numbers("logit", [format_given(z, digits) for z in logits[classes].tolist()]),
+    ]
+    if soft is not None:
+        columns.append(_numbers("target", _given(soft[classes], digits)))
+    softmax = answer.softmax[classes].tolist()
+    columns += [
+        _numbers("softmax", [format_number(p, digits) for p in softmax]),
+        Column("", "bar", values=softmax),
+    ]
+    if answer.command != "grad":
+        columns.append(_numbers("log-softmax", _formatted(answer.log_softmax[classes], digits)))
+    if answer.result is not None and answer.command == "grad":
+        grad = answer.result.grad[classes]
+        largest = float(np.abs(answer.result.grad).max()) or 1.0
+        columns += [
+            _numbers("∂L/∂z", _formatted(grad, digits)),
+            Column("up│down", "signed", values=(grad / largest).tolist()),
+        ]
+    stressed = frozenset(np.flatnonzero(classes == index).tolist() if index is not None else [])
+    notes = _left_out(problem.classes - len(classes), "class", "classes")
+    return Grid(columns, stressed, notes + _loss_notes(answer, digits))
+
+
+def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
+    """A batch: a row for each sample, with the command's array where that fits."""
+    problem, result = answer.problem, answer.result
+    count = min(len(problem.rows), top)
+    rows = np.arange(count)
+    columns = [Column("sample", "text", [_sample_name(answer, row) for row in rows.tolist()])]
+    if problem.index is not None and problem.target is not None:
+        given = problem.target.reshape(-1)[:count].tolist()
+        columns.append(Column("target", "text", [_class_name(answer, index) for index in given]))
+    softmax = problem.to_rows(answer.softmax)[:count]
+    best = problem.rows[:count].argmax(axis=1)
+    columns.append(
+        Column(
+            "predicted",
+            "text",
+            [
+                _class_name(answer, index) if kept else ""
+                for index, kept in zip(best.tolist(), problem.kept[:count].tolist(), strict=True)
+            ],
+        )
+    )
+    columns.append(_numbers("its ŷ", _formatted(softmax[rows, best], digits)))
+    if result is not None:
+        losses = result.losses.reshape(-1)[:count]
+        columns.append(_numbers("loss", _formatted(losses, digits)))
+    array = softmax if result is None else problem.to_rows(result.grad)[:count]
+    if answer.command != "loss" and problem.classes <= MOST_CLASS_COLUMNS:
+        symbol = "ŷ" if answer.command == "softmax" else "∂L/∂z"
+        columns += [
+            _numbers(f"{symbol} {_class_name(answer, i)}", _formatted(array[:, i], digits))
+            for i in range(problem.classes)
+        ]
+    notes = _left_out(len(problem.rows) - count, "sample", "samples")
+    return Grid(columns, notes=notes + _loss_notes(answer, digits))
+
+
+def _check_grid(check: GradientCheck, answer: Answer, digits: int, top: int) -> Grid:
+    """Analytic beside numeric beside their difference, the worst first where there are many."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = np.abs(check.difference) / check.tolerance
+    excess = np.where(check.difference == 0.0, 0.0, excess)
+    shown: Integers = np.arange(check.checked)
+    if check.checked > top:
+        shown = np.argsort(-np.where(np.isnan(excess), np.inf, excess), kind="stable")[:top]
+    axis = answer.problem.objective.axis
+    columns = []
+    if answer.problem.batch_shape:
+        samples = np.delete(check.indices[shown], axis, axis=1).tolist()
+        columns.append(Column("sample", "text", [_tuple_name(sample) for sample in samples]))
+    names = [_class_name(answer, index) for index in check.indices[shown, axis].tolist()]
+    columns += [
+        Column("class", "text", names),
+        _numbers("analytic", _formatted(check.analytic[shown], digits)),
+        _numbers("numeric", _formatted(check.numeric[shown], digits)),
+        _numbers("difference", [_short(value) for value in check.difference[shown].tolist()]),
+        _numbers("allowed", [_short(value) for value in check.tolerance[shown].tolist()]),
+    ]
+    off = ~(excess <= 1.0)
+    stressed = frozenset(np.flatnonzero(off[shown]).tolist())
+    hidden = check.checked - len(shown)
+    notes = (
+        [f"the {top} worst of {check.checked:,}; {hidden:,} more agree better"] if hidden else []
+    )
+    return Grid(columns, stressed, [*notes, *_verdict(check, int(off.sum()))], check.passed)
+
+
+def _verdict(check: GradientCheck, off: int) -> list[str]:
+    how = {
+        "decimal": "central differences, decimal",
+        "central": "central differences, float64",
+        "forward": "forward differences, float64",
+    }[check.method]
+    sample = "" if check.seed is None else f", a sample drawn with seed {check.seed}"
+    verdict = "check passed" if check.passed else "CHECK FAILED"
+    agree = f"{check.checked - off:,} of {check.checked:,} components agree"
+    errors = f"{_short(check.max_abs_error)}, relative {_short(check.max_rel_error)}"
+    return [
+        f"{verdict}: {agree} ({how}, h = {check.step:g})",
+        f"checked {check.checked:,} of {check.total:,}{sample}; largest error {errors}",
+    ]
+
+
+def _loss_notes(answer: Answer, digits: int) -> list[str]:
+    """The loss, what it was reduced by, and whatever is not at its default."""
+    problem, result, objective = answer.problem, answer.result, answer.problem.objective
+    notes = []
+    if result is not None:
+        if result.divisor is None:
+            notes.append("reduction none: the gradient is that of the losses' sum")
+            if not problem.batch_shape:
+                notes.insert(0, f"loss  {format_number(float(result.losses), digits)}")
+        else:
+            notes.append(f"loss  {_loss_text(answer, digits)}")
+        if np.isinf(np.asarray(result.loss)).any():
+            notes.append("the loss is infinite: a masked class carries target mass")
+    if answer.summary is not None and answer.summary.perplexity is not None:
+        summary = f"perplexity {format_given(answer.summary.perplexity, digits)}"
+        if answer.summary.accuracy is not None:
+            summary += f", accuracy {answer.summary.accuracy:.2%}"
+        notes.append(summary)
+    ignored = len(problem.kept) - int(problem.kept.sum())
+    if ignored:
+        notes.append(f"{ignored:,} of {len(problem.kept):,} samples ignored")
+    options = _objective_text(objective)
+    return notes + ([f"with {options}"] if options else [])
+
+
+def _loss_text(answer: Answer, digits: int) -> str:
+    problem, result = answer.problem, answer.result
+    if result is None or result.divisor is None:
+        return ""
+    value = format_number(float(np.asarray(result.loss)), digits)
+    reduction, weighted = problem.objective.reduction, problem.weight is not None
+    if not problem.batch_shape and not weighted:
+        plain = problem.index is not None and not problem.objective.label_smoothing
+        formula = f"−log ŷ_{int(problem.target_rows[0])}" if plain else "−Σ y_i log ŷ_i"
+        return f"L = {formula} = {value}" if not problem.objective.z_loss else f"L = {value}"
+    divisor = format_divisor(result.divisor, digits)
+    if reduction == "sum":
+        return f"{value}, the sum over {_samples(answer)}"
+    by = f"Σ weight = {divisor}" if weighted and problem.index is not None else divisor
+    text = f"{value}, the mean over {_samples(answer)}: Σ loss / {by}"
+    if not problem.batch_shape and problem.index is not None:
+        text += ", which divides the weight out again"
+    if result.z_loss_divisor is not None:
+        text += f" (z-loss / {format_divisor(result.z_loss_divisor, digits)})"
+    return text
+
+
+def _samples(answer: Answer) -> str:
+    count = int(answer.problem.kept.sum())
+    return f"{count:,} sample{'s' if count != 1 else ''}"
+
+
+def _objective_text(objective: Objective) -> str:
+    parts = []
+    if objective.softcap is not None:
+        parts.append(f"softcap {objective.softcap:g}")
+    if objective.temperature != 1.0:
+        parts.append(f"temperature {objective.temperature:g}")
+    if objective.label_smoothing:
+        parts.append(f"label smoothing {objective.label_smoothing:g}")
+    if objective.weight is not None:
+        parts.append("class weights")
+    if objective.z_loss:
+        parts.append(f"z-loss {objective.z_loss:g}")
+    return ", ".join(parts)
+
+
+def _shown_classes(softmax: NDArray[np.floating], target: int | None, top: int) -> Integers:
+    """All classes where they are few, else the most probable ones and the target."""
+    if len(softmax) <= top:
+        return np.arange(len(softmax))
+    shown = np.argsort(-softmax, kind="stable")[:top]
+    if target is not None and target not in shown:
+        shown[-1] = target
+    return shown
+
+
+def _left_out(count: int, singular: str, plural: str) -> list[str]:
+    if not count:
+        return []
+    return [f"… and {count:,} more {singular if count == 1 else plural} (--top shows more)"]
+
+
+def _class_names(answer: Answer, classes: Integers) -> list[str]:
+    return [_class_name(answer, index) for index in classes.tolist()]
+
+
+def _class_name(answer: Answer, index: int) -> str:
+    if answer.labels is None or not 0 <= index < len(answer.labels):
+        return str(index)
+    # A control character in a name must not reach the terminal.
+    return "".join(c if c.isprintable() else "·" for c in answer.labels[index])
+
+
+def _sample_name(answer: Answer, row: int) -> str:
+    return _tuple_name([int(i) for i in np.unravel_index(row, answer.problem.batch_shape)])
+
+
+def _tuple_name(position: Sequence[int]) -> str:
+    return ", ".join(map(str, position))
+
+
+def _numbers(header: str, texts: Sequence[str]) -> Column:
+    return Column(header, "number", align(texts))
+
+
+def _formatted(values: NDArray[np.floating], digits: int) -> list[str]:
+    return [format_number(value, digits) for value in values.astype(np.float64).tolist()]
+
+
+def _given(values: NDArray[np.floating], digits: int) -> list[str]:
+    return [format_given(value, digits) for value in values.astype(np.float64).tolist()]
+
+
+def _short(value: float) -> str:
+    """An error: its size matters, not its digits."""
+    if value == 0.0 or not math.isfinite(value):
+        return format_number(value, 1)
+    return f"{value:.1e}".replace("-", "−", 1) if value < 0 else f"{value:.1e}"

@@ -1,0 +1,49 @@
+"""Grids as tables of GitHub's Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cecli.grids import Column, Grid
+
+BAR_CELLS = 16
+
+
+def to_markdown(grids: Sequence[Grid]) -> str:
+    """All the grids, their notes as paragraphs; stressed rows in bold."""
+    return "\n\n".join(_grid(grid) for grid in grids)
+
+
+def _grid(grid: Grid) -> str:
+    marks = {"text": ":--", "number": "--:", "bar": ":--", "signed": ":--"}
+    cells = [_cells(column) for column in grid.columns]
+    lines = [
+        _line([_escaped(column.header) for column in grid.columns]),
+        _line([marks[column.kind] for column in grid.columns]),
+    ]
+    for row, texts in enumerate(zip(*cells, strict=True)):
+        bold = [f"**{text}**" if text else "" for text in texts]
+        lines.append(_line(bold if row in grid.stressed else list(texts)))
+    return "\n".join([*lines, "", *("\n\n".join(map(_escaped, grid.notes)).split("\n"))])
+
+
+def _cells(column: Column) -> list[str]:
+    if column.kind == "bar":
+        return ["█" * round(value * BAR_CELLS) if value == value else "" for value in column.values]
+    if column.kind == "signed":
+        return [_arrow(value) + "█" * round(abs(value) * BAR_CELLS) for value in column.values]
+    return [_escaped(cell.strip()) for cell in column.cells]
+
+
+def _arrow(value: float) -> str:
+    return "↑ " if value < 0 else "↓ " if value > 0 else ""
+
+
+def _escaped(text: str) -> str:
+    for character in "\\`*_<>[]|":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

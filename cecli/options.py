@@ -1,0 +1,258 @@
+"""The options of the commands, each declared once, and arguments in which numbers may be negative.
+
+Nothing here imports NumPy: the values stay text until a command computes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What starts like a number is one, also when it goes wrong later: the reader then says where.
+_NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECASE)
+
+
+class SectionOption(click.Option):
+    """An option that knows under which heading of the help it stands."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class NumbersCommand(click.Command):
+    """A command whose arguments are numbers, negative ones too, anywhere and without `--`.
+
+    A mistyped option is still an error: only what reads as a number is taken for one.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As in Click, with the options first and the numbers behind a `--`."""
+        options, numbers = self._separate(ctx, args)
+        return super().parse_args(ctx, [*options, "--", *numbers])
+
+    def _separate(self, ctx: click.Context, args: Sequence[str]) -> tuple[list[str], list[str]]:
+        with_value = {
+            name
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, click.Option) and not parameter.is_flag
+            for name in parameter.opts
+        }
+        options: list[str] = []
+        numbers: list[str] = []
+        rest = iter(args)
+        for argument in rest:
+            if argument == "--":
+                numbers += rest
+            elif argument == "-" or not argument.startswith("-") or _NUMBER.match(argument):
+                numbers.append(argument)
+            else:
+                options.append(argument)
+                if argument in with_value:
+                    options += [value for value in [next(rest, None)] if value is not None]
+        return options, numbers
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One section for each group of options."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                section = getattr(parameter, "section", "Other")
+                sections.setdefault(section, []).append(record)
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The epilogue as it is written: examples keep their lines."""
+        if self.epilog:
+            formatter.write_paragraph()
+            formatter.write(self.epilog)
+
+
+def _group(section: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        for names, settings in reversed(options):
+            command = click.option(*names, cls=SectionOption, section=section, **settings)(command)
+        return command
+
+    return decorate
+
+
+def _files(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell complete names of files, where the value may be one."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+logits_argument = click.argument("logits", nargs=-1, shell_complete=_files)
+
+target_options = _group(
+    "Target",
+    (
+        ("-t", "--target"),
+        {
+            "metavar": "TARGET",
+            "shell_complete": _files,
+            "help": "The true class: an index from 0 or a label; for a batch a comma list or a "
+            "file (.npy, .json), one for each sample.",
+        },
+    ),
+    (
+        ("-q", "--soft-target"),
+        {
+            "metavar": "Q",
+            "shell_complete": _files,
+            "help": "Class probabilities instead: numbers as one argument (0.7,0.2,0.1) or a file.",
+        },
+    ),
+)
+
+class_options = _group(
+    "Classes",
+    (
+        ("--labels",),
+        {
+            "metavar": "NAMES",
+            "shell_complete": _files,
+            "help": "Names of the classes: a comma list or a file (.json, .txt).",
+        },
+    ),
+    (
+        ("--axis",),
+        {"type": int, "metavar": "N", "help": "The dimension of the classes (default -1, last)."},
+    ),
+)
+
+scaling_options = _group(
+    "Objective",
+    (
+        ("--temperature",),
+        {"type": float, "metavar": "T", "help": "Divide the logits by T (default 1)."},
+    ),
+    (
+        ("--softcap",),
+        {
+            "type": float,
+            "metavar": "C",
+            "help": "Replace z by C*tanh(z/C), before the temperature (default: none).",
+        },
+    ),
+)
+
+loss_options = _group(
+    "Objective",
+    (
+        ("--weight",),
+        {
+            "metavar": "WEIGHTS",
+            "shell_complete": _files,
+            "help": "A weight for each class: a comma list or a file.",
+        },
+    ),
+    (
+        ("--ignore-index",),
+        {"type": int, "metavar": "N", "help": "Samples with this target do not count."},
+    ),
+    (
+        ("--label-smoothing",),
+        {"type": float, "metavar": "E", "help": "Spread this much of the target, 0 to 1."},
+    ),
+    (
+        ("--reduction",),
+        {
+            "type": click.Choice(["mean", "sum", "none"]),
+            "help": "How the losses of a batch become one (default mean).",
+        },
+    ),
+    (
+        ("--z-loss",),
+        {"type": float, "metavar": "L", "help": "Add L*logsumexp^2 for each sample (default 0)."},
+    ),
+)
+
+exact_option = _group(
+    "Precision",
+    (
+        ("--exact",),
+        {"is_flag": True, "help": "Round every number correctly, by decimal arithmetic."},
+    ),
+)
+
+check_options = _group(
+    "Check",
+    (
+        ("--check",),
+        {"is_flag": True, "help": "Verify the gradient by finite differences; exit 1 if it fails."},
+    ),
+    (
+        ("--check-method",),
+        {
+            "type": click.Choice(["decimal", "central", "forward"]),
+            "help": "decimal proves it (default); the others show the ordinary float64 method.",
+        },
+    ),
+    (
+        ("--step",),
+        {"type": float, "metavar": "H", "help": "Step of the differences (default: the usual)."},
+    ),
+    (
+        ("--seed",),
+        {
+            "type": click.IntRange(min=0),
+            "metavar": "N",
+            "help": "Seed of the sample where not everything is checked (default 0).",
+        },
+    ),
+)
+
+output_options = _group(
+    "Output",
+    (("--json", "json"), {"is_flag": True, "help": "Print one JSON document."}),
+    (("--markdown",), {"is_flag": True, "help": "Print the tables as Markdown."}),
+    (
+        ("-o", "--output"),
+        {
+            "metavar": "FILE",
+            "shell_complete": _files,
+            "help": "Also write FILE: .npy (the array), .json (the document), .svg (a picture).",
+        },
+    ),
+    (
+        ("--digits",),
+        {
+            "type": click.IntRange(1, 17),
+            "metavar": "N",
+            "default": 6,
+            "help": "Digits after the point in tables (default 6).",
+        },
+    ),
+    (
+        ("--top",),
+        {
+            "type": click.IntRange(min=1),
+            "metavar": "K",
+            "default": 20,
+            "help": "Show at most K rows of a table, always the target (default 20).",
+        },
+    ),
+    (
+        ("--arrays/--no-arrays",),
+        {
+            "default": None,
+            "help": "Keep or leave out the arrays in JSON (default: kept up to 100,000 numbers).",
+        },
+    ),
+)

@@ -1,0 +1,45 @@
+"""Plain stand-ins for characters that a terminal's encoding does not have."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# One character for one, so that tables stay aligned.
+STAND_INS = str.maketrans(
+    {
+        "−": "-",
+        "∂": "d",
+        "Σ": "S",
+        "█": "#",
+        "▐": "#",
+        "▌": "#",
+        "▉": "#",
+        "▊": "#",
+        "▋": "#",
+        "▍": "#",
+        "▎": ".",
+        "▏": ".",
+        "│": "|",
+        "─": "-",
+        "━": "-",
+        "▸": ">",
+        "…": "~",
+        "↑": "^",
+        "↓": "v",
+        "≈": "~",
+        "≤": "<",
+        "≥": ">",
+    }
+)
+
+
+def substitute(error: UnicodeError) -> tuple[str, int]:
+    """A handler for codecs.register_error: known signs by their stand-ins, letters without accents.
+
+    What has no stand-in becomes a question mark.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(STAND_INS)
+    letters = (unicodedata.normalize("NFKD", character)[0] for character in text)
+    return "".join(c if ord(c) < 128 else "?" for c in letters), error.end

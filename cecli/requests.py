@@ -1,0 +1,84 @@
+"""A problem made of what stands on the command line, in files and in a document piped in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.errors import CecliError
+from cecli.problem import Objective, Problem
+from cecli.readers import Document, read_document, read_labels, read_target, read_values
+
+OBJECTIVE = (
+    "ignore_index",
+    "label_smoothing",
+    "reduction",
+    "temperature",
+    "softcap",
+    "z_loss",
+    "axis",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a command is asked to compute."""
+
+    problem: Problem
+    labels: tuple[str, ...] | None
+
+
+def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
+    """Read all input; where a document and the command line both say something, the latter wins."""
+    document = read_document(options["logits"], _stdin(options["logits"]))
+    labels = document.labels
+    if options["labels"] is not None:
+        labels = read_labels(options["labels"])
+    given = {name: options[name] for name in OBJECTIVE if options.get(name) is not None}
+    if options.get("weight") is not None:
+        given["weight"] = read_values(options["weight"], "--weight")
+    objective = Objective(**{**document.objective, **given})
+    target = _target(options, document, labels, objective) if with_target else None
+    problem = Problem(document.logits, target, objective)
+    if labels is not None and len(labels) != problem.classes:
+        raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
+    return Request(problem, labels)
+
+
+def _stdin(arguments: tuple[str, ...]) -> BinaryIO | None:
+    """Standard input; None where it is closed, or a terminal that nobody was asked to type at."""
+    if sys.stdin is None or (not arguments and sys.stdin.isatty()):
+        return None
+    return sys.stdin.buffer
+
+
+def _target(
+    options: Mapping[str, Any],
+    document: Document,
+    labels: tuple[str, ...] | None,
+    objective: Objective,
+) -> NDArray[Any]:
+    if options["target"] is not None and options["soft_target"] is not None:
+        raise CecliError("give --target or --soft-target, not both")
+    shape = document.logits.shape
+    if options["target"] is not None:
+        batch_shape = np.delete(shape, objective.axis) if len(shape) > 1 else ()
+        return _reshaped(read_target(options["target"], labels), tuple(batch_shape))
+    if options["soft_target"] is not None:
+        return _reshaped(read_values(options["soft_target"], "--soft-target"), shape)
+    if document.soft_target is not None:
+        return document.soft_target
+    if document.target is not None:
+        return document.target
+    raise CecliError("a target is needed: -t INDEX, counted from 0, or -q PROBABILITIES")
+
+
+def _reshaped(target: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A flat list fits any batch of as many samples."""
+    fits = target.ndim <= 1 and target.size == int(np.prod(shape))
+    return target.reshape(shape) if fits else target

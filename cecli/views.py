@@ -1,0 +1,99 @@
+"""Showing an answer: tables, Markdown or JSON on standard output, and a file beside them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cecli.answer import Answer
+from cecli.errors import CecliError
+
+SECONDS_BEFORE_A_BAR = 1.0
+STEPS = 1000
+
+
+def present(answer: Answer, options: Mapping[str, Any], title: str) -> None:
+    """Write the file that was asked for, then show the answer."""
+    if options["output"] is not None:
+        _write(answer, options, title)
+    if options["json"]:
+        _print_json(answer, options)
+        return
+    from cecli.grids import grids_of
+
+    grids = grids_of(answer, options["digits"], options["top"])
+    if options["markdown"]:
+        from cecli.markdown import to_markdown
+
+        click.echo(to_markdown(grids))
+    else:
+        from cecli.tables import show
+
+        show(grids, sys.stdout)
+
+
+def _print_json(answer: Answer, options: Mapping[str, Any]) -> None:
+    from cecli.writers import document_of, to_json
+
+    document = document_of(answer, options["arrays"])
+    if "omitted" in document and options["arrays"] is None:
+        click.echo(
+            f"cecli {answer.command}: the arrays are left out, being larger than 100,000 numbers; "
+            "--arrays prints them, -o FILE.npy writes them",
+            err=True,
+        )
+    unicode = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    click.echo(to_json(document, ascii_only=not unicode))
+
+
+def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
+    from cecli.writers import document_of, to_json, write_array, write_text
+
+    path = options["output"]
+    suffix = Path(path).suffix.lower()
+    if suffix in (".npy", ""):
+        write_array(path, answer.array, answer.problem)
+    elif suffix == ".json":
+        arrays = True if options["arrays"] is None else options["arrays"]
+        write_text(path, to_json(document_of(answer, arrays)))
+    elif suffix == ".svg":
+        from cecli.grids import grids_of
+        from cecli.tables import picture
+
+        grids = grids_of(answer, options["digits"], options["top"])
+        write_text(path, picture(grids, title, sys.stdout))
+    else:
+        raise CecliError(f"cannot write {path}: the suffix must be .npy, .json or .svg")
+
+
+class Progress:
+    """A bar on standard error, where that is a terminal and the work is long."""
+
+    def __init__(self, label: str) -> None:
+        self._label, self._start = label, time.monotonic()
+        self._bar: Any = None
+        self._shown = 0
+        self._wanted = sys.stderr is not None and sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __call__(self, fraction: float) -> None:
+        """Show how much is done, from 0 to 1."""
+        if not self._wanted:
+            return
+        if self._bar is None and time.monotonic() - self._start > SECONDS_BEFORE_A_BAR:
+            self._bar = click.progressbar(length=STEPS, label=self._label, file=sys.stderr)
+            self._bar.__enter__()
+        if self._bar is not None and int(fraction * STEPS) > self._shown:
+            self._bar.update(int(fraction * STEPS) - self._shown)
+            self._shown = int(fraction * STEPS)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)

@@ -1,0 +1,165 @@
+"""Results as strict JSON, and as files that are either whole or not there.
+
+The document is described in cecli-json(5) and in cecli.schema.json.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.answer import Answer
+from cecli.errors import CecliError
+from cecli.problem import Objective, Problem
+
+if TYPE_CHECKING:
+    from cecli.finite_difference import GradientCheck
+
+SCHEMA = 1
+MOST_NUMBERS = 100_000
+
+
+def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
+    """The JSON document of an answer: plain values, non-finite numbers as strings.
+
+    arrays: True keeps all arrays, False leaves them out, None leaves them out where they hold more
+    than MOST_NUMBERS numbers together; "omitted" then names them.
+    """
+    problem, result = answer.problem, answer.result
+    document: dict[str, Any] = {"schema": SCHEMA, "command": answer.command}
+    found: dict[str, Any] = {"logits": problem.logits}
+    if problem.target is not None:
+        found["soft_target" if problem.index is None else "target"] = problem.target
+    found["softmax"], found["log_softmax"] = answer.softmax, answer.log_softmax
+    if answer.labels is not None:
+        document["labels"] = list(answer.labels)
+    objective = _objective(problem.objective)
+    if objective:
+        document["objective"] = objective
+    if answer.exact:
+        document["exact"] = True
+    if result is not None:
+        found["loss"] = result.loss
+        if problem.batch_shape:
+            found["losses"] = result.losses
+        if problem.batch_shape or result.divisor != 1.0:
+            found["reduction"], found["divisor"] = problem.objective.reduction, result.divisor
+            if problem.objective.z_loss:
+                found["z_loss_divisor"] = result.z_loss_divisor
+        if answer.summary is not None:
+            found |= _summary(answer)
+        if answer.command == "grad":
+            found["grad"] = result.grad
+    document |= _with_arrays(found, arrays)
+    if answer.check is not None:
+        document["check"] = _check(answer.check)
+    return {name: _plain(value) for name, value in document.items()}
+
+
+def _with_arrays(found: dict[str, Any], arrays: bool | None) -> dict[str, Any]:
+    sizes = {
+        name: value.size
+        for name, value in found.items()
+        if isinstance(value, np.ndarray) and value.ndim > 0
+    }
+    if arrays or (arrays is None and sum(sizes.values()) <= MOST_NUMBERS):
+        return found
+    kept = {name: value for name, value in found.items() if name not in sizes}
+    return {**kept, "omitted": list(sizes)}
+
+
+def to_json(document: Mapping[str, Any], *, ascii_only: bool = False) -> str:
+    """One line of RFC 8259 JSON; every number is the shortest text that reads back to it."""
+    return json.dumps(document, ensure_ascii=ascii_only, allow_nan=False)
+
+
+def _objective(objective: Objective) -> dict[str, Any]:
+    """The options that are not at their default."""
+    default, given = vars(Objective()), vars(objective)
+    changed = {name: value for name, value in given.items() if value is not default[name]}
+    if "weight" in changed:
+        changed["weight"] = np.asarray(changed["weight"], dtype=np.float64)
+    return {
+        name: value for name, value in changed.items() if name == "weight" or value != default[name]
+    }
+
+
+def _summary(answer: Answer) -> dict[str, Any]:
+    return {name: value for name, value in vars(answer.summary).items() if value is not None}
+
+
+def _check(check: GradientCheck) -> dict[str, Any]:
+    values = {
+        "passed": check.passed,
+        "method": check.method,
+        "step": check.step,
+        "max_abs_error": check.max_abs_error,
+        "max_rel_error": check.max_rel_error,
+        "worst": check.worst,
+        "checked": check.checked,
+        "total": check.total,
+    }
+    return values if check.seed is None else {**values, "seed": check.seed}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            texts = np.array([_plain(number) for number in value.ravel().tolist()], dtype=object)
+            return texts.reshape(value.shape).tolist()
+        return value.tolist()
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+@contextmanager
+def whole_file(path: str) -> Iterator[IO[bytes]]:
+    """Open a file that appears under its name only when everything is written.
+
+    Until then it is a temporary file beside it; where writing fails or is interrupted, an older
+    file of that name stays as it was. What is not a regular file, a device, is written to directly.
+    """
+    target = Path(path).resolve()
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    try:
+        if target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                yield file
+            return
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(target)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise CecliError(f"cannot write {path}: {reason}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_array(path: str, array: NDArray[Any], problem: Problem) -> None:
+    """An array as .npy, in the type of the logits as they were given."""
+    dtype = problem.logits.dtype
+    if dtype.kind == "f":
+        with np.errstate(over="ignore", under="ignore"):
+            array = array.astype(dtype)
+    with whole_file(path) as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def write_text(path: str, text: str) -> None:
+    """A text as UTF-8, with a newline at its end."""
+    with whole_file(path) as file:
+        file.write((text.rstrip("\n") + "\n").encode())
