@@ -125,7 +125,7 @@ def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
     if answer.command != "loss" and problem.classes <= MOST_CLASS_COLUMNS:
         symbol = "ŷ" if answer.command == "softmax" else "∂L/∂z"
         columns += [
-            _numbers(f"{symbol} {_class_name(answer, i)}", _formatted(array[:, i], digits))
+            _numbers(f"{symbol} {_class_name(answer, i)}", _formatted(array[:, i], digits), True)
             for i in range(problem.classes)
         ]
     notes = _left_out(len(problem.rows) - count, "sample", "samples")
@@ -280,8 +280,8 @@ def _tuple_name(position: Sequence[int]) -> str:
     return ", ".join(map(str, position))
 
 
-def _numbers(header: str, texts: Sequence[str]) -> Column:
-    return Column(header, "number", align(texts))
+def _numbers(header: str, texts: Sequence[str], optional: bool = False) -> Column:
+    return Column(header, "number", align(texts), optional=optional)
 
 
 def _formatted(values: NDArray[np.floating], digits: int) -> list[str]:

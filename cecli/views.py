@@ -88,12 +88,14 @@ class Progress:
         if not self._wanted:
             return
         if self._bar is None and time.monotonic() - self._start > SECONDS_BEFORE_A_BAR:
-            self._bar = click.progressbar(length=STEPS, label=self._label, file=sys.stderr)
+            self._bar = click.progressbar(length=STEPS, label=self._label, width=0, file=sys.stderr)
             self._bar.__enter__()
         if self._bar is not None and int(fraction * STEPS) > self._shown:
             self._bar.update(int(fraction * STEPS) - self._shown)
             self._shown = int(fraction * STEPS)
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if self._bar is not None:
+            if kind is None:
+                self._bar.update(STEPS - self._shown)
             self._bar.__exit__(None, None, None)
