@@ -40,7 +40,7 @@ def _arrow(value: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in "\\`*_<>[]|":
+    for character in "\\`*_<>[]|&~":
         text = text.replace(character, f"\\{character}")
     return text
 

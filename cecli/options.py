@@ -57,7 +57,12 @@ class NumbersCommand(click.Command):
             else:
                 options.append(argument)
                 if argument in with_value:
-                    options += [value for value in [next(rest, None)] if value is not None]
+                    value = next(rest, None)
+                    if value is None and not ctx.resilient_parsing:
+                        raise click.BadOptionUsage(
+                            argument, f"Option '{argument}' requires an argument.", ctx
+                        )
+                    options += [] if value is None else [value]
         return options, numbers
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

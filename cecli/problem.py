@@ -48,6 +48,10 @@ class Objective:
             _require_number("softcap", self.softcap, above_zero=True)
         _require_number("z_loss", self.z_loss)
         _require_number("label_smoothing", self.label_smoothing, largest=1.0)
+        if self.ignore_index is not None and not -(2**63) <= self.ignore_index < 2**63:
+            raise CecliError(
+                f"ignore_index is {self.ignore_index}: it must be an integer of 64 bits"
+            )
         if self.reduction not in REDUCTIONS:
             raise CecliError(f"reduction is {self.reduction!r}: it must be mean, sum or none")
 

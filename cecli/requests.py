@@ -67,8 +67,10 @@ def _target(
         raise CecliError("give --target or --soft-target, not both")
     shape = document.logits.shape
     if options["target"] is not None:
-        batch_shape = np.delete(shape, objective.axis) if len(shape) > 1 else ()
-        return _reshaped(read_target(options["target"], labels), tuple(batch_shape))
+        target = read_target(options["target"], labels)
+        if not -len(shape) <= objective.axis < len(shape):
+            return target
+        return _reshaped(target, tuple(np.delete(shape, objective.axis).tolist()))
     if options["soft_target"] is not None:
         return _reshaped(read_values(options["soft_target"], "--soft-target"), shape)
     if document.soft_target is not None:

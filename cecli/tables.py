@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,15 +35,15 @@ def show(grids: Sequence[Grid], file: IO[str]) -> None:
 
 
 def picture(grids: Sequence[Grid], title: str, file: IO[str]) -> str:
-    """The same as an SVG picture, as wide as the terminal that file may be."""
-    width = Console(file=file).width
+    """The same as an SVG picture, as wide as the terminal, if file is one, or as it takes."""
+    screen = Console(file=file)
+    width = screen.width if screen.is_terminal or "COLUMNS" in os.environ else None
     console = Console(
         file=io.StringIO(),
         record=True,
         force_terminal=True,
         color_system="truecolor",
         highlight=False,
-        width=width,
     )
     _draw(grids, console, width)
     svg = console.export_svg(title=title)
@@ -81,13 +82,17 @@ def _fit(grid: Grid, width: int | None) -> list[Column]:
     ):
         if width is None or _width(kept, NARROWEST_BAR) <= width:
             return kept
+    names = sum(c.kind == "text" for c in kept)
+    room = width - _width([c for c in kept if c.kind != "text"], 0) - GAP * names
+    longest = max(SHORTEST_NAME, room // max(1, names))
+    return [c if c.kind != "text" else replace(c, cells=_cut(c.cells, longest)) for c in kept]
+
+
+def _cut(names: Sequence[str], longest: int) -> list[str]:
     return [
-        replace(c, cells=[_cut(cell) for cell in c.cells]) if c.kind == "text" else c for c in kept
+        name if cell_len(name) <= longest else set_cell_size(name, longest - 1).rstrip() + "…"
+        for name in names
     ]
-
-
-def _cut(name: str) -> str:
-    return name if cell_len(name) <= SHORTEST_NAME else set_cell_size(name, SHORTEST_NAME - 1) + "…"
 
 
 def _width(columns: Sequence[Column], bar: int) -> int:

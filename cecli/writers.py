@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -132,6 +132,8 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
     Until then it is a temporary file beside it; where writing fails or is interrupted, an older
     file of that name stays as it was. What is not a regular file, a device, is written to directly.
     """
+    if path.endswith(os.sep):
+        raise CecliError(f"cannot write {path}: it names a directory")
     target = Path(path).resolve()
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
@@ -146,7 +148,8 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise CecliError(f"cannot write {path}: {reason}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_array(path: str, array: NDArray[Any], problem: Problem) -> None:
@@ -156,7 +159,7 @@ def write_array(path: str, array: NDArray[Any], problem: Problem) -> None:
         with np.errstate(over="ignore", under="ignore"):
             array = array.astype(dtype)
     with whole_file(path) as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+        np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def write_text(path: str, text: str) -> None:
