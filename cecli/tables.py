@@ -73,15 +73,15 @@ def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
 
 
 def _fit(grid: Grid, width: int | None) -> list[Column]:
-    """The columns that there is room for: bars go first, then what is optional."""
+    """The columns that there is room for: bars go first, then what is optional, then long names."""
     columns = grid.columns
-    for kept in (
-        columns,
-        [c for c in columns if not c.is_bar],
-        [c for c in columns if not c.is_bar and not c.optional],
-    ):
-        if width is None or _width(kept, NARROWEST_BAR) <= width:
-            return kept
+    if width is None:
+        return columns
+    written = [c for c in columns if not c.is_bar]
+    kept = [c for c in written if not c.optional]
+    for choice in (columns, written, kept):
+        if _width(choice, NARROWEST_BAR) <= width:
+            return choice
     names = sum(c.kind == "text" for c in kept)
     room = width - _width([c for c in kept if c.kind != "text"], 0) - GAP * names
     longest = max(SHORTEST_NAME, room // max(1, names))
