@@ -30,6 +30,7 @@ Method = Literal["decimal", "central", "forward"]
 Progress = Callable[[float], None]
 
 USUAL_STEPS = {"decimal": 1e-20, "central": 1e-5, "forward": 1e-8}
+SMALLEST_SCALE, SMALLEST_STEP = 1e-280, 1e-300
 PRECISION = 90
 # A probability this many digits short of 1 is zero in double precision.
 LARGEST_SPAN = 330
@@ -176,7 +177,8 @@ class _Differences:
     def check_row(self, number: int, columns: Integers, analytic: list[float]) -> list[_Component]:
         """Hold an analytic gradient against the numerical one."""
         if self.problem.kept[number]:
-            numeric, tolerances = self.numeric_row(number, columns)
+            with np.errstate(all="ignore"):
+                numeric, tolerances = self.numeric_row(number, columns)
         else:
             numeric, tolerances = [Decimal(0)] * len(columns), Tolerances.zero(len(columns))
         smallest_normal = Decimal(type_precision(self.dtype).smallest_normal)
@@ -307,14 +309,17 @@ class _FloatDifferences(_Differences):
 def _checked_step(problem: Problem, method: Method, step: float | None) -> float:
     if method not in USUAL_STEPS:
         raise CecliError(f"the method is {method!r}: it must be decimal, central or forward")
+    objective = problem.objective
+    smallest = min(1.0, objective.temperature, objective.softcap or 1.0)
+    if smallest < SMALLEST_SCALE:
+        raise CecliError(
+            f"a temperature or softcap of {smallest:g} leaves no room for a step: "
+            f"a check needs at least {SMALLEST_SCALE:g}"
+        )
     if step is None:
-        smallest = 1.0
-        if method == "decimal":
-            softcap = problem.objective.softcap
-            smallest = min(1.0, problem.objective.temperature, softcap or 1.0)
-        return USUAL_STEPS[method] * float(smallest)
-    if not 0.0 < step <= 1.0:
-        raise CecliError(f"the step is {step:g}: it must be greater than 0 and at most 1")
+        return USUAL_STEPS[method] * float(smallest if method == "decimal" else 1.0)
+    if not SMALLEST_STEP <= step <= 1.0:
+        raise CecliError(f"the step is {step:g}: it must be at least {SMALLEST_STEP:g}, at most 1")
     return float(step)
 
 

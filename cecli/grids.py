@@ -189,8 +189,11 @@ def _loss_notes(answer: Answer, digits: int) -> list[str]:
                 notes.insert(0, f"loss  {format_number(float(result.losses), digits)}")
         else:
             notes.append(f"loss  {_loss_text(answer, digits)}")
-        if np.isinf(np.asarray(result.loss)).any():
+        infinite = np.isinf(result.losses.reshape(-1))
+        if (problem.rows[infinite] == -np.inf).any():
             notes.append("the loss is infinite: a masked class carries target mass")
+        elif infinite.any():
+            notes.append("the loss is larger than the largest double")
     if answer.summary is not None and answer.summary.perplexity is not None:
         summary = f"perplexity {format_given(answer.summary.perplexity, digits)}"
         if answer.summary.accuracy is not None:

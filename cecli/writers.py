@@ -9,8 +9,9 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,22 +135,24 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
     """
     if path.endswith(os.sep):
         raise CecliError(f"cannot write {path}: it names a directory")
-    target = Path(path).resolve()
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    target = Path(path)
     try:
         if target.exists() and not target.is_file():
             with target.open("wb") as file:
                 yield file
             return
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(target)
+        # A link stays one: what it points to is replaced.
+        target = target.resolve()
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                yield file
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise CecliError(f"cannot write {path}: {reason}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def write_array(path: str, array: NDArray[Any], problem: Problem) -> None:
@@ -159,7 +162,9 @@ def write_array(path: str, array: NDArray[Any], problem: Problem) -> None:
         with np.errstate(over="ignore", under="ignore"):
             array = array.astype(dtype)
     with whole_file(path) as file:
-        np.lib.format.write_array(file, array, allow_pickle=False)
+        # Handed a file, NumPy asks for its position, which a pipe does not have.
+        stream: Any = SimpleNamespace(write=file.write)
+        np.lib.format.write_array(stream, array, allow_pickle=False)
 
 
 def write_text(path: str, text: str) -> None:
