@@ -173,7 +173,8 @@ def log_softmax_rows(shifted: Shifted) -> Floats:
 def loss_rows(shifted: Shifted, mass: Mass) -> Floats:
     """L = Σ_i y_i (m − v_i) + Y log1p(R)"""
     distance, left_out = mass.dot(-shifted.difference, -shifted.remainder)
-    return distance + (_product(shifted.log_sum, mass.total, shifted.scale) + left_out)
+    near = _product(shifted.log_sum, mass.total, shifted.scale) + left_out
+    return np.where(np.isinf(distance), distance, distance + near)
 
 
 def z_loss_rows(shifted: Shifted, z_loss: float) -> Floats:
