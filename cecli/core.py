@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cecli.mass import mass_of, unweighted_mass_of
+from cecli.mass import mass_of
 from cecli.problem import Floats, Objective, Problem, Reduction
 from cecli.rows import (
     grad_rows,
@@ -193,13 +193,20 @@ def losses_of(problem: Problem) -> tuple[Floats, Floats]:
         return loss_rows(shifted, mass), z_loss_rows(shifted, problem.objective.z_loss)
 
 
-def summarize(problem: Problem) -> Summary:
+def summarize(problem: Problem, *, exact: bool = False) -> Summary:
     """What a batch comes to beside its loss."""
-    with np.errstate(all="ignore"):
-        losses = loss_rows(shift(problem), unweighted_mass_of(problem))
-        kept = problem.kept
-        perplexity = float(np.exp(reduce_rows(losses, float(kept.sum())))) if kept.any() else None
+    kept = problem.kept
+    if not kept.any():
+        return Summary(len(kept), problem.classes, None, None)
+    plain = problem.unweighted()
+    if exact:
+        from cecli import exact as decimal_arithmetic
+
+        perplexity = decimal_arithmetic.perplexity_of(plain)
+    else:
+        with np.errstate(all="ignore"):
+            perplexity = float(np.exp(reduce_rows(losses_of(plain)[0], float(kept.sum()))))
     accuracy = None
-    if problem.index is not None and kept.any():
+    if problem.index is not None:
         accuracy = float((problem.rows.argmax(axis=1) == problem.index)[kept].mean())
     return Summary(len(kept), problem.classes, perplexity, accuracy)

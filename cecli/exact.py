@@ -33,6 +33,7 @@ from cecli.decimals import (
     sums_without_each,
     wide_context,
 )
+from cecli.mass import exact_divisors, exact_mass
 from cecli.problem import Floats, Problem
 
 FIRST_PRECISION = 40
@@ -123,20 +124,44 @@ def _solve_rows(problem: Problem) -> _Solved:
     return _Solved(softmax, log_softmax, losses, grad, unrounded)
 
 
-def _reduced_loss(problem: Problem, unrounded: dict[int, RowResult]) -> float:
-    divisor, z_divisor = exact_divisors(problem)
-    results, precision = unrounded, FIRST_PRECISION
+def _reduced_loss(problem: Problem, results: dict[int, RowResult]) -> float:
+    """The loss of the batch, from its rows' results at the first precision that rounded them."""
+    precision = FIRST_PRECISION
     while True:
-        terms = [
-            term
-            for result in results.values()
-            for term in ((result.cross_entropy, divisor), (result.z_loss, z_divisor))
-        ]
         try:
-            return _rounded(_total(terms, precision))
+            return _rounded(_reduced(problem, results, precision))
         except _UnsettledError:
             precision *= 2
-            results = {row: ExactRow(problem, row).at(precision) for row in unrounded}
+            results = {row: ExactRow(problem, row).at(precision) for row in results}
+
+
+def _reduced(problem: Problem, results: dict[int, RowResult], precision: int) -> Number:
+    divisor, z_divisor = exact_divisors(problem)
+    terms = [
+        term
+        for result in results.values()
+        for term in ((result.cross_entropy, divisor), (result.z_loss, z_divisor))
+    ]
+    return _total(terms, precision)
+
+
+def perplexity_of(problem: Problem) -> float:
+    """e to the loss of the batch, correctly rounded."""
+    precision = FIRST_PRECISION
+    while True:
+        kept = np.flatnonzero(problem.kept).tolist()
+        results = {row: ExactRow(problem, row).at(precision) for row in kept}
+        loss = _reduced(problem, results, precision)
+        if isinstance(loss, Fraction):
+            return 1.0  # a loss is rational only where each sample has one class alone
+        if loss.value.is_infinite():
+            return math.inf
+        try:
+            with localcontext(wide_context(precision + GUARD_DIGITS)):
+                low, high = (loss.value - loss.bound).exp(), (loss.value + loss.bound).exp()
+                return _rounded(Enclosure((low + high) / 2, high - low))
+        except _UnsettledError:
+            precision *= 2
 
 
 class ExactRow:
@@ -254,33 +279,6 @@ class ExactRow:
         if self.softcap is not None and self.logits[i] and grad:
             return None
         return grad / self.temperature
-
-
-def exact_mass(problem: Problem, row: int) -> list[Fraction]:
-    """y_k = weight_k · ((1 − ε)·q_k + ε/C) of one row; empty probabilities for no target."""
-    smoothing = Fraction(float(problem.objective.label_smoothing))
-    mass = [ZERO] * problem.classes
-    if problem.soft is not None:
-        mass = [Fraction(q) for q in problem.soft[row].tolist()]
-    elif problem.index is not None:
-        mass[problem.index[row]] = Fraction(1)
-    else:
-        return mass
-    if smoothing:
-        mass = [(1 - smoothing) * q + smoothing / problem.classes for q in mass]
-    if problem.weight is not None:
-        weight = problem.weight.tolist()
-        mass = [Fraction(w) * y if y else ZERO for w, y in zip(weight, mass, strict=True)]
-    return mass
-
-
-def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
-    """What the sums of the loss and of the z-loss are divided by, unrounded; 1 for no mean."""
-    z_divisor = Fraction(problem.z_loss_divisor or 1.0)
-    if problem.objective.reduction != "mean" or problem.weight is None or problem.index is None:
-        return Fraction(problem.divisor or 1.0), z_divisor
-    weights = problem.weight[problem.index[problem.kept]]
-    return sum((Fraction(w) for w in weights.tolist()), ZERO), z_divisor
 
 
 def _total(terms: list[tuple[Number, Fraction]], precision: int) -> Number:

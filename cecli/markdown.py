@@ -24,7 +24,9 @@ def _grid(grid: Grid) -> str:
     for row, texts in enumerate(zip(*cells, strict=True)):
         bold = [f"**{text}**" if text else "" for text in texts]
         lines.append(_line(bold if row in grid.stressed else list(texts)))
-    return "\n\n".join(["\n".join(lines), *map(_escaped, grid.notes)])
+    notes = [f"**{_escaped(grid.verdict)}**"] if grid.verdict else []
+    notes += map(_escaped, grid.notes)
+    return "\n\n".join(["\n".join(lines), *notes])
 
 
 def _cells(column: Column) -> list[str]:

@@ -1,12 +1,13 @@
 """The target mass y of a problem's rows: y_k = weight_k · ((1 − ε)·q_k + ε/C), 0 where ignored.
 
 With a class index and no smoothing it stands on one class of each row, and nothing of the size of
-the logits is made; soft targets and smoothing spread it over all classes.
+the logits is made; soft targets and smoothing spread it over all classes. As fractions it is exact.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -96,8 +97,28 @@ def mass_of(problem: Problem) -> Mass:
     return Spread(mass)
 
 
-def unweighted_mass_of(problem: Problem) -> Mass:
-    """The target itself as mass: no weights, no smoothing, 0 where ignored."""
-    if problem.index is not None:
-        return OneHot(problem.index, problem.kept.astype(np.float64))
-    return Spread(np.asarray(problem.soft))
+def exact_mass(problem: Problem, row: int) -> list[Fraction]:
+    """y_k = weight_k · ((1 − ε)·q_k + ε/C) of one row; empty probabilities for no target."""
+    smoothing = Fraction(float(problem.objective.label_smoothing))
+    mass = [Fraction(0)] * problem.classes
+    if problem.soft is not None:
+        mass = [Fraction(q) for q in problem.soft[row].tolist()]
+    elif problem.index is not None:
+        mass[problem.index[row]] = Fraction(1)
+    else:
+        return mass
+    if smoothing:
+        mass = [(1 - smoothing) * q + smoothing / problem.classes for q in mass]
+    if problem.weight is not None:
+        weight = problem.weight.tolist()
+        mass = [Fraction(w) * y if y else Fraction(0) for w, y in zip(weight, mass, strict=True)]
+    return mass
+
+
+def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
+    """What the sums of the loss and of the z-loss are divided by, unrounded; 1 for no mean."""
+    z_divisor = Fraction(problem.z_loss_divisor or 1.0)
+    if problem.objective.reduction != "mean" or problem.weight is None or problem.index is None:
+        return Fraction(problem.divisor or 1.0), z_divisor
+    weights = problem.weight[problem.index[problem.kept]]
+    return sum((Fraction(w) for w in weights.tolist()), Fraction(0)), z_divisor

@@ -7,7 +7,7 @@ a `Problem`, so each rule of what counts as good input stands here and nowhere e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -115,6 +115,13 @@ class Problem:
         self.rows[~self.kept] = 0.0
         self._check_rows()
         self.weight = self._checked_weight()
+
+    def unweighted(self) -> Problem:
+        """The same logits and target without weights, smoothing and z-loss, under the mean."""
+        objective = replace(
+            self.objective, weight=None, label_smoothing=0.0, z_loss=0.0, reduction="mean"
+        )
+        return Problem(self.logits, self.target, objective)
 
     def place(self, row: int | np.integer[Any]) -> str:
         """How a row is called in a message: nothing for one sample alone, else its index."""

@@ -26,12 +26,18 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 # is: there the line is printed with its plain stand-in, like every other character.
 RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n", ascii=True)
 STRESSED, BAR, UP, DOWN = "bold", "cyan", "green", "red"
+PASSED, FAILED = "bold green", "bold red"
 
 
 def show(grids: Sequence[Grid], file: IO[str]) -> None:
     """Print grids as tables; plain, and as wide as it takes, where file is not a terminal."""
     console = Console(file=file, highlight=False)
-    _draw(grids, console, console.width if console.is_terminal else None)
+    if console.is_terminal:
+        _draw(grids, console, console.width)
+        return
+    with console.capture() as captured:
+        _draw(grids, console, None)
+    file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def picture(grids: Sequence[Grid], title: str, file: IO[str]) -> str:
@@ -61,15 +67,15 @@ def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
         bar_width = _bar_width(columns, width)
         needed = _width(columns, bar_width)
         if width is None:
-            needed = max([needed, *map(cell_len, notes)])
+            needed = max([needed, *map(cell_len, [grid.verdict, *notes])])
         console.width = max(width or 0, needed)
         if place:
             console.print()
         console.print(_table(columns, grid, bar_width))
-        style = {None: "", True: "bold green", False: "bold red"}[grid.passed]
-        for line, note in enumerate(notes):
-            is_verdict = grid.passed is not None and line == len(notes) - 2
-            console.print(Text(note, style=style if is_verdict else ""))
+        if grid.verdict:
+            console.print(Text(grid.verdict, style=PASSED if grid.passed else FAILED))
+        for note in notes:
+            console.print(Text(note))
 
 
 def _fit(grid: Grid, width: int | None) -> list[Column]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,6 +136,8 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
     """
     if path.endswith(os.sep):
         raise CecliError(f"cannot write {path}: it names a directory")
+    if path == "-":
+        raise CecliError("cannot write -: -o takes a file; --json prints on standard output")
     target = Path(path)
     try:
         if target.exists() and not target.is_file():
@@ -146,6 +149,8 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("xb") as file:
+                if target.exists():
+                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
                 yield file
             temporary.replace(target)
         finally:

@@ -807,6 +807,7 @@ def test_examples_of_the_help_work(name: str) -> None:
         ("grad 1 2 -t 0 --step 1e-400", ["step", "0"]),
         ("grad 1 2 -t 0 --check --seed -1", ["--seed", "-1"]),
         ("grad 1 -inf -t 1 --check", ["infinite"]),
+        ("grad 1 2 -t 0 --softcap 5e-324 --check", ["softcap", "4.94066e-324", "step"]),
         ("derive 1 2", ["'derive'"]),
         ("--jsn softmax 1 2", ["--jsn"]),
         # files
