@@ -8,6 +8,7 @@ probabilities are rational and therefore exact, so that ties and zeros come out 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -252,12 +253,15 @@ def _divisors(
 
 
 def _digits(logits: set[Fraction], objective: Objective) -> int:
-    """Enough that nothing which cancels, 1 − p or 1 − tanh², takes the last 80 digits along."""
+    """Enough that what cancels, 1 − p, 1 − tanh² or p − 1/C, does not take the last 80 digits."""
     spread = min((max(logits) - min(logits)) / Fraction(objective.temperature), -SMALLEST_EXPONENT)
     saturation = Fraction(0)
     if objective.softcap is not None:
         saturation = max(map(abs, logits)) / Fraction(objective.softcap)
     digits = 80 + math.ceil(2 * (spread + 2 * saturation) / Fraction(math.log(10)))
+    ordered = sorted(logits)
+    gaps = [(b - a) / Fraction(objective.temperature) for a, b in itertools.pairwise(ordered)]
+    digits += 2 * max((len(str(1 / gap).split("/")[0]) for gap in gaps if gap < 1), default=0)
     if digits > 50_000:
         raise ValueError(f"the oracle would need {digits} digits for logits so far above the cap")
     return digits
