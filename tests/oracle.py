@@ -178,14 +178,14 @@ def evaluate(logits: ArrayLike, target: ArrayLike, **options: Any) -> Result:
 
     losses = np.empty(len(rows), dtype=object)
     for n, row in enumerate(rows):
-        losses[n] = Fraction(0) if row is None else row.loss + row.z_loss
+        losses[n] = Fraction(0) if row is None else _sum([row.loss, row.z_loss])
     kept = [row for row in rows if row is not None]
-    loss = sum((row.loss for row in kept), Fraction(0))
+    loss = _sum([row.loss for row in kept])
     return Result(
         softmax=array(Row.softmax, math.nan),
         log_softmax=array(Row.log_softmax, math.nan),
         losses=losses.reshape(batch),
-        loss=loss / by + sum((row.z_loss for row in kept), Fraction(0)) / z_by,
+        loss=_sum([loss / by, _sum([row.z_loss for row in kept]) / z_by]),
         grad=array(lambda row, i: row.gradient(i, by, z_by), Fraction(0)),
         largest_term=array(
             lambda row, i: max(abs(term) for term in row.terms(i, by, z_by)), Fraction(0)
@@ -193,6 +193,13 @@ def evaluate(logits: ArrayLike, target: ArrayLike, **options: Any) -> Result:
         divisor=divisor,
         z_loss_divisor=z_loss_divisor,
     )
+
+
+def _sum(terms: Sequence[Exact]) -> Exact:
+    """A sum in which infinity, a float, does not turn huge fractions into floats."""
+    if math.inf in terms:
+        return math.inf
+    return sum(map(Fraction, terms), Fraction(0))
 
 
 def target_mass(target: int | Sequence[float], classes: int, **options: Any) -> list[Fraction]:
