@@ -199,7 +199,7 @@ def _sum(terms: Sequence[Exact]) -> Exact:
     """A sum in which infinity, a float, does not turn huge fractions into floats."""
     if math.inf in terms:
         return math.inf
-    return sum(map(Fraction, terms), Fraction(0))
+    return sum((Fraction(term) for term in terms), Fraction(0))
 
 
 def target_mass(target: int | Sequence[float], classes: int, **options: Any) -> list[Fraction]:
