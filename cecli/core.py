@@ -189,7 +189,8 @@ def _array_of(problem: Problem, rows_of: Callable[[Shifted], Floats]) -> NDArray
 def _store(array: NDArray[Any], block: Block, rows: Floats) -> None:
     """Round a block's rows once to the array's type, in their place; no zero is −0."""
     place = array[block.start : block.start + len(rows)]
-    np.add(rows, 0.0, out=place, casting="same_kind")
+    place[...] = rows
+    place += 0.0
 
 
 def solve(problem: Problem, *, exact: bool = False) -> CrossEntropy:
