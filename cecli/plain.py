@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-# One character for one, so that tables stay aligned.
+# One character for one where it may stand in a table, so that tables stay aligned.
 STAND_INS = str.maketrans(
     {
         "−": "-",
@@ -29,6 +29,18 @@ STAND_INS = str.maketrans(
         "≈": "~",
         "≤": "<",
         "≥": ">",
+        # The bare y is the target, so that its estimate needs another name; p is the usual one.
+        "ŷ": "p",
+        "δ": "d",
+        "ε": "e",
+        "η": "n",
+        "λ": "l",
+        "·": "*",
+        "×": "*",
+        "′": "'",
+        # These stand in formulas alone, where nothing has to be aligned.
+        "≠": "!=",
+        "²": "^2",
     }
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import IO
 
@@ -35,6 +35,11 @@ def show(grids: Sequence[Grid], file: IO[str]) -> None:
 
 def picture(grids: Sequence[Grid], title: str, file: IO[str]) -> str:
     """The same as an SVG picture, as wide as the terminal that file may be."""
+    return record(lambda console, width: _draw(grids, console, width), title, file)
+
+
+def record(draw: Callable[[Console, int | None], None], title: str, file: IO[str]) -> str:
+    """What draw prints on a console of the width of the terminal that file may be, as an SVG."""
     width = Console(file=file).width
     console = Console(
         file=io.StringIO(),
@@ -44,7 +49,7 @@ def picture(grids: Sequence[Grid], title: str, file: IO[str]) -> str:
         highlight=False,
         width=width,
     )
-    _draw(grids, console, width)
+    draw(console, width)
     svg = console.export_svg(title=title)
     # A picture fetches no fonts, and keeps its spaces in programs that fold them.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)

@@ -1,0 +1,104 @@
+"""Equations with numbers in them that a reader can check: the numbers printed give the result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from cecli.notation import tag
+from cecli.numbers import format_number
+
+MOST_FURTHER_DIGITS = 60
+
+
+class Number(NamedTuple):
+    """A number and the quantity that it is of; given: how somebody typed it."""
+
+    quantity: str
+    value: Decimal
+    given: str = ""
+
+
+class Pencil:
+    """Writes numbers and equations with so many digits after the point.
+
+    A result has that many; the operands it is computed from get further ones until the result,
+    computed from what is printed, is the result that is printed.
+    """
+
+    def __init__(self, digits: int) -> None:
+        self.digits = digits
+
+    def shorter(self, digits: int) -> Pencil:
+        """One that writes no more digits than that."""
+        return Pencil(min(self.digits, digits))
+
+    def write(self, quantity: str, value: Decimal) -> str:
+        """One number in the notation of formulas."""
+        return tag(quantity, format_number(value, self.digits))
+
+    def given(self, number: Number) -> str:
+        """One number as it was typed, in the notation of formulas."""
+        return tag(number.quantity, number.given)
+
+    def equate(
+        self,
+        pattern: str,
+        operands: Sequence[Number],
+        result: Number,
+        compute: Callable[..., Decimal],
+    ) -> str:
+        """`pattern = result`, the operands at {0}, {1}, … of the pattern.
+
+        compute takes the operands and gives the result.
+        """
+        shown = format_number(result.value, self.digits)
+        for further in range(MOST_FURTHER_DIGITS):
+            texts = [self._text(operand, further) for operand in operands]
+            found = compute(*map(parse, texts))
+            if self._same(found, shown, result.value, operands):
+                break
+        else:
+            texts = [self._text(operand, 0) for operand in operands]
+        expression = _filled(pattern, [operand.quantity for operand in operands], texts)
+        return f"{expression} = {tag(result.quantity, shown)}"
+
+    def add(self, terms: Sequence[Number], result: Number) -> str:
+        """`term + term + … = result`"""
+        pattern = " + ".join(f"{{{place}}}" for place in range(len(terms)))
+        return self.equate(pattern, terms, result, lambda *values: sum(values, Decimal(0)))
+
+    def _text(self, operand: Number, further: int) -> str:
+        if operand.given and not further:
+            return operand.given
+        return format_number(operand.value, self.digits + further)
+
+    def _same(
+        self, found: Decimal, shown: str, result: Decimal, operands: Sequence[Number]
+    ) -> bool:
+        if result or not operands:
+            return format_number(found, self.digits) == shown
+        # Nothing rounds to 0 by itself; what is left has to vanish among the digits shown.
+        largest = max(operand.value.copy_abs() for operand in operands)
+        place = min(-self.digits, largest.adjusted() - self.digits + 1) if largest else 0
+        return abs(found) < Decimal("0.5").scaleb(place)
+
+
+def parse(text: str) -> Decimal:
+    """The number that a text shows."""
+    return Decimal(text.replace("−", "-"))
+
+
+def _filled(pattern: str, quantities: Sequence[str], texts: Sequence[str]) -> str:
+    """The pattern with its operands; a negative one behind an operator stands in parentheses."""
+
+    def fill(match: re.Match[str]) -> str:
+        place = int(match[1])
+        number = tag(quantities[place], texts[place])
+        before = pattern[: match.start()]
+        inside = not before or before.endswith(("(", "⟨", "log "))
+        return number if inside or not texts[place].startswith("−") else f"({number})"
+
+    return re.sub(r"\{(\d+)\}", fill, pattern)
