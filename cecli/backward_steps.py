@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from decimal import Decimal
 
 from cecli.derivation import MOST_CLASSES, Case, Step, plain_number, plain_numbers
@@ -14,11 +16,16 @@ FEW_COLUMNS, FEW_DIGITS = 6, 4
 
 def backward(case: Case) -> list[Step]:
     """The derivative of the loss by what the softmax is taken of, then by the logits."""
-    if case.true_class is not None:
+    steps: list[Step] = []
+    if math.isinf(case.worked.loss):
+        pass  # there is nothing to differentiate, and the formula is all there is to show
+    elif case.true_class is not None:
         steps = [_loss_by_probability(case), _quotient_rule(case), _chain_rule(case)]
     else:
         steps = [_loss_by_probabilities(case), _jacobian(case), _chain_rule_summed(case)]
-    steps.append(_sum(case))
+    if steps:
+        steps.append(_sum(case))
+    steps.append(_formula(case))
     if case.own.objective.z_loss:
         steps.append(_z_loss(case))
     if case.is_rescaled:
@@ -50,16 +57,17 @@ def _quotient_rule(case: Case) -> Step:
     own = f"∂ŷ_{t}/∂{v}_{t} = "
     lines = []
     if case.saturated:
-        rest = [n for i, n in _numbered(case, "p", worked.probability) if i != t and n.value]
         beside = Number("p", worked.beside[t])
-        lines.append(f"1 − ŷ_{t} = {case.pencil.add(rest, beside) if rest else '0'}")
+        lines.append(f"1 − ŷ_{t} = {case.sum_of_others('ŷ', 'p', worked.probability, beside)}")
         factors, pattern = [Number("p", worked.probability[t]), beside], "{0} × {1}"
-        compute = _multiply
+        compute: Callable[..., Decimal] = _multiply
     else:
         factors, pattern = [Number("p", worked.probability[t])], "{0} × (1 − {0})"
         compute = _times_complement
     for i in case.shown:
-        result = Number("j", worked.probability[t] * (worked.beside[t] if i == t else -worked.probability[i]))
+        result = Number(
+            "j", worked.probability[t] * (worked.beside[t] if i == t else -worked.probability[i])
+        )
         if i == t:
             lines.append(own + case.pencil.equate(pattern, factors, result, compute))
             continue
@@ -70,11 +78,13 @@ def _quotient_rule(case: Case) -> Step:
         "quotient_rule",
         "How $ŷ_t$ changes with each logit: the quotient rule",
         (
-            f"$ŷ_t = {over('a_t', 'S')}$ is a quotient, and the derivative of ${over('f', 'g')}$ "
-            f"is ${over('f′ · g − f · g′', 'g²')}$. The power $a_i$ is its own derivative by "
-            f"${v}_i$; the shift $m$ counts as a fixed number, since $ŷ$ does not depend on it. "
-            f"Every ${v}_i$ moves the sum $S$, by $a_i$; only ${v}_t$ moves the numerator too. "
-            "So there are two cases.",
+            (
+                f"$ŷ_t = {over('a_t', 'S')}$ is a quotient, and the derivative of "
+                f"${over('f', 'g')}$ is ${over('f′ · g − f · g′', 'g²')}$. The power $a_i$ is "
+                f"its own derivative by ${v}_i$; the shift $m$ counts as a fixed number, "
+                f"since $ŷ$ does not depend on it. Every ${v}_i$ moves the sum $S$, by $a_i$; "
+                f"only ${v}_t$ moves the numerator too. So there are two cases."
+            ),
         ),
         (
             f"i = t: ∂ŷ_t/∂{v}_t = {_quotient('t', 't')} = ŷ_t · (1 − ŷ_t)",
@@ -104,16 +114,13 @@ def _quotient(k: str, i: str) -> str:
 def _why_not_subtract(case: Case) -> tuple[str, ...]:
     t = case.true_class or 0
     return (
-        f"$1 − ŷ_{t}$ must not be computed by subtracting. In double precision the number next to 1 "
-        f"is 1 − 1.1e-16, so that of a smaller $1 − ŷ_{t}$ nothing is left, and of a larger one "
-        "only some digits. The probabilities sum to 1, so it is the sum of all the others, which "
-        "loses none.",
+        (
+            f"$1 − ŷ_{t}$ must not be computed by subtracting. In double precision the number "
+            f"next to 1 is 1 − 1.1e-16, so that of a smaller $1 − ŷ_{t}$ nothing is left, and "
+            "of a larger one only some digits. The probabilities sum to 1, so it is the sum "
+            "of all the others, which loses none."
+        ),
     )
-
-
-def _numbered(case: Case, quantity: str, values: list[Decimal]) -> list[tuple[int, Number]]:
-    """As `Case.terms`, each with its class; −1 for the rest."""
-    return list(zip((*case.shown, -1), case.terms(quantity, values), strict=False))
 
 
 def _multiply(*factors: Decimal) -> Decimal:
@@ -145,8 +152,10 @@ def _chain_rule(case: Case) -> Step:
         "chain_rule",
         "The chain rule puts the two together",
         (
-            f"${v}_i$ moves $ŷ_t$, and $ŷ_t$ moves $L$: the derivatives multiply. In both cases "
-            "$ŷ_t$ cancels.",
+            (
+                f"${v}_i$ moves $ŷ_t$, and $ŷ_t$ moves $L$: the derivatives multiply. In both "
+                "cases $ŷ_t$ cancels."
+            ),
         ),
         (
             f"∂L/∂{v}_i = ∂L/∂ŷ_t · ∂ŷ_t/∂{v}_i",
@@ -176,8 +185,10 @@ def _loss_by_probabilities(case: Case) -> Step:
         "loss_by_probability",
         "How the loss changes with each $ŷ_k$",
         (
-            f"The derivative of $log x$ is ${over('1', 'x')}$, and $ŷ_k$ stands in one term of the "
-            "sum. Where $y_k$ is 0, so is the derivative.",
+            (
+                f"The derivative of $log x$ is ${over('1', 'x')}$, and $ŷ_k$ stands in one "
+                "term of the sum. Where $y_k$ is 0, so is the derivative."
+            ),
         ),
         (f"∂L/∂ŷ_k = −{over('y_k', 'ŷ_k')}",),
         tuple(lines),
@@ -199,17 +210,22 @@ def _jacobian(case: Case) -> Step:
         f"k ≠ i: {_quotient('k', 'i')} = −ŷ_k · ŷ_i",
     )
     text = (
-        f"$ŷ_k = {over('a_k', 'S')}$ is a quotient, and the derivative of ${over('f', 'g')}$ is "
-        f"${over('f′ · g − f · g′', 'g²')}$. The power $a_i$ is its own derivative by ${v}_i$; the "
-        f"shift $m$ counts as a fixed number, since $ŷ$ does not depend on it. Every ${v}_i$ moves "
-        f"the sum $S$, by $a_i$; only ${v}_k$ moves the numerator of $ŷ_k$ too. With $δ_ki$, which "
-        "is 1 for $k = i$ and 0 otherwise, the two cases are one.",
+        (
+            f"$ŷ_k = {over('a_k', 'S')}$ is a quotient, and the derivative of "
+            f"${over('f', 'g')}$ is ${over('f′ · g − f · g′', 'g²')}$. The power $a_i$ is its "
+            f"own derivative by ${v}_i$; the shift $m$ counts as a fixed number, since $ŷ$ "
+            f"does not depend on it. Every ${v}_i$ moves the sum $S$, by $a_i$; only ${v}_k$ "
+            "moves the numerator of $ŷ_k$ too. With $δ_ki$, which is 1 for $k = i$ and 0 "
+            "otherwise, the two cases are one."
+        ),
     )
     title = "How each $ŷ_k$ changes with each logit: the Jacobian"
     if len(classes) > MOST_CLASSES:
         remark = (
-            f"That is a matrix of {len(classes):,} × {len(classes):,} numbers; it is shown for up "
-            f"to {MOST_CLASSES} classes. The next step does without it.",
+            (
+                f"That is a matrix of {len(classes):,} × {len(classes):,} numbers; it is "
+                f"shown for up to {MOST_CLASSES} classes. The next step does without it."
+            ),
         )
         return Step("jacobian", title, text, formula, remark=remark)
     jacobian = [[_slope(case, k, i) for i in classes] for k in classes]
@@ -260,8 +276,11 @@ def _chain_rule_summed(case: Case) -> Step:
         "chain_rule",
         "The chain rule adds up all the ways from a logit to the loss",
         (
-            f"${v}_i$ moves every $ŷ_k$, and each of them moves $L$. In each product $ŷ_k$ cancels; "
-            "$δ_ki$ picks one term, and $−ŷ_i$ is common to all. $Y$ is short for $Σ_k y_k$.",
+            (
+                f"${v}_i$ moves every $ŷ_k$, and each of them moves $L$. In each product "
+                "$ŷ_k$ cancels; $δ_ki$ picks one term, and $−ŷ_i$ is common to all. $Y$ is "
+                "short for $Σ_k y_k$."
+            ),
         ),
         (
             f"∂L/∂{v}_i = Σ_k ∂L/∂ŷ_k · ∂ŷ_k/∂{v}_i",
@@ -282,6 +301,7 @@ def _chain_sum(case: Case, i: int) -> str:
         operands.append(Number("s", -worked.target[k] / worked.probability[k]))
         operands.append(Number("j", _slope(case, k, i)))
     pattern = " + ".join(f"({{{2 * n}}}) × {{{2 * n + 1}}}" for n in range(len(counted)))
+    pattern = pattern or "0"
     return case.pencil.equate(
         pattern,
         operands,
@@ -299,8 +319,10 @@ def _sum(case: Case) -> Step:
         "sum",
         "Check: the components sum to zero",
         (
-            "They have to: to raise all logits by the same amount is another shift, which changes "
-            "neither softmax nor loss.",
+            (
+                "They have to: to raise all logits by the same amount is another shift, "
+                "which changes neither softmax nor loss."
+            ),
         ),
         (f"Σ_i ∂L/∂{v}_i = {formula}",),
         (f"Σ_i ∂L/∂{v}_i = {total}",),
@@ -310,11 +332,45 @@ def _sum(case: Case) -> Step:
     )
 
 
+def _formula(case: Case) -> Step:
+    v, worked, hard = case.symbol, case.worked, case.true_class is not None
+    lines = []
+    for i in case.shown:
+        y, p = Number("y", worked.target[i]), Number("p", worked.probability[i])
+        result = Number("g", worked.grad_plain[i])
+        if hard and case.saturated and i == case.true_class:
+            equation = f"−(1 − ŷ_{i}) = {case.pencil.write('g', result.value)}"
+        elif hard:
+            y = Number("y", y.value, str(int(y.value)))
+            equation = case.pencil.equate("{0} − {1}", [p, y], result, lambda p, y: p - y)
+        else:
+            equation = case.pencil.equate(
+                "{0} × {1} − {2}",
+                [Number("y", worked.total), p, y],
+                result,
+                lambda t, p, y: t * p - y,
+            )
+        name = f"ŷ_{i} − y_{i}" if hard else f"Y · ŷ_{i} − y_{i}"
+        lines.append(f"{name} = {equation}")
+    infinite = math.isinf(worked.loss)
+    text = "This is the same for all classes: softmax minus target."
+    if not hard:
+        text = "In one line: softmax, times the target's sum $Y$, minus target."
+    return Step(
+        "formula",
+        "The gradient, by its formula" if infinite else "Check: the formula",
+        (text,),
+        (f"∂L/∂{v}_i = ŷ_i − y_i" if hard else f"∂L/∂{v}_i = Y · ŷ_i − y_i",),
+        tuple(lines),
+        values={"grad": plain_numbers(worked.grad_plain)},
+    )
+
+
 def _z_loss(case: Case) -> Step:
     v, worked, pencil = case.symbol, case.worked, case.pencil
     factor = case.typed("y", float(case.own.objective.z_loss))
     lse = Number("L", worked.log_sum_exp)
-    extra = Number("L", worked.full_loss - worked.loss)
+    extra = Number("L", worked.z_loss * worked.log_sum_exp**2)
     lines = [
         "lse = "
         + pencil.equate(
@@ -342,9 +398,12 @@ def _z_loss(case: Case) -> Step:
         "z_loss",
         "Add the z-loss",
         (
-            f"The logarithm of the sum of all $e^({v}_j)$ is $lse = m + log S$, and the z-loss adds "
-            "$λ · lse^2$, which holds the logits near those whose sum is 1. Its derivative by "
-            f"${v}_i$ is $2λ · lse$ times that of $lse$, and that is $ŷ_i$.",
+            (
+                f"The logarithm of the sum of all $e^({v}_j)$ is $lse = m + log S$, and the "
+                "z-loss adds $λ · lse^2$, which holds the logits near those whose sum is 1. "
+                f"Its derivative by ${v}_i$ is $2λ · lse$ times that of $lse$, and that is "
+                "$ŷ_i$."
+            ),
         ),
         (f"∂(L + λ · lse^2)/∂{v}_i = ∂L/∂{v}_i + 2λ · lse · ŷ_i",),
         tuple(lines),
@@ -356,7 +415,7 @@ def _z_loss(case: Case) -> Step:
 def _back_to_logits(case: Case) -> Step:
     v, worked, objective = case.symbol, case.worked, case.own.objective
     by_temperature, capped = objective.temperature != 1.0, objective.softcap is not None
-    tangent = f"1 − tanh²({over('z_i', 'c')})"
+    tangent = "1 − tanh²(z_i/c)"
     slope = tangent if not by_temperature else over(tangent if capped else "1", "T")
     lines = []
     for i in case.shown:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal, localcontext
+from typing import Any
 
 from cecli.decimals import as_decimal, wide_context
 from cecli.derivation import Case, Step, plain_number, plain_numbers
@@ -21,50 +21,14 @@ CONVINCING = Decimal("1e-6")
 
 
 def closing(case: Case) -> list[Step]:
-    """The formula, the finite differences, a step of gradient descent, the mean of the batch."""
-    steps = [_formula(case)]
+    """The finite differences, a step of gradient descent, the mean of the batch."""
+    steps = []
     if case.check is not None:
         steps.append(_finite_differences(case))
         steps.append(_meaning(case))
     if case.problem.batch_shape or exact_divisors(case.problem)[0] != 1:
         steps.append(_batch(case))
     return steps
-
-
-def _formula(case: Case) -> Step:
-    v, worked, hard = case.symbol, case.worked, case.true_class is not None
-    lines = []
-    for i in case.shown:
-        y, p, total = (
-            Number("y", worked.target[i]),
-            Number("p", worked.probability[i]),
-            Number("y", worked.total),
-        )
-        result = Number("g", worked.grad_plain[i])
-        if hard and case.saturated and i == case.true_class:
-            equation = f"−(1 − ŷ_{i}) = {case.pencil.write('g', result.value)}"
-        elif hard:
-            equation = case.pencil.equate(
-                f"{{0}} − {int(worked.target[i])}", [p], result, lambda p, y=y: p - y.value
-            )
-        else:
-            equation = case.pencil.equate(
-                "{0} × {1} − {2}", [total, p, y], result, lambda t, p, y: t * p - y
-            )
-        name = f"ŷ_{i} − y_{i}" if hard else f"Y · ŷ_{i} − y_{i}"
-        lines.append(f"{name} = {equation}")
-    infinite = math.isinf(worked.loss)
-    text = "This is the same for all classes: softmax minus target."
-    if not hard:
-        text = "In one line: softmax, times the target's sum $Y$, minus target."
-    return Step(
-        "formula",
-        "The gradient, by its formula" if infinite else "Check: the formula",
-        (text,),
-        (f"∂L/∂{v}_i = ŷ_i − y_i" if hard else f"∂L/∂{v}_i = Y · ŷ_i − y_i",),
-        tuple(lines),
-        values={"grad": plain_numbers(worked.grad_plain)},
-    )
 
 
 def _finite_differences(case: Case) -> Step:
@@ -81,17 +45,21 @@ def _finite_differences(case: Case) -> Step:
         "finite_differences",
         "Check: finite differences",
         (
-            "The derivative is what a small change of one logit changes in the loss. So change "
-            f"each by $h$, with $h$ = {check.step:g}, and evaluate the loss by its definition, in "
-            "decimal arithmetic with so many digits that this $h$ is not too small. No formula of "
-            "the gradient takes part.",
+            (
+                "The derivative is what a small change of one logit changes in the loss. So "
+                f"change each by $h$, with $h$ = {check.step:g}, and evaluate the loss by its "
+                "definition, in decimal arithmetic with so many digits that this $h$ is not "
+                "too small. No formula of the gradient takes part."
+            ),
         ),
         (f"∂L/∂z_i ≈ {over('L(z_i + h) − L(z_i − h)', '2h')}",),
         tuple(lines),
         remark=(
-            f"{verdict} with the gradient that cecli answers: of {check.total:,} components "
-            f"{check.checked:,} are checked, and the largest difference is "
-            f"{check.max_abs_error:.1e}, where rounding to {case.own.dtype.name} alone makes one.",
+            (
+                f"{verdict} with the gradient that cecli answers, which is rounded to "
+                f"{case.own.dtype.name}: {check.checked:,} of {check.total:,} components are "
+                f"checked, and the largest difference is {check.max_abs_error:.1e}."
+            ),
         ),
         values={
             "passed": check.passed,
@@ -130,8 +98,10 @@ def _meaning(case: Case) -> Step:
         lines += _fall_lines(case, step, square, fall)
         values |= {"loss": plain_number(after), "fall": plain_number(fall)}
         remark = [
-            "The loss falls, and by about what the gradient promised: $η$ times the sum of the "
-            "squares of its components. The smaller the step, the closer the two."
+            (
+                "The loss falls, and by about what the gradient promised: $η$ times the sum of the "
+                "squares of its components. The smaller the step, the closer the two."
+            )
         ]
     return Step(
         "meaning",
@@ -159,9 +129,12 @@ def _why_downhill(case: Case) -> tuple[str, ...]:
         )
     t = case.true_class
     return (
-        f"{downhill} It raises the logit of the true class, $z_{t}$, by $η · (1 − ŷ_{t})$: the more "
-        "the further its probability is from 1. It lowers every other by $η$ times that class's own "
-        "probability: the wrong class that is believed in most is pushed down most.",
+        (
+            f"{downhill} It raises the logit of the true class, $z_{t}$, by $η · (1 − "
+            f"ŷ_{t})$: the more the further its probability is from 1. It lowers every other "
+            "by $η$ times that class's own probability: the wrong class that is believed in "
+            "most is pushed down most."
+        ),
     )
 
 
@@ -219,27 +192,28 @@ def _batch(case: Case) -> Step:
     z_part = [z * slope for z, slope in zip(worked.grad_z_loss, worked.slope, strict=True)]
     plain = [g - z for g, z in zip(worked.grad, z_part, strict=True)]
     grad = [g / divisor + z / z_divisor for g, z in zip(plain, z_part, strict=True)]
-    values = {"reduction": reduction, "grad": plain_numbers(grad)}
+    values: dict[str, Any] = {"reduction": reduction, "grad": plain_numbers(grad)}
     why = "Only this sample's $L$ depends on its logits; the other samples are constants here."
     if reduction != "mean":
-        text = f"The batch's loss $M$ is the sum of its samples'. {why} Nothing is divided."
+        what = "The batch's loss $M$ is the sum of its samples'."
         if reduction == "none":
-            text = "The losses of the batch stay apart, and its gradient is that of their sum $M$. "
-            text += f"{why} Nothing is divided."
-        formula = ("M = Σ_n L_n", "∂M/∂z_i = ∂L/∂z_i")
-        return Step("batch", "The batch", (text,), formula, values=values)
+            what = "The losses of the batch stay apart, and its gradient is that of their sum $M$."
+        lines = ("M = Σ_n L_n", "∂M/∂z_i = ∂L/∂z_i")
+        return Step(
+            "batch", "The batch", (f"{what} {why} Nothing is divided.",), lines, values=values
+        )
     by, z_by = _divisor(divisor), _divisor(z_divisor)
-    lines = []
+    equations = []
     for i in case.shown:
         operands, pattern = [Number("g", worked.grad[i]), by], over("{0}", "{1}")
         if divisor != z_divisor and case.own.objective.z_loss:
             operands = [Number("g", plain[i]), by, Number("g", z_part[i]), z_by]
             pattern += " + " + over("{2}", "{3}")
         result = Number("g", grad[i])
-        lines.append(f"∂M/∂z_{i} = {case.pencil.equate(pattern, operands, result, _shares)}")
+        equations.append(f"∂M/∂z_{i} = {case.pencil.equate(pattern, operands, result, _shares)}")
     title, text, formula = _mean(case, case.pencil.given(by), case.pencil.given(z_by))
     values["divisor"] = plain_number(divisor)
-    return Step("batch", title, text, formula, tuple(lines), values=values)
+    return Step("batch", title, text, formula, tuple(equations), values=values)
 
 
 def _shares(*operands: Decimal) -> Decimal:
@@ -253,29 +227,29 @@ def _divisor(divisor: Decimal) -> Number:
 
 def _mean(case: Case, by: str, z_by: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Title, text and formulas of a mean."""
-    problem = case.problem
+    problem, with_z_loss = case.problem, bool(case.own.objective.z_loss)
     weighted = problem.weight is not None and problem.index is not None
+    loss = "(L_n − λ · lse^2)" if with_z_loss else "L_n"
+    apart = f"The z-loss has no weights: it is divided by the number of samples, ${z_by}$."
     if not problem.batch_shape:
         text = (
-            "The mean of one sample divides its loss by its own weight, and so takes the weight "
-            "out again.",
+            "The mean of one sample divides its cross-entropy by its own weight, and so takes the "
+            "weight out again."
         )
-        formula = (f"M = {over('L', 'w_t')}", f"w_t = {by}")
-        if case.own.objective.z_loss:
-            text += ("The z-loss has no weight, and is not divided.",)
-        return "The mean divides by the weight", text, formula
+        z_term = " + λ · lse^2" if with_z_loss else ""
+        formula = (f"M = {over(loss.replace('_n', ''), 'w_t')}{z_term}", f"w_t = {by}")
+        return "The mean divides by the weight", (text, apart)[: 1 + with_z_loss], formula
     ignored = len(problem.kept) - int(problem.kept.sum())
     out_of = f" that are not ignored ({ignored:,} are)" if ignored else ""
     text = (
-        f"The batch's loss $M$ is the mean over its samples{out_of}. Only this sample's $L$ depends "
-        "on its logits: in the derivative by them all other terms are constants, which drop out, "
-        "and the divisor of the mean stays.",
+        f"The batch's loss $M$ is the mean over its samples{out_of}. Only this sample's $L$ "
+        "depends on its logits: in the derivative by them all other terms are constants, "
+        "which drop out, and the divisor of the mean stays."
     )
     if not weighted:
         formula = (f"M = {over('1', 'N')} · Σ_n L_n", f"N = {by}")
-        return "The batch: where the 1/N comes from", text, formula
-    text += ("With class weights it is the sum $W$ of the weights of the true classes, not $N$.",)
-    formula = (f"M = {over('1', 'W')} · Σ_n L_n", f"W = {by}")
-    if case.own.objective.z_loss:
-        text += (f"The z-loss has no weights: its mean divides by the number of samples, ${z_by}$.",)
-    return "The batch: what the mean divides by", text, formula
+        return "The batch: where the $1/N$ comes from", (text,), formula
+    why = "With class weights it is the sum $W$ of the weights of the true classes, not $N$."
+    z_term = f" + {over('1', 'N')} · Σ_n λ · lse^2" if with_z_loss else ""
+    formula = (f"M = {over('1', 'W')} · Σ_n {loss}{z_term}", f"W = {by}")
+    return "The batch: what the mean divides by", (text, why, apart)[: 2 + with_z_loss], formula

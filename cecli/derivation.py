@@ -6,7 +6,6 @@ as in `notation`, numbers as in `pencil`; every number comes from `worked`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
@@ -127,6 +126,19 @@ class Case:
             numbers.append(Number(quantity, sum((values[i] for i in self.hidden), ZERO)))
         return numbers
 
+    def sum_of_others(
+        self, symbol: str, quantity: str, values: list[Decimal], total: Number
+    ) -> str:
+        """The true class left out, the sum of the others: symbols where they say it, else terms."""
+        t = self.true_class
+        classes = [i for i in self.shown if i != t and values[i]]
+        rest = sum((values[i] for i in self.hidden), ZERO)
+        if len(classes) + bool(rest) < 2:
+            name = f"{symbol}_{classes[0]} = " if classes else ""
+            return name + self.pencil.write(quantity, total.value)
+        terms = [Number(quantity, values[i]) for i in classes]
+        return self.pencil.add([*terms, Number(quantity, rest)] if rest else terms, total)
+
     def others(self) -> tuple[str, ...]:
         """A remark on the last term of a sum, where not all classes are worked out."""
         count = len(self.hidden)
@@ -140,7 +152,7 @@ def own_problem(problem: Problem, sample: int | None) -> Problem:
     """One sample of a problem as a problem of its own, with the batch's objective.
 
     sample: its row, counted from 0 in the order of the batch; None is the first. Raises CecliError
-    where there is no such sample, or where it is ignored.
+    where there is no such sample, or where it does not count.
     """
     count, row = len(problem.rows), sample or 0
     if row >= count:
@@ -151,8 +163,14 @@ def own_problem(problem: Problem, sample: int | None) -> Problem:
             f"sample {row} is ignored, so that its loss and gradient are 0: "
             "choose another one with --sample"
         )
-    objective = replace(problem.objective, axis=-1, ignore_index=None)
     target = problem.target_rows[row]
+    weights = problem.weight if target.ndim == 0 and problem.objective.reduction == "mean" else None
+    if problem.batch_shape and weights is not None and not weights[target]:
+        raise CecliError(
+            f"the true class of sample {row} has the weight 0, and a mean of it alone is undefined: "
+            "choose another one with --sample, or --reduction sum"
+        )
+    objective = replace(problem.objective, axis=-1, ignore_index=None)
     return Problem(problem.to_rows(problem.logits)[row], target, objective)
 
 
@@ -193,9 +211,7 @@ def derive(
             check=check,
         )
         steps = forward(case)
-        if not math.isinf(worked.loss):
-            steps += backward(case)
-        steps += closing(case)
+        steps += backward(case) + closing(case)
         given = _given(case, labels)
     return Derivation(given, tuple(steps), case.row if problem.batch_shape else None)
 

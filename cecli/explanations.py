@@ -32,6 +32,10 @@ STYLES = {
 INDENT = 4
 # Prose wider than this is hard to read; equations take all the room there is.
 WIDEST_PROSE = 88
+# An inline formula up to this width is not broken.
+SHORT_FORMULA, NO_BREAK = 24, "\N{NO-BREAK SPACE}"
+_SIGN = re.compile(r" (?=[=≈] )")
+# Inside parentheses an equation is not broken.
 _BEFORE_OPERATOR = re.compile(r"(?<= )(?=[=≈+−] )")
 
 
@@ -54,11 +58,10 @@ def _draw(derivation: Derivation, console: Console, width: int) -> None:
         _print(console, _wrapped_prose(paragraph, prose, 0))
     for number, step in enumerate(derivation.steps, 1):
         console.print()
-        title = Text(f"{number}. ", style="bold")
-        for part in _prose(step.title):
-            title.append_text(part)
-        title.stylize("bold")
-        console.print(title, soft_wrap=True)
+        title = _wrapped_prose(f"{number}. {step.title}", width, 0)
+        for line in title:
+            line.stylize("bold")
+        _print(console, title)
         _draw_step(step, console, prose, width)
 
 
@@ -91,18 +94,18 @@ def _formula(source: str) -> Text:
     return text
 
 
-def _prose(paragraph: str) -> Iterator[Text]:
-    for part, is_formula in split_prose(paragraph):
-        yield _formula(part) if is_formula else Text(part)
-
-
 def _wrapped_prose(paragraph: str, width: int, indent: int) -> list[Text]:
     """Prose in lines, broken at spaces, those inside formulas among them."""
     whole = Text()
-    for part in _prose(paragraph):
-        whole.append_text(part)
-    words = whole.split(" ")
-    return _filled(list(words), width, indent, indent, Text(" "))
+    for part, is_formula in split_prose(paragraph):
+        text = _formula(part) if is_formula else Text(part)
+        if is_formula and text.cell_len <= SHORT_FORMULA:
+            text.plain = text.plain.replace(" ", NO_BREAK)
+        whole.append_text(text)
+    lines = _filled(list(whole.split(" ")), width, indent, indent, Text(" "))
+    for line in lines:
+        line.plain = line.plain.replace(NO_BREAK, " ")
+    return lines
 
 
 def _filled(
@@ -129,7 +132,7 @@ def _equations(lines: Sequence[str], width: int) -> list[Text]:
     """Equations below each other: in columns where they are alike, wrapped where they are long."""
     drawn: list[Text] = []
     for group in _alike(lines):
-        columns = list(zip(*(line.split(" = ") for line in group), strict=True))
+        columns = list(zip(*(_SIGN.split(line) for line in group), strict=True))
         rows = _aligned(columns) if len(group) > 1 else [_formula(group[0])]
         if max(INDENT + row.cell_len for row in rows) > width:
             rows = [_formula(line) for line in group]
@@ -142,7 +145,7 @@ def _alike(lines: Sequence[str]) -> Iterator[list[str]]:
     """Runs of lines with equally many parts between their equals signs."""
     group: list[str] = []
     for line in lines:
-        if group and line.count(" = ") != group[0].count(" = "):
+        if group and len(_SIGN.split(line)) != len(_SIGN.split(group[0])):
             yield group
             group = []
         group.append(line)
@@ -152,25 +155,30 @@ def _alike(lines: Sequence[str]) -> Iterator[list[str]]:
 
 def _aligned(columns: Sequence[Sequence[str]]) -> list[Text]:
     """Equal parts below each other, and the points of the results."""
-    rows = [Text(" " * INDENT) for _ in columns[0]]
+    rows = [Text() for _ in columns[0]]
     for place, column in enumerate(columns):
+        is_last = place == len(columns) - 1
+        is_result = is_last and all(source[2:].startswith("⟦") for source in column)
+        padded = align([plain(source[2:]) for source in column]) if is_result else []
         texts = [_formula(source) for source in column]
-        is_result = place == len(columns) - 1 and all(source.startswith("⟦") for source in column)
-        padded = align([plain(source) for source in column]) if is_result else []
         widest = max(text.cell_len for text in texts)
         for line, text in enumerate(texts):
             before = len(padded[line]) - len(padded[line].lstrip()) if padded else 0
-            after = 0 if place == len(columns) - 1 else widest - text.cell_len
-            glue = " = " if place else ""
-            rows[line] = Text.assemble(rows[line], glue, " " * before, text, " " * after)
-    return [row[INDENT:] for row in rows]
+            after = 0 if is_last else widest + 1 - text.cell_len
+            sign, rest = (text[:2], text[2:]) if padded else (Text(), text)
+            rows[line] = Text.assemble(rows[line], sign, " " * before, rest, " " * after)
+    return rows
 
 
 def _wrapped_equation(row: Text, width: int) -> list[Text]:
     """A long equation on several lines, each begun with its operator below the first equals."""
     if INDENT + row.cell_len <= width:
         return [Text(" " * INDENT) + row]
-    places = [match.start() for match in _BEFORE_OPERATOR.finditer(row.plain)]
+    places = [
+        match.start()
+        for match in _BEFORE_OPERATOR.finditer(row.plain)
+        if row.plain.count("(", 0, match.start()) == row.plain.count(")", 0, match.start())
+    ]
     parts = list(row.divide(places))
     hanging = INDENT + max(2, cell_len(parts[0].plain)) if places else INDENT + 2
     hanging = min(hanging, width // 3)

@@ -43,8 +43,10 @@ def _softcap(case: Case, softcap: float) -> Step:
         "softcap",
         "Cap the logits",
         (
-            "The softcap $c$ bends every logit smoothly into the range from $−c$ to $c$: a small "
-            "one hardly changes, a large one stays below $c$.",
+            (
+                "The softcap $c$ bends every logit smoothly into the range from $−c$ to $c$: "
+                "a small one hardly changes, a large one stays below $c$."
+            ),
         ),
         (f"u_i = c · tanh({over('z_i', 'c')})",),
         tuple(lines),
@@ -70,8 +72,10 @@ def _temperature(case: Case, temperature: float) -> Step:
         "temperature",
         "Divide by the temperature",
         (
-            "A temperature $T$ above 1 brings the logits closer together and the softmax closer to "
-            "uniform; one below 1 does the opposite.",
+            (
+                "A temperature $T$ above 1 brings the logits closer together and the softmax "
+                "closer to uniform; one below 1 does the opposite."
+            ),
         ),
         (f"v_i = {over('u_i' if capped else 'z_i', 'T')}",),
         tuple(lines),
@@ -94,11 +98,15 @@ def _shift(case: Case) -> Step:
         "shift",
         "Subtract the largest logit",
         (
-            f"Let $m$ be the largest ${v}_i$, here ${v}_{best}$. Without it, no power of e is "
-            "larger than 1, and none can overflow.",
-            "The softmax does not change. Subtracting $m$ divides every power by the same number, "
-            f"$e^({v}_i − m) = e^({v}_i) / e^(m)$, and in a share of the sum that number cancels: "
-            "it divides the part and the whole.",
+            (
+                f"Let $m$ be the largest ${v}_i$, here ${v}_{best}$. Without it, no power of e is "
+                "larger than 1, and none can overflow."
+            ),
+            (
+                "The softmax does not change. Subtracting $m$ divides every power by the "
+                f"same number, $e^({v}_i − m) = e^({v}_i) / e^(m)$, and in a share of the sum "
+                "that number cancels: it divides the part and the whole."
+            ),
         ),
         (f"d_i = {v}_i − m",),
         tuple(lines),
@@ -151,9 +159,17 @@ def _softmax(case: Case) -> Step:
         ("The shares are the probabilities $ŷ_i$: none is negative, and together they are 1.",),
         (f"ŷ_i = {over(f'e^({v}_i)', f'Σ_j e^({v}_j)')} = {over('a_i', 'S')}",),
         (*lines, f"Σ_i ŷ_i = {total}"),
-        remark=case.others(),
+        remark=(*case.others(), *_nearly_one(case)),
         values={"softmax": plain_numbers(case.worked.probability)},
     )
+
+
+def _nearly_one(case: Case) -> tuple[str, ...]:
+    t = case.true_class
+    if t is None or not case.saturated or not case.worked.beside[t]:
+        return ()
+    short = case.pencil.write("p", case.worked.beside[t])
+    return (f"Rounded to the digits shown $ŷ_{t}$ may be 1; it is less than that, by ${short}$.",)
 
 
 def _target(case: Case) -> Step:
@@ -215,11 +231,12 @@ def _cross_entropy(case: Case) -> Step:
 
 def _loss_of_one_class(case: Case) -> Step:
     t, worked = case.true_class or 0, case.worked
-    loss, remark = Number("L", worked.loss), ()
+    loss = Number("L", worked.loss)
+    remark: tuple[str, ...] = ()
     formula = ["L = −Σ_i y_i log ŷ_i = −log ŷ_t"]
     if not case.saturated:
         lines = [
-            "L = −log ŷ_{} = −".format(t)
+            f"L = −log ŷ_{t} = −"
             + case.pencil.equate(
                 "log {0}", [Number("p", worked.probability[t])], loss, lambda p: -p.ln()
             )
@@ -227,9 +244,8 @@ def _loss_of_one_class(case: Case) -> Step:
     else:
         formula.append(f"−log ŷ_t = log({over('S', 'a_t')}) = log(1 + R)")
         rest = Number("e", worked.rest)
-        terms = [number for number in case.terms("e", _without(worked.powers, t)) if number.value]
         lines = [
-            f"R = {case.pencil.add(terms, rest)}" if terms else "R = 0",
+            f"R = {case.sum_of_others('a', 'e', worked.powers, rest)}",
             f"L = {case.pencil.equate('log(1 + {0})', [rest], loss, log1p)}",
         ]
         remark = (
@@ -237,24 +253,26 @@ def _loss_of_one_class(case: Case) -> Step:
             "begins with is a digit of the loss that is lost, and a double or a pocket calculator "
             f"that rounds it to 1 makes the loss 0. But $a_{t} = 1$, so that $S$ is 1 and the rest "
             "$R$ that the other classes add; and for a small $R$, $log(1 + R)$ is "
-            f"$R − {over('R²', '2')} + …$, very nearly $R$ itself.",
+            f"$R − {over('R²', '2')} + …$, very nearly $R$ itself. So the loss is "
+            f"${case.pencil.write('L', worked.loss)}$, and not 0."
+            if worked.loss
+            else "With one class alone its probability is 1, and the loss is 0.",
         )
     return Step(
         "cross_entropy",
         "Cross-entropy: the loss",
         (
-            f"The target $y$ is 1 for the true class $t = {t}$ and 0 for all others, so that one "
-            "term of the sum is left. $L$ depends on $ŷ_t$ alone; the logarithm is the natural one.",
+            (
+                f"The target $y$ is 1 for the true class $t = {t}$ and 0 for all others, so "
+                "that one term of the sum is left. $L$ depends on $ŷ_t$ alone. The logarithm "
+                "is the natural one."
+            ),
         ),
         tuple(formula),
         tuple(lines),
         remark=remark,
         values={"loss": plain_number(worked.loss)},
     )
-
-
-def _without(values: list[Decimal], place: int) -> list[Decimal]:
-    return [*values[:place], Decimal(0), *values[place + 1 :]]
 
 
 def _loss_of_many(case: Case) -> Step:
@@ -272,11 +290,14 @@ def _loss_of_many(case: Case) -> Step:
         else f"−log ŷ_{i} = {case.pencil.write('L', worked.surprise[i])}"
         for i in counted
     ]
-    operands, pattern = [], []
+    operands: list[Number] = []
+    pattern: list[str] = []
     for i in counted:
         pattern.append(f"{{{len(operands)}}} × {{{len(operands) + 1}}}")
         operands += [Number("y", worked.target[i]), Number("L", worked.surprise[i])]
-    hidden = sum((worked.target[i] * worked.surprise[i] for i in case.hidden if worked.target[i]), ZERO)
+    hidden = sum(
+        (worked.target[i] * worked.surprise[i] for i in case.hidden if worked.target[i]), ZERO
+    )
     if hidden:
         pattern.append(f"{{{len(operands)}}}")
         operands.append(Number("L", hidden))
@@ -285,13 +306,17 @@ def _loss_of_many(case: Case) -> Step:
         pairs = zip(values[0 : 2 * len(counted) : 2], values[1::2], strict=False)
         return sum((y * s for y, s in pairs), values[-1] if hidden else ZERO)
 
-    loss = case.pencil.equate(" + ".join(pattern), operands, Number("L", worked.loss), compute)
+    loss = case.pencil.equate(
+        " + ".join(pattern) or "0", operands, Number("L", worked.loss), compute
+    )
     return Step(
         "cross_entropy",
         "Cross-entropy: the loss",
         (
-            "Each class counts with its share $y_i$ of the target; one with $y_i = 0$ adds "
-            "nothing. The logarithm is the natural one.",
+            (
+                "Each class counts with its share $y_i$ of the target; one with $y_i = 0$ adds "
+                "nothing. The logarithm is the natural one."
+            ),
         ),
         ("L = −Σ_i y_i log ŷ_i",),
         (*lines, f"L = {loss}"),
@@ -305,15 +330,19 @@ def _infinite_loss(case: Case) -> Step:
         "cross_entropy",
         "Cross-entropy: the loss is infinite",
         (
-            "A class that carries a part of the target has the probability 0, and $−log 0$ is "
-            "infinite: whatever is finite elsewhere, the loss is not.",
+            (
+                "A class that carries a part of the target has the probability 0, and $−log 0$ is "
+                "infinite: whatever is finite elsewhere, the loss is not."
+            ),
         ),
         ("L = −Σ_i y_i log ŷ_i",),
         (f"L = {case.pencil.write('L', case.worked.loss)}",),
         remark=(
-            "There is nothing to differentiate here: $−1/ŷ_i$ has no value at $ŷ_i = 0$. What the "
-            "gradient tends to, as that class's logit falls without end, is the formula that holds "
-            "everywhere else, with $Y = Σ_i y_i$.",
+            (
+                "There is nothing to differentiate here: $−1/ŷ_i$ has no value at $ŷ_i = 0$. "
+                "What the gradient tends to, as that class's logit falls without end, is the "
+                "formula that holds everywhere else, with $Y = Σ_i y_i$."
+            ),
         ),
         values={"loss": plain_number(case.worked.loss)},
     )

@@ -132,7 +132,9 @@ def latex(formula: str) -> str:
 
 def _on_one_line(fraction: re.Match[str]) -> str:
     above, below = (f"({part})" if re.search(r"[ ·]", part) else part for part in fraction.groups())
-    return f"{above} / {below}"
+    line, whole = f"{above} / {below}", fraction.string
+    in_product = whole[: fraction.start()].endswith(" · ") or whole[fraction.end() :][:3] == " · "
+    return f"({line})" if in_product else line
 
 
 def _unicode(text: str) -> str:

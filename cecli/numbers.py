@@ -22,7 +22,7 @@ def format_number(number: float | Decimal, digits: int) -> str:
         return "NaN"
     if math.isinf(number):
         return "inf" if number > 0 else "−inf"
-    size = abs(number)
+    size = -number if number < 0 else number
     kept = min(digits, max(2, (digits + 1) // 2))
     if 10.0 ** (kept - 1 - digits) <= size < LARGEST_FIXED:
         text = f"{size:.{digits}f}"

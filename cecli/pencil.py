@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from itertools import product
 from typing import NamedTuple
 
 from cecli.notation import tag
@@ -55,13 +56,13 @@ class Pencil:
         compute takes the operands and gives the result.
         """
         shown = format_number(result.value, self.digits)
-        for further in range(MOST_FURTHER_DIGITS):
-            texts = [self._text(operand, further) for operand in operands]
+        for further, as_typed in product(range(MOST_FURTHER_DIGITS), (True, False)):
+            texts = [self._text(operand, further, as_typed) for operand in operands]
             found = compute(*map(parse, texts))
             if self._same(found, shown, result.value, operands):
                 break
         else:
-            texts = [self._text(operand, 0) for operand in operands]
+            texts = [self._text(operand, 0, True) for operand in operands]
         expression = _filled(pattern, [operand.quantity for operand in operands], texts)
         return f"{expression} = {tag(result.quantity, shown)}"
 
@@ -70,8 +71,8 @@ class Pencil:
         pattern = " + ".join(f"{{{place}}}" for place in range(len(terms)))
         return self.equate(pattern, terms, result, lambda *values: sum(values, Decimal(0)))
 
-    def _text(self, operand: Number, further: int) -> str:
-        if operand.given and not further:
+    def _text(self, operand: Number, further: int, as_typed: bool) -> str:
+        if operand.given and as_typed:
             return operand.given
         return format_number(operand.value, self.digits + further)
 

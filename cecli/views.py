@@ -44,18 +44,24 @@ def present(answer: Answer, options: Mapping[str, Any], title: str) -> None:
 
 
 def _show_derivation(derivation: Derivation, options: Mapping[str, Any]) -> None:
-    if options["markdown"]:
+    for form, suffix in (("markdown", ".md"), ("latex", ".tex")):
+        if options[form]:
+            click.echo(_text(derivation, suffix))
+            return
+    from cecli.explanations import show_derivation
+
+    show_derivation(derivation, sys.stdout)
+
+
+def _text(derivation: Derivation, suffix: str) -> str:
+    """A derivation in the markup of files with that suffix."""
+    if suffix == ".md":
         from cecli.markdown import derivation_to_markdown
 
-        click.echo(derivation_to_markdown(derivation))
-    elif options["latex"]:
-        from cecli.latex import to_latex
+        return derivation_to_markdown(derivation)
+    from cecli.latex import to_latex
 
-        click.echo(to_latex(derivation))
-    else:
-        from cecli.explanations import show_derivation
-
-        show_derivation(derivation, sys.stdout)
+    return to_latex(derivation)
 
 
 def _print_json(answer: Answer, options: Mapping[str, Any]) -> None:
@@ -84,8 +90,13 @@ def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
         write_text(path, to_json(document_of(answer, arrays)))
     elif suffix == ".svg":
         write_text(path, _picture(answer, options, title))
+    elif suffix in (".md", ".tex") and answer.derivation is not None:
+        write_text(path, _text(answer.derivation, suffix))
     else:
-        raise CecliError(f"cannot write {path}: the suffix must be .npy, .json or .svg")
+        known = (
+            ".npy, .json or .svg" if answer.derivation is None else ".npy, .json, .svg, .md or .tex"
+        )
+        raise CecliError(f"cannot write {path}: the suffix must be {known}")
 
 
 def _picture(answer: Answer, options: Mapping[str, Any], title: str) -> str:

@@ -20,9 +20,9 @@ ZERO, ONE = Decimal(0), Decimal(1)
 class Worked:
     """The numbers, one for each class where they are lists, at the context's precision.
 
-    logits z; capped u = c·tanh(z/c); scaled v = u/T; difference d = v − m; powers a = e^d, of sum S;
-    probability ŷ = a/S, beside 1 − ŷ (summed from the other classes); target y, of sum total;
-    surprise −log ŷ; loss −Σ y log ŷ. slope: dv/dz. z_loss: the factor λ.
+    logits z; capped u = c·tanh(z/c); scaled v = u/T; difference d = v − m; powers a = e^d, with the
+    sum S; probability ŷ = a/S, beside 1 − ŷ (summed from the other classes); target y, with
+    the sum total; surprise −log ŷ; loss −Σ y log ŷ. slope: dv/dz. z_loss: the factor λ.
     """
 
     logits: list[Decimal]
@@ -98,7 +98,7 @@ class Worked:
 
     @cached_property
     def grad_plain(self) -> list[Decimal]:
-        """∂L/∂v_i = Yŷ_i − y_i, of the cross-entropy alone and from the terms that do not cancel."""
+        """∂L/∂v_i = Yŷ_i − y_i, of the cross-entropy alone, without cancellation."""
         parts = zip(self.target, self.probability, self.beside, strict=True)
         return [(self.total - y) * p - y * rest for y, p, rest in parts]
 

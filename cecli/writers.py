@@ -61,10 +61,7 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
         if answer.command in ("grad", "explain"):
             found["grad"] = result.grad
     document |= _with_arrays(found, arrays)
-    if answer.check is not None:
-        document["check"] = _check(answer.check)
-    if answer.derivation is not None:
-        document |= _steps(answer.derivation, lists="omitted" not in document)
+    document |= _proof(answer, lists="omitted" not in document)
     return {name: _plain(value) for name, value in document.items()}
 
 
@@ -112,6 +109,16 @@ def _check(check: GradientCheck) -> dict[str, Any]:
         "total": check.total,
     }
     return values if check.seed is None else {**values, "seed": check.seed}
+
+
+def _proof(answer: Answer, *, lists: bool) -> dict[str, Any]:
+    """The check and the derivation, where there is one."""
+    proof: dict[str, Any] = {}
+    if answer.check is not None:
+        proof["check"] = _check(answer.check)
+    if answer.derivation is not None:
+        proof |= _steps(answer.derivation, lists=lists)
+    return proof
 
 
 def _steps(derivation: Derivation, *, lists: bool) -> dict[str, Any]:
