@@ -164,10 +164,11 @@ def own_problem(problem: Problem, sample: int | None) -> Problem:
             "choose another one with --sample"
         )
     target = problem.target_rows[row]
-    weights = problem.weight if target.ndim == 0 and problem.objective.reduction == "mean" else None
-    if problem.batch_shape and weights is not None and not weights[target]:
+    is_mean = problem.batch_shape and problem.objective.reduction == "mean"
+    weights = problem.weight if is_mean and target.ndim == 0 else None
+    if weights is not None and not weights[target]:
         raise CecliError(
-            f"the true class of sample {row} has the weight 0, and a mean of it alone is undefined: "
+            f"the true class of sample {row} has the weight 0, so that its own mean is undefined: "
             "choose another one with --sample, or --reduction sum"
         )
     objective = replace(problem.objective, axis=-1, ignore_index=None)

@@ -35,7 +35,7 @@ WIDEST_PROSE = 88
 # An inline formula up to this width is not broken.
 SHORT_FORMULA, NO_BREAK = 24, "\N{NO-BREAK SPACE}"
 _SIGN = re.compile(r" (?=[=≈] )")
-# Inside parentheses an equation is not broken.
+# Inside parentheses an equation is broken only where it cannot be helped.
 _BEFORE_OPERATOR = re.compile(r"(?<= )(?=[=≈+−] )")
 
 
@@ -131,7 +131,7 @@ def _needed(part: Text) -> int:
 def _equations(lines: Sequence[str], width: int) -> list[Text]:
     """Equations below each other: in columns where they are alike, wrapped where they are long."""
     drawn: list[Text] = []
-    for group in _alike(lines):
+    for group in _alike(lines, width):
         columns = list(zip(*(_SIGN.split(line) for line in group), strict=True))
         rows = _aligned(columns) if len(group) > 1 else [_formula(group[0])]
         if max(INDENT + row.cell_len for row in rows) > width:
@@ -141,11 +141,14 @@ def _equations(lines: Sequence[str], width: int) -> list[Text]:
     return drawn
 
 
-def _alike(lines: Sequence[str]) -> Iterator[list[str]]:
-    """Runs of lines with equally many parts between their equals signs."""
+def _alike(lines: Sequence[str], width: int) -> Iterator[list[str]]:
+    """Runs of lines that fit, with equally many parts between their equals signs."""
     group: list[str] = []
+    kind = None
     for line in lines:
-        if group and len(_SIGN.split(line)) != len(_SIGN.split(group[0])):
+        fits = INDENT + cell_len(plain(line)) <= width
+        before, kind = kind, (fits, len(_SIGN.split(line)))
+        if group and (kind != before or not fits):
             yield group
             group = []
         group.append(line)
@@ -174,14 +177,16 @@ def _wrapped_equation(row: Text, width: int) -> list[Text]:
     """A long equation on several lines, each begun with its operator below the first equals."""
     if INDENT + row.cell_len <= width:
         return [Text(" " * INDENT) + row]
-    places = [
-        match.start()
-        for match in _BEFORE_OPERATOR.finditer(row.plain)
-        if row.plain.count("(", 0, match.start()) == row.plain.count(")", 0, match.start())
+    places = [match.start() for match in _BEFORE_OPERATOR.finditer(row.plain)]
+    outer = [
+        place
+        for place in places
+        if row.plain.count("(", 0, place) == row.plain.count(")", 0, place)
     ]
-    parts = list(row.divide(places))
-    hanging = INDENT + max(2, cell_len(parts[0].plain)) if places else INDENT + 2
-    hanging = min(hanging, width // 3)
+    parts = list(row.divide(outer))
+    hanging = min(INDENT + max(2, cell_len(parts[0].plain)) if outer else INDENT + 2, width // 4)
+    if max(map(_needed, parts)) > width - hanging:
+        parts = list(row.divide(places))
     return _filled(parts, width, INDENT, hanging, Text())
 
 

@@ -47,7 +47,7 @@ def _step(number: int, step: Step) -> str:
         parts.append(_display("align*", rows))
     if step.matrix:
         rows = [" & ".join(latex(cell) for cell in row) for row in step.matrix]
-        size = "\\small\n" if len(rows) > 4 else ""
+        size = "\\footnotesize\n" if len(rows) > 6 else ""
         matrix = "\\begin{pmatrix}\n" + " \\\\\n".join(rows) + "\n\\end{pmatrix}"
         parts.append(f"{{{size}\\[\n{matrix}\n\\]}}")
     parts += [_prose(paragraph) for paragraph in step.remark]

@@ -93,12 +93,14 @@ def parse(text: str) -> Decimal:
 
 
 def _filled(pattern: str, quantities: Sequence[str], texts: Sequence[str]) -> str:
-    """The pattern with its operands; a negative one behind an operator stands in parentheses."""
+    """The pattern with its operands, in parentheses where an operator or a power needs them."""
 
     def fill(match: re.Match[str]) -> str:
         place = int(match[1])
         number = tag(quantities[place], texts[place])
-        before = pattern[: match.start()]
+        before, behind = pattern[: match.start()], pattern[match.end() :]
+        if "e" in texts[place] and behind.startswith("^"):
+            return f"({number})"
         inside = not before or before.endswith(("(", "⟨", "log "))
         return number if inside or not texts[place].startswith("−") else f"({number})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # One character for one where it may stand in a table, so that tables stay aligned.
@@ -43,6 +44,8 @@ STAND_INS = str.maketrans(
         "²": "^2",
     }
 )
+# Of p and i alone would come pi.
+SUBSCRIPT = re.compile("[₀-₉ₐᵢⱼₖₙₜ]+")
 
 
 def substitute(error: UnicodeError) -> tuple[str, int]:
@@ -52,6 +55,6 @@ def substitute(error: UnicodeError) -> tuple[str, int]:
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    text = error.object[error.start : error.end].translate(STAND_INS)
+    text = SUBSCRIPT.sub(r"_\g<0>", error.object[error.start : error.end]).translate(STAND_INS)
     letters = (unicodedata.normalize("NFKD", character)[0] for character in text)
     return "".join(c if ord(c) < 128 else "?" for c in letters), error.end
