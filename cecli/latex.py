@@ -12,7 +12,7 @@ from cecli.notation import latex, plain, split_prose
 # So many characters, as they are shown, fit a line of an article with room to spare.
 WIDEST = 62
 HEAD = r"""\documentclass{article}
-\usepackage{amsmath}
+\usepackage{amsmath,graphicx}
 \allowdisplaybreaks
 \begin{document}
 """
@@ -31,7 +31,9 @@ SPECIAL = {
 
 
 def to_latex(derivation: Derivation) -> str:
-    """The whole document; what stands between its first and last lines needs amsmath only."""
+    r"""The whole document; what stands between its \begin{document} and \end{document} needs amsmath and
+    graphicx.
+    """
     parts = ["\n\n".join(map(_prose, derivation.given))]
     parts += [_step(number, step) for number, step in enumerate(derivation.steps, 1)]
     return HEAD + "\n" + "\n\n".join(parts) + "\n\n" + FOOT
@@ -46,12 +48,19 @@ def _step(number: int, step: Step) -> str:
         rows = [row for line in step.substitution for row in _rows(line)]
         parts.append(_display("align*", rows))
     if step.matrix:
-        rows = [" & ".join(latex(cell) for cell in row) for row in step.matrix]
-        size = "\\footnotesize\n" if len(rows) > 6 else ""
-        matrix = "\\begin{pmatrix}\n" + " \\\\\n".join(rows) + "\n\\end{pmatrix}"
-        parts.append(f"{{{size}\\[\n{matrix}\n\\]}}")
+        parts.append(_matrix(step.matrix))
     parts += [_prose(paragraph) for paragraph in step.remark]
     return "\n\n".join(parts)
+
+
+def _matrix(cells: Sequence[Sequence[str]]) -> str:
+    """A matrix, made smaller where it does not fit the line."""
+    width = sum(max(len(plain(cell)) for cell in column) for column in zip(*cells, strict=True))
+    rows = [" & ".join(latex(cell) for cell in row) for row in cells]
+    matrix = "\\begin{pmatrix}\n" + " \\\\\n".join(rows) + "\n\\end{pmatrix}"
+    if width > WIDEST - 3 * len(rows):
+        matrix = f"\\resizebox{{\\linewidth}}{{!}}{{${matrix}$}}"
+    return f"\\[\n{matrix}\n\\]"
 
 
 def _display(environment: str, rows: Sequence[str]) -> str:

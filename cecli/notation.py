@@ -127,7 +127,7 @@ def latex(formula: str) -> str:
     formula = _WORDS.sub(lambda match: _LATEX_WORDS[match[1]], formula)
     for character, command in _LATEX.items():
         formula = formula.replace(character, command)
-    return re.sub(r"  +", " ", formula)
+    return re.sub(r"  +", " ", formula).strip()
 
 
 def _on_one_line(fraction: re.Match[str]) -> str:

@@ -12,6 +12,8 @@ from cecli.notation import tag
 from cecli.numbers import format_number
 
 MOST_FURTHER_DIGITS = 60
+# What rounds up or down by so small a part of it is half way, where readers differ.
+NUDGE = Decimal("1e-40")
 
 
 class Number(NamedTuple):
@@ -61,7 +63,7 @@ class Pencil:
             found = compute(*map(parse, texts))
             if self._same(found, shown, result.value, operands):
                 break
-        else:
+        else:  # a result that lies half way between two roundings
             texts = [self._text(operand, 0, True) for operand in operands]
         expression = _filled(pattern, [operand.quantity for operand in operands], texts)
         return f"{expression} = {tag(result.quantity, shown)}"
@@ -80,7 +82,8 @@ class Pencil:
         self, found: Decimal, shown: str, result: Decimal, operands: Sequence[Number]
     ) -> bool:
         if result or not operands:
-            return format_number(found, self.digits) == shown
+            nearby = (found, found * (1 - NUDGE), found * (1 + NUDGE))
+            return {format_number(value, self.digits) for value in nearby} == {shown}
         # Nothing rounds to 0 by itself; what is left has to vanish among the digits shown.
         largest = max(operand.value.copy_abs() for operand in operands)
         place = min(-self.digits, largest.adjusted() - self.digits + 1) if largest else 0
