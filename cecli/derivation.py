@@ -16,6 +16,7 @@ import numpy as np
 
 from cecli.decimals import wide_context
 from cecli.errors import CecliError
+from cecli.notation import over
 from cecli.numbers import format_given
 from cecli.pencil import Number, Pencil
 from cecli.problem import Problem
@@ -270,3 +271,11 @@ def plain_number(value: Decimal) -> float:
 def plain_numbers(values: list[Decimal]) -> list[float]:
     """Values for programs: the nearest doubles."""
     return [plain_number(value) for value in values]
+
+
+def quotient_rule_of(k: str, i: str) -> str:
+    """The derivative of a_k / S by the quotient rule, and that as a product of shares."""
+    share = over(f"a_{k}", "S")
+    if k == i:
+        return f"{over(f'a_{k} · S − a_{k} · a_{k}', 'S²')} = {share} · {over(f'S − a_{k}', 'S')}"
+    return f"{over(f'0 · S − a_{k} · a_{i}', 'S²')} = −{share} · {over(f'a_{i}', 'S')}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal
 
-from cecli.decimals import log1p, tanh
-from cecli.derivation import SATURATED, Case, Step, plain_number, plain_numbers
+from cecli.decimals import tanh
+from cecli.derivation import Case, Step, plain_number, plain_numbers
 from cecli.notation import over
+from cecli.one_class_steps import loss_of_one_class
 from cecli.pencil import Number
-from cecli.worked import ONE, ZERO
+from cecli.soft_target_steps import loss_of_many
+from cecli.worked import ONE
 
 
 def forward(case: Case) -> list[Step]:
@@ -224,105 +225,9 @@ def _index(case: Case) -> int:
 
 
 def _cross_entropy(case: Case) -> Step:
-    if math.isinf(case.worked.loss):
+    if case.worked.loss.is_infinite():
         return _infinite_loss(case)
-    return _loss_of_one_class(case) if case.true_class is not None else _loss_of_many(case)
-
-
-def _loss_of_one_class(case: Case) -> Step:
-    t, worked = case.true_class or 0, case.worked
-    loss = Number("L", worked.loss)
-    remark: tuple[str, ...] = ()
-    formula = ["L = −Σ_i y_i log ŷ_i = −log ŷ_t"]
-    if not case.saturated:
-        lines = [
-            f"L = −log ŷ_{t} = −"
-            + case.pencil.equate(
-                "log {0}", [Number("p", worked.probability[t])], loss, lambda p: -p.ln()
-            )
-        ]
-    else:
-        formula.append(f"−log ŷ_t = log({over('S', 'a_t')}) = log(1 + R)")
-        rest = Number("e", worked.rest)
-        lines = [
-            f"R = {case.sum_of_others('a', 'e', worked.powers, rest)}",
-            f"L = {case.pencil.equate('log(1 + {0})', [rest], loss, log1p)}",
-        ]
-        remark = (
-            f"$ŷ_{t}$ is so close to 1 that $−log ŷ_{t}$ cannot be taken from it: every 9 that it "
-            "begins with is a digit of the loss that is lost, and a double or a pocket calculator "
-            f"that rounds it to 1 makes the loss 0. But $a_{t} = 1$, so that $S$ is 1 and the rest "
-            "$R$ that the other classes add; and for a small $R$, $log(1 + R)$ is "
-            f"$R − {over('R²', '2')} + …$, very nearly $R$ itself. So the loss is "
-            f"${case.pencil.write('L', worked.loss)}$, and not 0."
-            if worked.loss
-            else "With one class alone its probability is 1, and the loss is 0.",
-        )
-    return Step(
-        "cross_entropy",
-        "Cross-entropy: the loss",
-        (
-            (
-                f"The target $y$ is 1 for the true class $t = {t}$ and 0 for all others, so "
-                "that one term of the sum is left. $L$ depends on $ŷ_t$ alone. The logarithm "
-                "is the natural one."
-            ),
-        ),
-        tuple(formula),
-        tuple(lines),
-        remark=remark,
-        values={"loss": plain_number(worked.loss)},
-    )
-
-
-def _loss_of_many(case: Case) -> Step:
-    worked = case.worked
-    counted = [i for i in case.shown if worked.target[i]]
-    lines = [
-        f"−log ŷ_{i} = −"
-        + case.pencil.equate(
-            "log {0}",
-            [Number("p", worked.probability[i])],
-            Number("L", worked.surprise[i]),
-            lambda p: -p.ln(),
-        )
-        if worked.beside[i] >= SATURATED
-        else f"−log ŷ_{i} = {case.pencil.write('L', worked.surprise[i])}"
-        for i in counted
-    ]
-    operands: list[Number] = []
-    pattern: list[str] = []
-    for i in counted:
-        pattern.append(f"{{{len(operands)}}} × {{{len(operands) + 1}}}")
-        operands += [Number("y", worked.target[i]), Number("L", worked.surprise[i])]
-    hidden = sum(
-        (worked.target[i] * worked.surprise[i] for i in case.hidden if worked.target[i]), ZERO
-    )
-    if hidden:
-        pattern.append(f"{{{len(operands)}}}")
-        operands.append(Number("L", hidden))
-
-    def compute(*values: Decimal) -> Decimal:
-        pairs = zip(values[0 : 2 * len(counted) : 2], values[1::2], strict=False)
-        return sum((y * s for y, s in pairs), values[-1] if hidden else ZERO)
-
-    loss = case.pencil.equate(
-        " + ".join(pattern) or "0", operands, Number("L", worked.loss), compute
-    )
-    return Step(
-        "cross_entropy",
-        "Cross-entropy: the loss",
-        (
-            (
-                "Each class counts with its share $y_i$ of the target; one with $y_i = 0$ adds "
-                "nothing. The logarithm is the natural one."
-            ),
-        ),
-        ("L = −Σ_i y_i log ŷ_i",),
-        (*lines, f"L = {loss}"),
-        remark=case.others() if hidden else (),
-        values={"loss": plain_number(worked.loss)},
-    )
+    return loss_of_one_class(case) if case.true_class is not None else loss_of_many(case)
 
 
 def _infinite_loss(case: Case) -> Step:

@@ -31,9 +31,7 @@ SPECIAL = {
 
 
 def to_latex(derivation: Derivation) -> str:
-    r"""The whole document; what stands between its \begin{document} and \end{document} needs amsmath and
-    graphicx.
-    """
+    """The whole document; what stands inside it needs the packages amsmath and graphicx."""
     parts = ["\n\n".join(map(_prose, derivation.given))]
     parts += [_step(number, step) for number, step in enumerate(derivation.steps, 1)]
     return HEAD + "\n" + "\n\n".join(parts) + "\n\n" + FOOT

@@ -18,9 +18,10 @@ def format_number(number: float | Decimal, digits: int) -> str:
     """
     if number == 0:
         return "0"
-    if math.isnan(number):
+    if number != number:
         return "NaN"
-    if math.isinf(number):
+    # Not math.isinf: a Decimal may be larger than any double.
+    if number in (math.inf, -math.inf):
         return "inf" if number > 0 else "−inf"
     size = -number if number < 0 else number
     kept = min(digits, max(2, (digits + 1) // 2))

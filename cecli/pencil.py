@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -28,7 +29,8 @@ class Pencil:
     """Writes numbers and equations with so many digits after the point.
 
     A result has that many; the operands it is computed from get further ones until the result,
-    computed from what is printed, is the result that is printed.
+    computed from what is printed, is the result that is printed. A result that lies half way
+    between two roundings, where that may never happen, is shown with one digit more.
     """
 
     def __init__(self, digits: int) -> None:
@@ -57,16 +59,14 @@ class Pencil:
 
         compute takes the operands and gives the result.
         """
-        shown = format_number(result.value, self.digits)
-        for further, as_typed in product(range(MOST_FURTHER_DIGITS), (True, False)):
+        shown, further_digits = range(self.digits, self.digits + 3), range(MOST_FURTHER_DIGITS)
+        for digits, further, as_typed in product(shown, further_digits, (True, False)):
             texts = [self._text(operand, further, as_typed) for operand in operands]
             found = compute(*map(parse, texts))
-            if self._same(found, shown, result.value, operands):
+            if _same(found, result.value, operands, digits):
                 break
-        else:  # a result that lies half way between two roundings
-            texts = [self._text(operand, 0, True) for operand in operands]
         expression = _filled(pattern, [operand.quantity for operand in operands], texts)
-        return f"{expression} = {tag(result.quantity, shown)}"
+        return f"{expression} = {tag(result.quantity, format_number(result.value, digits))}"
 
     def add(self, terms: Sequence[Number], result: Number) -> str:
         """`term + term + … = result`"""
@@ -78,16 +78,16 @@ class Pencil:
             return operand.given
         return format_number(operand.value, self.digits + further)
 
-    def _same(
-        self, found: Decimal, shown: str, result: Decimal, operands: Sequence[Number]
-    ) -> bool:
-        if result or not operands:
-            nearby = (found, found * (1 - NUDGE), found * (1 + NUDGE))
-            return {format_number(value, self.digits) for value in nearby} == {shown}
-        # Nothing rounds to 0 by itself; what is left has to vanish among the digits shown.
-        largest = max(operand.value.copy_abs() for operand in operands)
-        place = min(-self.digits, largest.adjusted() - self.digits + 1) if largest else 0
-        return abs(found) < Decimal("0.5").scaleb(place)
+
+def _same(found: Decimal, result: Decimal, operands: Sequence[Number], digits: int) -> bool:
+    """Whether what was found is shown as the result is."""
+    if result or not operands:
+        nearby = (found, found * (1 - NUDGE), found * (1 + NUDGE))
+        return {format_number(value, digits) for value in nearby} == {format_number(result, digits)}
+    # Nothing rounds to 0 by itself; what is left has to vanish among the digits shown.
+    largest = max(operand.value.copy_abs() for operand in operands)
+    place = min(-digits, largest.adjusted() - digits + 1) if largest else 0
+    return abs(found) < Decimal("0.5").scaleb(place)
 
 
 def parse(text: str) -> Decimal:
@@ -108,3 +108,13 @@ def _filled(pattern: str, quantities: Sequence[str], texts: Sequence[str]) -> st
         return number if inside or not texts[place].startswith("−") else f"({number})"
 
     return re.sub(r"\{(\d+)\}", fill, pattern)
+
+
+def multiply(*factors: Decimal) -> Decimal:
+    """The product of all factors."""
+    return math.prod(factors, start=Decimal(1))
+
+
+def times_complement(p: Decimal) -> Decimal:
+    """p(1 − p)"""
+    return p * (1 - p)
