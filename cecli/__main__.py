@@ -21,7 +21,7 @@ def main() -> None:
     try:
         _prepare_signals()
         _prepare_streams()
-        status = _run()
+        status = _run() if sys.stdout is not None else _refuse("it is closed")
     except KeyboardInterrupt:
         status = signal.SIGINT
     except _TerminatedError:
@@ -48,15 +48,25 @@ def _run() -> int:
     except MemoryError:
         _complain("there is not enough memory for this input")
     except OSError as error:
-        _complain(f"cannot write to standard output: {error.strerror or error}")
-        _abandon(sys.stdout)
+        return _refuse(error.strerror or str(error))
     return BAD_USAGE
 
 
 def _complain(message: str, command: str = "cecli") -> None:
-    if sys.stderr is not None:
-        text = " ".join(message.split())
-        sys.stderr.write(f"{command}: {text}\n")
+    text = " ".join(message.split())
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{command}: {text}\n")
+            sys.stderr.flush()
+    except OSError:
+        _abandon(sys.stderr)
+
+
+def _refuse(reason: str) -> int:
+    """End because nothing can be printed."""
+    _complain(f"cannot write to standard output: {reason}")
+    _abandon(sys.stdout)
+    return BAD_USAGE
 
 
 def _flushed(status: int) -> int:
@@ -65,9 +75,7 @@ def _flushed(status: int) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        _complain(f"cannot write to standard output: {error.strerror or error}")
-        _abandon(sys.stdout)
-        return BAD_USAGE
+        return _refuse(error.strerror or str(error))
     return status
 
 
@@ -87,7 +95,7 @@ def _prepare_signals() -> None:
 
 
 def _prepare_streams() -> None:
-    """Print plain stand-ins for what a stream cannot encode; a closed stdout is like a full one."""
+    """Print plain stand-ins for what a stream cannot encode."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and (stream.encoding or "").lower().replace("-", "") != "utf8":
             import codecs

@@ -58,7 +58,7 @@ def find_answer(
             log_softmax_of(problem, exact=exact),
         )
     result = solve(problem, exact=exact)
-    summary = summarize(problem) if problem.batch_shape else None
+    summary = summarize(problem, exact=exact) if problem.batch_shape else None
     return Answer(
         command, problem, labels, exact, result.softmax, result.log_softmax, result, summary
     )

@@ -129,8 +129,8 @@ def grad(**options: Any) -> None:
 Examples:
   cecli explain 2.0 1.0 0.1 --target 0
   cecli explain 2.0 1.0 0.1 -q 0.7,0.2,0.1 --label-smoothing 0.1
-  cecli explain logits.npy -t labels.npy --sample 3
-  cecli explain 2.0 1.0 0.1 -t 0 --latex > derivation.tex
+  cecli explain logits.npy -t labels.npy --sample 1
+  cecli explain 2.0 1.0 0.1 -t 0 -o derivation.tex
 """,
 )
 @logits_argument

@@ -229,7 +229,7 @@ def _shown(worked: Worked, top: int) -> tuple[int, ...]:
 
 
 def _given(case: Case, labels: tuple[str, ...] | None) -> tuple[str, ...]:
-    own, digits = case.own, case.pencil.digits
+    own = case.own
     logits = [f"$z_{i} = {case.pencil.given(case.logit(i))}$" for i in case.shown]
     more = f", and {len(case.hidden):,} more" if case.hidden else ""
     where = f"Sample {case.row} of {len(case.problem.rows):,}. " if case.problem.batch_shape else ""
@@ -243,8 +243,6 @@ def _given(case: Case, labels: tuple[str, ...] | None) -> tuple[str, ...]:
         given.append(
             "A logit of −inf masks its class: its probability is 0, and no sum has a part of it."
         )
-    if own.logits.dtype.kind == "f" and own.short_input and digits > 6:
-        given.append(f"The logits are {own.logits.dtype.name}; what follows is computed exactly.")
     wanted = "Wanted is $∂L/∂z_i$: how fast the loss $L$ grows with each logit."
     return (*given, wanted)
 

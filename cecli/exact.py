@@ -33,6 +33,7 @@ from cecli.decimals import (
     sums_without_each,
     wide_context,
 )
+from cecli.mass import exact_divisors, exact_mass
 from cecli.problem import Floats, Problem
 
 FIRST_PRECISION = 40
@@ -64,26 +65,28 @@ class RowResult(NamedTuple):
 
 def softmax_of(problem: Problem) -> NDArray[Any]:
     """`cecli.softmax`, every component correctly rounded."""
-    return problem.restore(_solve_rows(problem).softmax)
+    return problem.restore(_solve_rows(problem).softmax.astype(problem.dtype))
 
 
 def log_softmax_of(problem: Problem) -> NDArray[Any]:
     """`cecli.log_softmax`, every component correctly rounded."""
-    return problem.restore(_solve_rows(problem).log_softmax)
+    return problem.restore(_solve_rows(problem).log_softmax.astype(problem.dtype))
 
 
 def solve(problem: Problem) -> CrossEntropy:
     """`cecli.cross_entropy`, every number correctly rounded."""
     solved = _solve_rows(problem)
     each = solved.losses.reshape(problem.batch_shape)
+    softmax, log_softmax = (
+        problem.restore(rows.astype(problem.dtype)) for rows in (solved.softmax, solved.log_softmax)
+    )
     return CrossEntropy(
-        softmax=problem.restore(solved.softmax),
-        log_softmax=problem.restore(solved.log_softmax),
         losses=each,
         loss=each if problem.divisor is None else _reduced_loss(problem, solved.unrounded),
-        grad=problem.restore(solved.grad),
+        grad=problem.restore(solved.grad.astype(problem.dtype)),
         divisor=problem.divisor,
         z_loss_divisor=problem.z_loss_divisor if problem.objective.z_loss else None,
+        probabilities=lambda: (softmax, log_softmax),
     )
 
 
@@ -123,20 +126,44 @@ def _solve_rows(problem: Problem) -> _Solved:
     return _Solved(softmax, log_softmax, losses, grad, unrounded)
 
 
-def _reduced_loss(problem: Problem, unrounded: dict[int, RowResult]) -> float:
-    divisor, z_divisor = exact_divisors(problem)
-    results, precision = unrounded, FIRST_PRECISION
+def _reduced_loss(problem: Problem, results: dict[int, RowResult]) -> float:
+    """The loss of the batch, from its rows' results at the first precision that rounded them."""
+    precision = FIRST_PRECISION
     while True:
-        terms = [
-            term
-            for result in results.values()
-            for term in ((result.cross_entropy, divisor), (result.z_loss, z_divisor))
-        ]
         try:
-            return _rounded(_total(terms, precision))
+            return _rounded(_reduced(problem, results, precision))
         except _UnsettledError:
             precision *= 2
-            results = {row: ExactRow(problem, row).at(precision) for row in unrounded}
+            results = {row: ExactRow(problem, row).at(precision) for row in results}
+
+
+def _reduced(problem: Problem, results: dict[int, RowResult], precision: int) -> Number:
+    divisor, z_divisor = exact_divisors(problem)
+    terms = [
+        term
+        for result in results.values()
+        for term in ((result.cross_entropy, divisor), (result.z_loss, z_divisor))
+    ]
+    return _total(terms, precision)
+
+
+def perplexity_of(problem: Problem) -> float:
+    """e to the loss of the batch, correctly rounded."""
+    precision = FIRST_PRECISION
+    while True:
+        kept = np.flatnonzero(problem.kept).tolist()
+        results = {row: ExactRow(problem, row).at(precision) for row in kept}
+        loss = _reduced(problem, results, precision)
+        if isinstance(loss, Fraction):
+            return 1.0  # a loss is rational only where each sample has one class alone
+        if loss.value.is_infinite():
+            return math.inf
+        try:
+            with localcontext(wide_context(precision + GUARD_DIGITS)):
+                low, high = (loss.value - loss.bound).exp(), (loss.value + loss.bound).exp()
+                return _rounded(Enclosure((low + high) / 2, high - low))
+        except _UnsettledError:
+            precision *= 2
 
 
 class ExactRow:
@@ -256,33 +283,6 @@ class ExactRow:
         return grad / self.temperature
 
 
-def exact_mass(problem: Problem, row: int) -> list[Fraction]:
-    """y_k = weight_k · ((1 − ε)·q_k + ε/C) of one row; empty probabilities for no target."""
-    smoothing = Fraction(float(problem.objective.label_smoothing))
-    mass = [ZERO] * problem.classes
-    if problem.soft is not None:
-        mass = [Fraction(q) for q in problem.soft[row].tolist()]
-    elif problem.index is not None:
-        mass[problem.index[row]] = Fraction(1)
-    else:
-        return mass
-    if smoothing:
-        mass = [(1 - smoothing) * q + smoothing / problem.classes for q in mass]
-    if problem.weight is not None:
-        weight = problem.weight.tolist()
-        mass = [Fraction(w) * y if y else ZERO for w, y in zip(weight, mass, strict=True)]
-    return mass
-
-
-def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
-    """What the sums of the loss and of the z-loss are divided by, unrounded; 1 for no mean."""
-    z_divisor = Fraction(problem.z_loss_divisor or 1.0)
-    if problem.objective.reduction != "mean" or problem.weight is None or problem.index is None:
-        return Fraction(problem.divisor or 1.0), z_divisor
-    weights = problem.weight[problem.index[problem.kept]]
-    return sum((Fraction(w) for w in weights.tolist()), ZERO), z_divisor
-
-
 def _total(terms: list[tuple[Number, Fraction]], precision: int) -> Number:
     """Σ number/divisor"""
     fractions = [number / by for number, by in terms if isinstance(number, Fraction)]
@@ -302,10 +302,10 @@ def _total(terms: list[tuple[Number, Fraction]], precision: int) -> Number:
 
 def _rounded(number: Number, dtype: np.dtype[Any] = DOUBLE) -> float:
     if isinstance(number, Fraction):
-        return round_to(number, dtype)
+        return round_to(number, dtype) + 0.0  # no zero is −0
     with localcontext(wide_context(2 * len(number.value.as_tuple().digits) + GUARD_DIGITS)):
         low = round_to(number.value - number.bound, dtype)
         high = round_to(number.value + number.bound, dtype)
     if low != high:
         raise _UnsettledError
-    return low
+    return low + 0.0

@@ -47,12 +47,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Grid:
-    """Columns of equal length, the rows to stress, and lines to print below."""
+    """Columns of equal length, the rows to stress, and lines to print below.
+
+    verdict: the line that comes first below a check, which passed or not.
+    """
 
     columns: list[Column]
     stressed: frozenset[int] = frozenset()
     notes: list[str] = field(default_factory=list)
-    passed: bool | None = None
+    verdict: str = ""
+    passed: bool = True
 
 
 def grids_of(answer: Answer, digits: int, top: int) -> list[Grid]:
@@ -99,7 +103,7 @@ def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
 def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
     """A batch: a row for each sample, with the command's array where that fits."""
     problem, result = answer.problem, answer.result
-    count = min(len(problem.rows), top)
+    count = min(problem.samples, top)
     rows = np.arange(count)
     columns = [Column("sample", "text", [_sample_name(answer, row) for row in rows.tolist()])]
     if problem.index is not None and problem.target is not None:
@@ -128,7 +132,7 @@ def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
             _numbers(f"{symbol} {_class_name(answer, i)}", _formatted(array[:, i], digits), True)
             for i in range(problem.classes)
         ]
-    notes = _left_out(len(problem.rows) - count, "sample", "samples")
+    notes = _left_out(problem.samples - count, "sample", "samples")
     return Grid(columns, notes=notes + _loss_notes(answer, digits))
 
 
@@ -155,27 +159,30 @@ def _check_grid(check: GradientCheck, answer: Answer, digits: int, top: int) -> 
     ]
     off = ~(excess <= 1.0)
     stressed = frozenset(np.flatnonzero(off[shown]).tolist())
-    hidden = check.checked - len(shown)
-    notes = (
-        [f"the {top} worst of {check.checked:,}; {hidden:,} more agree better"] if hidden else []
-    )
-    return Grid(columns, stressed, [*notes, *_verdict(check, int(off.sum()))], check.passed)
+    notes = [_errors_text(check)]
+    if len(shown) < check.checked:
+        notes.insert(0, f"above: the {len(shown):,} worst of {check.checked:,}")
+    loose = int((check.tolerance >= np.abs(check.numeric)).sum())
+    if loose and check.method != "decimal":
+        notes.append(f"proves nothing for {loose:,} of them, which its error bound exceeds")
+    return Grid(columns, stressed, notes, _verdict(check, int(off.sum())), check.passed)
 
 
-def _verdict(check: GradientCheck, off: int) -> list[str]:
+def _verdict(check: GradientCheck, off: int) -> str:
     how = {
         "decimal": "central differences, decimal",
         "central": "central differences, float64",
         "forward": "forward differences, float64",
     }[check.method]
-    sample = "" if check.seed is None else f", a sample drawn with seed {check.seed}"
     verdict = "check passed" if check.passed else "CHECK FAILED"
     agree = f"{check.checked - off:,} of {check.checked:,} components agree"
+    return f"{verdict}: {agree} ({how}, h = {check.step:g})"
+
+
+def _errors_text(check: GradientCheck) -> str:
+    sample = "" if check.seed is None else f", a sample drawn with seed {check.seed}"
     errors = f"{_short(check.max_abs_error)}, relative {_short(check.max_rel_error)}"
-    return [
-        f"{verdict}: {agree} ({how}, h = {check.step:g})",
-        f"checked {check.checked:,} of {check.total:,}{sample}; largest error {errors}",
-    ]
+    return f"checked {check.checked:,} of {check.total:,}{sample}; largest error {errors}"
 
 
 def _loss_notes(answer: Answer, digits: int) -> list[str]:
@@ -184,13 +191,17 @@ def _loss_notes(answer: Answer, digits: int) -> list[str]:
     notes = []
     if result is not None:
         if result.divisor is None:
-            notes.append("reduction none: the gradient is that of the losses' sum")
             if not problem.batch_shape:
-                notes.insert(0, f"loss  {format_number(float(result.losses), digits)}")
+                notes.append(f"loss  {format_number(float(result.losses), digits)}")
+            if answer.command == "grad":
+                notes.append("reduction none: the gradient is that of the losses' sum")
         else:
             notes.append(f"loss  {_loss_text(answer, digits)}")
-        if np.isinf(np.asarray(result.loss)).any():
+        infinite = np.isinf(result.losses.reshape(-1))
+        if (problem.rows[infinite] == -np.inf).any():
             notes.append("the loss is infinite: a masked class carries target mass")
+        elif infinite.any():
+            notes.append("the loss is larger than the largest double")
     if answer.summary is not None and answer.summary.perplexity is not None:
         summary = f"perplexity {format_given(answer.summary.perplexity, digits)}"
         if answer.summary.accuracy is not None:

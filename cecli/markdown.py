@@ -47,13 +47,15 @@ def _grid(grid: Grid) -> str:
     marks = {"text": ":--", "number": "--:", "bar": ":--", "signed": ":--"}
     cells = [_cells(column) for column in grid.columns]
     lines = [
-        _line([_escaped(column.header) for column in grid.columns]),
+        _line([_escaped(column.header.replace("│", "/")) for column in grid.columns]),
         _line([marks[column.kind] for column in grid.columns]),
     ]
     for row, texts in enumerate(zip(*cells, strict=True)):
         bold = [f"**{text}**" if text else "" for text in texts]
         lines.append(_line(bold if row in grid.stressed else list(texts)))
-    return "\n".join([*lines, "", *("\n\n".join(map(_escaped, grid.notes)).split("\n"))])
+    notes = [f"**{_escaped(grid.verdict)}**"] if grid.verdict else []
+    notes += map(_escaped, grid.notes)
+    return "\n\n".join(["\n".join(lines), *notes])
 
 
 def _cells(column: Column) -> list[str]:
@@ -69,7 +71,7 @@ def _arrow(value: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in "\\`*_<>[]|":
+    for character in "\\`*_<>[]|&~":
         text = text.replace(character, f"\\{character}")
     return text
 

@@ -40,12 +40,9 @@ class NumbersCommand(click.Command):
         return super().parse_args(ctx, [*options, "--", *numbers])
 
     def _separate(self, ctx: click.Context, args: Sequence[str]) -> tuple[list[str], list[str]]:
-        with_value = {
-            name
-            for parameter in self.get_params(ctx)
-            if isinstance(parameter, click.Option) and not parameter.is_flag
-            for name in parameter.opts
-        }
+        parameters = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        known = {name for p in parameters for name in [*p.opts, *p.secondary_opts]}
+        with_value = {name for p in parameters if not p.is_flag for name in p.opts}
         options: list[str] = []
         numbers: list[str] = []
         rest = iter(args)
@@ -55,9 +52,17 @@ class NumbersCommand(click.Command):
             elif argument == "-" or not argument.startswith("-") or _NUMBER.match(argument):
                 numbers.append(argument)
             else:
+                if argument[1] != "-" and argument[:2] not in known:
+                    # Click would speak of the first letter alone.
+                    raise click.NoSuchOption(argument, possibilities=known, ctx=ctx)
                 options.append(argument)
                 if argument in with_value:
-                    options += [value for value in [next(rest, None)] if value is not None]
+                    value = next(rest, None)
+                    if value is None and not ctx.resilient_parsing:
+                        raise click.BadOptionUsage(
+                            argument, f"Option '{argument}' requires an argument.", ctx
+                        )
+                    options += [] if value is None else [value]
         return options, numbers
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -255,7 +260,7 @@ output_options = _group(
             "type": click.IntRange(min=1),
             "metavar": "K",
             "default": 20,
-            "help": "Show at most K rows of a table, always the target (default 20).",
+            "help": "Show at most K rows of a table; of classes always the target (default 20).",
         },
     ),
     _ARRAYS,

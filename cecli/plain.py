@@ -51,10 +51,16 @@ SUBSCRIPT = re.compile("[₀-₉ₐᵢⱼₖₙₜ]+")
 def substitute(error: UnicodeError) -> tuple[str, int]:
     """A handler for codecs.register_error: known signs by their stand-ins, letters without accents.
 
-    What has no stand-in becomes a question mark.
+    What has no stand-in becomes a question mark, two for a character as wide as two.
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = SUBSCRIPT.sub(r"_\g<0>", error.object[error.start : error.end]).translate(STAND_INS)
-    letters = (unicodedata.normalize("NFKD", character)[0] for character in text)
-    return "".join(c if ord(c) < 128 else "?" for c in letters), error.end
+    return "".join(map(_letter, text)), error.end
+
+
+def _letter(character: str) -> str:
+    plain = unicodedata.normalize("NFKD", character)[0]
+    if ord(plain) < 128:
+        return plain
+    return "??" if unicodedata.east_asian_width(character) in "WF" else "?"

@@ -67,10 +67,18 @@ def _target(
         raise CecliError("give --target or --soft-target, not both")
     shape = document.logits.shape
     if options["target"] is not None:
-        batch_shape = np.delete(shape, objective.axis) if len(shape) > 1 else ()
-        return _reshaped(read_target(options["target"], labels), tuple(batch_shape))
+        target = read_target(options["target"], labels)
+        if not -len(shape) <= objective.axis < len(shape):
+            return target
+        return _reshaped(target, tuple(np.delete(shape, objective.axis).tolist()))
     if options["soft_target"] is not None:
-        return _reshaped(read_values(options["soft_target"], "--soft-target"), shape)
+        soft = read_values(options["soft_target"], "--soft-target")
+        if soft.ndim == 1 and len(shape) == 1 and soft.shape != shape:
+            raise CecliError(
+                f"--soft-target has shape {soft.shape}, the logits {shape}: it needs a "
+                "probability for each class, as one argument (0.7,0.2,0.1)"
+            )
+        return _reshaped(soft, shape)
     if document.soft_target is not None:
         return document.soft_target
     if document.target is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,29 +26,35 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 # is: there the line is printed with its plain stand-in, like every other character.
 RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n", ascii=True)
 STRESSED, BAR, UP, DOWN = "bold", "cyan", "green", "red"
+PASSED, FAILED = "bold green", "bold red"
 
 
 def show(grids: Sequence[Grid], file: IO[str]) -> None:
     """Print grids as tables; plain, and as wide as it takes, where file is not a terminal."""
     console = Console(file=file, highlight=False)
-    _draw(grids, console, console.width if console.is_terminal else None)
+    if console.is_terminal:
+        _draw(grids, console, console.width)
+        return
+    with console.capture() as captured:
+        _draw(grids, console, None)
+    file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def picture(grids: Sequence[Grid], title: str, file: IO[str]) -> str:
-    """The same as an SVG picture, as wide as the terminal that file may be."""
+    """The same as an SVG picture, as wide as the terminal, if file is one, or as it takes."""
     return record(lambda console, width: _draw(grids, console, width), title, file)
 
 
 def record(draw: Callable[[Console, int | None], None], title: str, file: IO[str]) -> str:
-    """What draw prints on a console of the width of the terminal that file may be, as an SVG."""
-    width = Console(file=file).width
+    """What draw prints, as an SVG; it is told the width of the terminal, None if file is none."""
+    screen = Console(file=file)
+    width = screen.width if screen.is_terminal or "COLUMNS" in os.environ else None
     console = Console(
         file=io.StringIO(),
         record=True,
         force_terminal=True,
         color_system="truecolor",
         highlight=False,
-        width=width,
     )
     draw(console, width)
     svg = console.export_svg(title=title)
@@ -65,34 +72,38 @@ def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
         bar_width = _bar_width(columns, width)
         needed = _width(columns, bar_width)
         if width is None:
-            needed = max([needed, *map(cell_len, notes)])
+            needed = max([needed, *map(cell_len, [grid.verdict, *notes])])
         console.width = max(width or 0, needed)
         if place:
             console.print()
         console.print(_table(columns, grid, bar_width))
-        style = {None: "", True: "bold green", False: "bold red"}[grid.passed]
-        for line, note in enumerate(notes):
-            is_verdict = grid.passed is not None and line == len(notes) - 2
-            console.print(Text(note, style=style if is_verdict else ""))
+        if grid.verdict:
+            console.print(Text(grid.verdict, style=PASSED if grid.passed else FAILED))
+        for note in notes:
+            console.print(Text(note))
 
 
 def _fit(grid: Grid, width: int | None) -> list[Column]:
-    """The columns that there is room for: bars go first, then what is optional."""
+    """The columns that there is room for: bars go first, then what is optional, then long names."""
     columns = grid.columns
-    for kept in (
-        columns,
-        [c for c in columns if not c.is_bar],
-        [c for c in columns if not c.is_bar and not c.optional],
-    ):
-        if width is None or _width(kept, NARROWEST_BAR) <= width:
-            return kept
+    if width is None:
+        return columns
+    written = [c for c in columns if not c.is_bar]
+    kept = [c for c in written if not c.optional]
+    for choice in (columns, written, kept):
+        if _width(choice, NARROWEST_BAR) <= width:
+            return choice
+    names = sum(c.kind == "text" for c in kept)
+    room = width - _width([c for c in kept if c.kind != "text"], 0) - GAP * names
+    longest = max(SHORTEST_NAME, room // max(1, names))
+    return [c if c.kind != "text" else replace(c, cells=_cut(c.cells, longest)) for c in kept]
+
+
+def _cut(names: Sequence[str], longest: int) -> list[str]:
     return [
-        replace(c, cells=[_cut(cell) for cell in c.cells]) if c.kind == "text" else c for c in kept
+        name if cell_len(name) <= longest else set_cell_size(name, longest - 1).rstrip() + "…"
+        for name in names
     ]
-
-
-def _cut(name: str) -> str:
-    return name if cell_len(name) <= SHORTEST_NAME else set_cell_size(name, SHORTEST_NAME - 1) + "…"
 
 
 def _width(columns: Sequence[Column], bar: int) -> int:

@@ -145,7 +145,7 @@ def _derivative_bounds(row: ExactRow, p: Floats, q: Floats, columns: Integers) -
         nothing = np.zeros_like(first)
         return Derivatives(first * inner, second * inner**2, third * inner**3, nothing)
     # |v″| ≤ 2v′/c and |v‴| ≤ 4v′/c² for v = c·tanh(z/c)/T
-    bend, twist = 2.0 * inner / row.softcap, 4.0 * inner / row.softcap**2
+    bend, twist = 2.0 * inner / row.softcap, 4.0 * inner / row.softcap / row.softcap
     return Derivatives(
         first=first * inner,
         second=second * inner**2 + first * bend,

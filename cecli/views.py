@@ -36,7 +36,7 @@ def present(answer: Answer, options: Mapping[str, Any], title: str) -> None:
     if options["markdown"]:
         from cecli.markdown import to_markdown
 
-        click.echo(to_markdown(grids))
+        sys.stdout.write(to_markdown(grids) + "\n")
     else:
         from cecli.tables import show
 
@@ -75,7 +75,7 @@ def _print_json(answer: Answer, options: Mapping[str, Any]) -> None:
             err=True,
         )
     unicode = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    click.echo(to_json(document, ascii_only=not unicode))
+    sys.stdout.write(to_json(document, ascii_only=not unicode) + "\n")
 
 
 def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,21 +166,30 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
     Until then it is a temporary file beside it; where writing fails or is interrupted, an older
     file of that name stays as it was. What is not a regular file, a device, is written to directly.
     """
-    target = Path(path).resolve()
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    if path.endswith(os.sep):
+        raise CecliError(f"cannot write {path}: it names a directory")
+    if path == "-":
+        raise CecliError("cannot write -: -o takes a file; --json prints on standard output")
+    target = Path(path)
     try:
         if target.exists() and not target.is_file():
             with target.open("wb") as file:
                 yield file
             return
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(target)
+        # A link stays one: what it points to is replaced.
+        target = target.resolve()
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                if target.exists():
+                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+                yield file
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise CecliError(f"cannot write {path}: {reason}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_array(path: str, array: NDArray[Any], problem: Problem) -> None:
@@ -188,7 +199,9 @@ def write_array(path: str, array: NDArray[Any], problem: Problem) -> None:
         with np.errstate(over="ignore", under="ignore"):
             array = array.astype(dtype)
     with whole_file(path) as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+        # Handed a file, NumPy asks for its position, which a pipe does not have.
+        stream: Any = SimpleNamespace(write=file.write)
+        np.lib.format.write_array(stream, array, allow_pickle=False)
 
 
 def write_text(path: str, text: str) -> None:

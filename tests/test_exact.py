@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mpmath import mp
 from numpy.typing import ArrayLike, NDArray
 
-from cecli import cross_entropy, log_softmax, softmax
+from cecli import cross_entropy, log_softmax, problem, softmax
+from cecli.core import summarize
 from oracle import (
     MAX,
     Golden,
@@ -346,3 +347,31 @@ def test_the_callers_decimal_context_does_not_matter() -> None:
         assert repr(decimal.getcontext()) == before
     assert actual.loss == expected.loss
     assert_same_bits(actual.grad, expected.grad)
+
+
+@given(st.lists(st.lists(st.floats(-300, 300), min_size=3, max_size=3), min_size=1, max_size=3))
+@settings(max_examples=40)
+def test_perplexity_is_correctly_rounded(rows: list[list[float]]) -> None:
+    weighted = problem.Objective(weight=[1.0, 2.0, 3.0], z_loss=0.5)
+    batch = problem.Problem(rows, [0] * len(rows), weighted)
+    exact = evaluate(np.array(rows), np.zeros(len(rows), dtype=int))
+    assert isinstance(exact.loss, Fraction)
+    with mp.workdps(60):
+        wanted = mp.exp(mp.mpf(exact.loss.numerator) / exact.loss.denominator)
+    assert summarize(batch, exact=True).perplexity == float(wanted)
+    assert summarize(batch).perplexity == pytest.approx(float(wanted), rel=1e-12)
+
+
+def test_perplexity_at_its_ends() -> None:
+    one_class = problem.Problem([[7.0, -np.inf], [1.0, -np.inf]], [0, 0])
+    assert summarize(one_class, exact=True).perplexity == 1.0
+    masked = problem.Problem([[7.0, -np.inf], [1.0, -np.inf]], [0, 1])
+    assert summarize(masked, exact=True).perplexity == np.inf
+    hopeless = problem.Problem([[1e5, 0.0]], [1])
+    assert summarize(hopeless, exact=True).perplexity == np.inf
+
+
+def test_nearly_equal_logits_leave_a_tiny_gradient() -> None:
+    grad = cross_entropy([0.0, 4.1146587e-98], 0, label_smoothing=1.0, exact=True).grad
+    assert grad.tolist() == [-1.028664675e-98, 1.028664675e-98]
+    assert_correctly_rounded([0.0, 4.1146587e-98], 0, label_smoothing=1.0)

@@ -26,9 +26,10 @@ def console_examples() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("command", "shown"), console_examples())
 def test_an_example_prints_what_the_readme_shows(command: str, shown: str, tmp_path: Path) -> None:
-    program = tmp_path / "cecli"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cecli "$@"\n')
-    program.chmod(0o755)
+    for name, arguments in (("cecli", "-m cecli "), ("python3", "")):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
+        program.chmod(0o755)
     environment = {
         **os.environ,
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
@@ -59,8 +60,7 @@ def test_the_examples_of_the_library_hold() -> None:
 
 def test_both_commands_are_there_once() -> None:
     commands = re.findall(r"^```sh\n(.*?)\n```", README, re.MULTILINE | re.DOTALL)
-    assert commands == [
-        "python3 -m venv .venv && .venv/bin/pip install -q . "
-        "&& .venv/bin/cecli grad 2.0 1.0 0.1 --target 0 --check",
-        ".venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest -q",
-    ]
+    run, test = commands
+    install = "python3 -m venv .venv && .venv/bin/pip install -q ."
+    assert run == f"{install} && .venv/bin/cecli grad 2.0 1.0 0.1 --target 0 --check"
+    assert test == ".venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest -q"
