@@ -11,16 +11,18 @@ from cecli.core import CrossEntropy, Summary, log_softmax_of, softmax_of, solve,
 from cecli.problem import Problem
 
 if TYPE_CHECKING:
+    from cecli.derivation import Derivation
     from cecli.finite_difference import GradientCheck
 
-Command = Literal["softmax", "loss", "grad"]
+Command = Literal["softmax", "loss", "grad", "explain"]
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The problem of a command and its results.
 
-    result and summary are None for softmax, summary for one sample too; check where none was asked.
+    result and summary are None for softmax, summary for one sample too; check where none was asked,
+    derivation but for explain.
     """
 
     command: Command
@@ -32,6 +34,7 @@ class Answer:
     result: CrossEntropy | None = None
     summary: Summary | None = None
     check: GradientCheck | None = None
+    derivation: Derivation | None = None
 
     @property
     def array(self) -> NDArray[Any]:

@@ -13,15 +13,18 @@ from cecli.options import (
     check_options,
     class_options,
     exact_option,
+    explanation_options,
     logits_argument,
     loss_options,
     output_options,
+    sample_option,
     scaling_options,
     target_options,
 )
 
 if TYPE_CHECKING:
     from cecli.answer import Answer, Command
+    from cecli.requests import Request
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -120,17 +123,48 @@ def grad(**options: Any) -> None:
     _run("grad", options)
 
 
+@main.command(
+    cls=NumbersCommand,
+    epilog="""\
+Examples:
+  cecli explain 2.0 1.0 0.1 --target 0
+  cecli explain 2.0 1.0 0.1 -q 0.7,0.2,0.1 --label-smoothing 0.1
+  cecli explain logits.npy -t labels.npy --sample 1
+  cecli explain 2.0 1.0 0.1 -t 0 -o derivation.tex
+""",
+)
+@logits_argument
+@target_options
+@sample_option
+@class_options
+@loss_options
+@scaling_options
+@explanation_options
+def explain(**options: Any) -> None:
+    """The derivation of the gradient, step by step, with the numbers in it.
+
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
+    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
+    masks a class, need no --.
+    """
+    _run("explain", options)
+
+
 def _run(command: Command, options: dict[str, Any]) -> None:
     context = click.get_current_context()
-    if options["json"] and options["markdown"]:
-        raise click.UsageError("--json and --markdown exclude each other", context)
+    chosen = [f"--{form}" for form in ("json", "markdown", "latex") if options.get(form)]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(chosen)} exclude each other", context)
     try:
         from cecli.answer import find_answer
         from cecli.requests import read_request
         from cecli.views import present
 
         request = read_request(options, with_target=command != "softmax")
-        answer = find_answer(command, request.problem, request.labels, exact=options["exact"])
+        if command == "explain":
+            answer = _explained(request, options)
+        else:
+            answer = find_answer(command, request.problem, request.labels, exact=options["exact"])
         if command == "grad":
             answer = _checked(answer, options)
         present(answer, options, title=context.command_path)
@@ -153,3 +187,28 @@ def _checked(answer: Answer, options: dict[str, Any]) -> Answer:
     with Progress("checking") as progress:
         found = check(answer.problem, answer.array, method or "decimal", step, seed or 0, progress)
     return replace(answer, check=found)
+
+
+def _explained(request: Request, options: dict[str, Any]) -> Answer:
+    """The answer for one sample alone, with its derivation; every number is exact."""
+    import math
+    from dataclasses import replace
+
+    from cecli.answer import find_answer
+    from cecli.core import solve
+    from cecli.derivation import derive, own_problem, undivided
+    from cecli.finite_difference import check
+    from cecli.views import Progress
+
+    problem, labels, sample = request.problem, request.labels, options["sample"]
+    own = own_problem(problem, sample)
+    answer = find_answer("explain", own, labels, exact=True)
+    plain = undivided(own)
+    result = solve(plain, exact=True)
+    found = None
+    if math.isfinite(float(result.loss)):
+        with Progress("checking") as progress:
+            found = check(plain, result.grad, progress=progress)
+    shown = {"digits": options["digits"], "top": options["top"]}
+    derivation = derive(problem, sample, found, labels=labels, **shown)
+    return replace(answer, check=found, derivation=derivation)

@@ -64,7 +64,7 @@ def tanh(x: Decimal) -> Decimal:
     return (+size).copy_sign(x)
 
 
-def cap_slope(logit: float, softcap: float | None) -> Decimal:
+def cap_slope(logit: float | Decimal, softcap: float | None) -> Decimal:
     """d cap(z) / dz = 1 − tanh²(z/softcap) = 4a / (1 + a)² with a = e^{−2|z/softcap|}."""
     if softcap is None:
         return Decimal(1)

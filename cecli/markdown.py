@@ -1,10 +1,12 @@
-"""Grids as tables of GitHub's Markdown."""
+"""Grids as tables of GitHub's Markdown, and derivations as its mathematics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cecli.derivation import Derivation, Step
 from cecli.grids import Column, Grid
+from cecli.notation import latex, split_prose
 
 BAR_CELLS = 16
 
@@ -12,6 +14,33 @@ BAR_CELLS = 16
 def to_markdown(grids: Sequence[Grid]) -> str:
     """All the grids, their notes as paragraphs; stressed rows in bold."""
     return "\n\n".join(_grid(grid) for grid in grids)
+
+
+def derivation_to_markdown(derivation: Derivation) -> str:
+    """All the steps, formulas between dollar signs as GitHub and notebooks render them."""
+    parts = [_prose(paragraph) for paragraph in derivation.given]
+    for number, step in enumerate(derivation.steps, 1):
+        parts += _step(number, step)
+    return "\n\n".join(parts)
+
+
+def _step(number: int, step: Step) -> list[str]:
+    parts = [f"### {number}. {_prose(step.title)}", *map(_prose, step.text)]
+    parts += [f"$$\n{latex(line)}\n$$" for line in step.formula]
+    if step.substitution:
+        parts.append("\n".join(f"- ${latex(line)}$" for line in step.substitution))
+    if step.matrix:
+        rows = [_line([f"${latex(cell)}$" for cell in row]) for row in step.matrix]
+        width = len(step.matrix[0])
+        parts.append("\n".join([_line([""] * width), _line(["--:"] * width), *rows]))
+    return [*parts, *map(_prose, step.remark)]
+
+
+def _prose(text: str) -> str:
+    return "".join(
+        f"${latex(part)}$" if is_formula else _escaped(part)
+        for part, is_formula in split_prose(text)
+    )
 
 
 def _grid(grid: Grid) -> str:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from decimal import Decimal
 
 LARGEST_FIXED = 1e16
 
 
-def format_number(number: float, digits: int) -> str:
+def format_number(number: float | Decimal, digits: int) -> str:
     """A number with that many digits after the point.
 
     One so small that fewer than half of them would be left, or too large to be known to the unit,
     gets an exponent instead: nothing but zero, which is shown as 0, ever looks like zero.
     """
-    if number == 0.0:
+    if number == 0:
         return "0"
-    if math.isnan(number):
+    if number != number:
         return "NaN"
-    if math.isinf(number):
+    # Not math.isinf: a Decimal may be larger than any double.
+    if number in (math.inf, -math.inf):
         return "inf" if number > 0 else "−inf"
-    size = abs(number)
+    size = -number if number < 0 else number
     kept = min(digits, max(2, (digits + 1) // 2))
     if 10.0 ** (kept - 1 - digits) <= size < LARGEST_FIXED:
         text = f"{size:.{digits}f}"
     else:
-        text = f"{size:.{max(0, digits - 1)}e}"
+        # A Decimal writes e-5 where a float writes e-05.
+        text = re.sub(r"e([+-])(\d)$", r"e\g<1>0\2", f"{size:.{max(0, digits - 1)}e}")
     return f"−{text}" if number < 0 else text
 
 

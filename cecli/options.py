@@ -223,9 +223,27 @@ check_options = _group(
     ),
 )
 
+_JSON = (("--json", "json"), {"is_flag": True, "help": "Print one JSON document."})
+_DIGITS = (
+    ("--digits",),
+    {
+        "type": click.IntRange(1, 17),
+        "metavar": "N",
+        "default": 6,
+        "help": "Digits after the point in tables (default 6).",
+    },
+)
+_ARRAYS = (
+    ("--arrays/--no-arrays",),
+    {
+        "default": None,
+        "help": "Keep or leave out the arrays in JSON (default: kept up to 100,000 numbers).",
+    },
+)
+
 output_options = _group(
     "Output",
-    (("--json", "json"), {"is_flag": True, "help": "Print one JSON document."}),
+    _JSON,
     (("--markdown",), {"is_flag": True, "help": "Print the tables as Markdown."}),
     (
         ("-o", "--output"),
@@ -235,15 +253,7 @@ output_options = _group(
             "help": "Also write FILE: .npy (the array), .json (the document), .svg (a picture).",
         },
     ),
-    (
-        ("--digits",),
-        {
-            "type": click.IntRange(1, 17),
-            "metavar": "N",
-            "default": 6,
-            "help": "Digits after the point in tables (default 6).",
-        },
-    ),
+    _DIGITS,
     (
         ("--top",),
         {
@@ -253,11 +263,43 @@ output_options = _group(
             "help": "Show at most K rows of a table; of classes always the target (default 20).",
         },
     ),
+    _ARRAYS,
+)
+
+explanation_options = _group(
+    "Output",
+    _JSON,
+    (("--markdown",), {"is_flag": True, "help": "Print Markdown with mathematics in $...$."}),
+    (("--latex",), {"is_flag": True, "help": "Print a LaTeX document."}),
     (
-        ("--arrays/--no-arrays",),
+        ("-o", "--output"),
         {
-            "default": None,
-            "help": "Keep or leave out the arrays in JSON (default: kept up to 100,000 numbers).",
+            "metavar": "FILE",
+            "shell_complete": _files,
+            "help": "Also write FILE: .md, .tex, .json, .svg (a picture), .npy (the gradient).",
+        },
+    ),
+    _DIGITS,
+    (
+        ("--top",),
+        {
+            "type": click.IntRange(min=1),
+            "metavar": "K",
+            "default": 8,
+            "help": "Work out at most K classes, always the target (default 8).",
+        },
+    ),
+    _ARRAYS,
+)
+
+sample_option = _group(
+    "Target",
+    (
+        ("--sample",),
+        {
+            "type": click.IntRange(min=0),
+            "metavar": "N",
+            "help": "Which sample of a batch to explain, counted from 0 (default 0).",
         },
     ),
 )

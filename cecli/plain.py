@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-# One character for one, so that tables stay aligned.
+# One character for one where it may stand in a table, so that tables stay aligned.
 STAND_INS = str.maketrans(
     {
         "−": "-",
@@ -29,8 +30,22 @@ STAND_INS = str.maketrans(
         "≈": "~",
         "≤": "<",
         "≥": ">",
+        # The bare y is the target, so that its estimate needs another name; p is the usual one.
+        "ŷ": "p",
+        "δ": "d",
+        "ε": "e",
+        "η": "n",
+        "λ": "l",
+        "·": "*",
+        "×": "*",
+        "′": "'",
+        # These stand in formulas alone, where nothing has to be aligned.
+        "≠": "!=",
+        "²": "^2",
     }
 )
+# Of p and i alone would come pi.
+SUBSCRIPT = re.compile("[₀-₉ₐᵢⱼₖₙₜ]+")
 
 
 def substitute(error: UnicodeError) -> tuple[str, int]:
@@ -40,7 +55,7 @@ def substitute(error: UnicodeError) -> tuple[str, int]:
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    text = error.object[error.start : error.end].translate(STAND_INS)
+    text = SUBSCRIPT.sub(r"_\g<0>", error.object[error.start : error.end]).translate(STAND_INS)
     return "".join(map(_letter, text)), error.end
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import IO
 
@@ -42,6 +42,11 @@ def show(grids: Sequence[Grid], file: IO[str]) -> None:
 
 def picture(grids: Sequence[Grid], title: str, file: IO[str]) -> str:
     """The same as an SVG picture, as wide as the terminal, if file is one, or as it takes."""
+    return record(lambda console, width: _draw(grids, console, width), title, file)
+
+
+def record(draw: Callable[[Console, int | None], None], title: str, file: IO[str]) -> str:
+    """What draw prints, as an SVG; it is told the width of the terminal, None if file is none."""
     screen = Console(file=file)
     width = screen.width if screen.is_terminal or "COLUMNS" in os.environ else None
     console = Console(
@@ -51,7 +56,7 @@ def picture(grids: Sequence[Grid], title: str, file: IO[str]) -> str:
         color_system="truecolor",
         highlight=False,
     )
-    _draw(grids, console, width)
+    draw(console, width)
     svg = console.export_svg(title=title)
     # A picture fetches no fonts, and keeps its spaces in programs that fold them.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)

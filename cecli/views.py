@@ -6,12 +6,15 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cecli.answer import Answer
 from cecli.errors import CecliError
+
+if TYPE_CHECKING:
+    from cecli.derivation import Derivation
 
 SECONDS_BEFORE_A_BAR = 1.0
 STEPS = 1000
@@ -24,6 +27,9 @@ def present(answer: Answer, options: Mapping[str, Any], title: str) -> None:
     if options["json"]:
         _print_json(answer, options)
         return
+    if answer.derivation is not None:
+        _show_derivation(answer.derivation, options)
+        return
     from cecli.grids import grids_of
 
     grids = grids_of(answer, options["digits"], options["top"])
@@ -35,6 +41,27 @@ def present(answer: Answer, options: Mapping[str, Any], title: str) -> None:
         from cecli.tables import show
 
         show(grids, sys.stdout)
+
+
+def _show_derivation(derivation: Derivation, options: Mapping[str, Any]) -> None:
+    for form, suffix in (("markdown", ".md"), ("latex", ".tex")):
+        if options[form]:
+            click.echo(_text(derivation, suffix))
+            return
+    from cecli.explanations import show_derivation
+
+    show_derivation(derivation, sys.stdout)
+
+
+def _text(derivation: Derivation, suffix: str) -> str:
+    """A derivation in the markup of files with that suffix."""
+    if suffix == ".md":
+        from cecli.markdown import derivation_to_markdown
+
+        return derivation_to_markdown(derivation)
+    from cecli.latex import to_latex
+
+    return to_latex(derivation)
 
 
 def _print_json(answer: Answer, options: Mapping[str, Any]) -> None:
@@ -62,13 +89,25 @@ def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
         arrays = True if options["arrays"] is None else options["arrays"]
         write_text(path, to_json(document_of(answer, arrays)))
     elif suffix == ".svg":
-        from cecli.grids import grids_of
-        from cecli.tables import picture
-
-        grids = grids_of(answer, options["digits"], options["top"])
-        write_text(path, picture(grids, title, sys.stdout))
+        write_text(path, _picture(answer, options, title))
+    elif suffix in (".md", ".tex") and answer.derivation is not None:
+        write_text(path, _text(answer.derivation, suffix))
     else:
-        raise CecliError(f"cannot write {path}: the suffix must be .npy, .json or .svg")
+        known = (
+            ".npy, .json or .svg" if answer.derivation is None else ".npy, .json, .svg, .md or .tex"
+        )
+        raise CecliError(f"cannot write {path}: the suffix must be {known}")
+
+
+def _picture(answer: Answer, options: Mapping[str, Any], title: str) -> str:
+    if answer.derivation is not None:
+        from cecli.explanations import picture_of_derivation
+
+        return picture_of_derivation(answer.derivation, title, sys.stdout)
+    from cecli.grids import grids_of
+    from cecli.tables import picture
+
+    return picture(grids_of(answer, options["digits"], options["top"]), title, sys.stdout)
 
 
 class Progress:

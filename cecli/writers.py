@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from cecli.answer import Answer
 from cecli.errors import CecliError
+from cecli.notation import plain, plain_prose
 from cecli.problem import Objective, Problem
 
 if TYPE_CHECKING:
+    from cecli.derivation import Derivation
     from cecli.finite_difference import GradientCheck
 
 SCHEMA = 1
@@ -58,11 +60,10 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
                 found["z_loss_divisor"] = result.z_loss_divisor
         if answer.summary is not None:
             found |= _summary(answer)
-        if answer.command == "grad":
+        if answer.command in ("grad", "explain"):
             found["grad"] = result.grad
     document |= _with_arrays(found, arrays)
-    if answer.check is not None:
-        document["check"] = _check(answer.check)
+    document |= _proof(answer, lists="omitted" not in document)
     return {name: _plain(value) for name, value in document.items()}
 
 
@@ -112,6 +113,37 @@ def _check(check: GradientCheck) -> dict[str, Any]:
     return values if check.seed is None else {**values, "seed": check.seed}
 
 
+def _proof(answer: Answer, *, lists: bool) -> dict[str, Any]:
+    """The check and the derivation, where there is one."""
+    proof: dict[str, Any] = {}
+    if answer.check is not None:
+        proof["check"] = _check(answer.check)
+    if answer.derivation is not None:
+        proof |= _steps(answer.derivation, lists=lists)
+    return proof
+
+
+def _steps(derivation: Derivation, *, lists: bool) -> dict[str, Any]:
+    """The steps as text in Unicode; values that are lists only where lists are wanted."""
+    steps = [
+        {
+            "id": step.id,
+            "title": plain_prose(step.title),
+            "text": [plain_prose(text) for text in (*step.text, *step.remark)],
+            "formula": [plain(line) for line in step.formula],
+            "substitution": [plain(line) for line in step.substitution],
+            "values": {
+                name: value
+                for name, value in step.values.items()
+                if lists or not isinstance(value, list)
+            },
+        }
+        for step in derivation.steps
+    ]
+    sample = {} if derivation.sample is None else {"sample": derivation.sample}
+    return {**sample, "steps": steps}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
@@ -120,8 +152,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, tuple):
-        return list(value)
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
