@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import numpy as np
+
 from cecli.problem import Block, Problem
 
 Result = TypeVar("Result")
@@ -19,6 +21,7 @@ Result = TypeVar("Result")
 # A mebibyte of doubles: large enough that a thread seldom waits for the interpreter.
 BLOCK_NUMBERS = 2**17
 WAITING_FOR_EACH_JOB = 3
+KEPT_NUMBERS = 3 * 2**20
 
 
 def block_ranges(samples: int, classes: int) -> Iterator[tuple[int, int]]:
@@ -37,9 +40,12 @@ def each_block(
 
     ranges = block_ranges(problem.samples, problem.classes)
     jobs = jobs or os.cpu_count() or 1
-    if jobs == 1 or problem.samples * problem.classes <= BLOCK_NUMBERS:
+    if problem.samples * problem.classes <= BLOCK_NUMBERS:
         yield from (take(start, stop) for start, stop in ranges)
         return
+    # The C library gives freed memory back to the system piece by piece, to be cleared and mapped
+    # again for the next block. It keeps as much as the largest piece that was ever freed: this one.
+    np.empty(KEPT_NUMBERS)
     from concurrent.futures import Future, ThreadPoolExecutor
 
     waiting: deque[Future[Result]] = deque()
