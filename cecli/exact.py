@@ -33,7 +33,7 @@ from cecli.decimals import (
     sums_without_each,
     wide_context,
 )
-from cecli.mass import exact_divisors, exact_mass
+from cecli.exact_mass import exact_divisors, exact_mass
 from cecli.problem import Floats, Problem
 
 FIRST_PRECISION = 40

@@ -1,20 +1,19 @@
 """The target mass y of a problem's rows: y_k = weight_k · ((1 − ε)·q_k + ε/C), 0 where ignored.
 
 With a class index and no smoothing it stands on one class of each row, and nothing of the size of
-the logits is made; soft targets and smoothing spread it over all classes. As fractions it is exact.
+the logits is made; soft targets and smoothing spread it over all classes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cecli.accurate import scaled_product, sum_rows, times_square
-from cecli.problem import Block, Floats, Integers, Problem
+from cecli.problem import Block, Floats, Integers
 
 if TYPE_CHECKING:
     from cecli.rows import Shifted
@@ -104,30 +103,3 @@ def mass_of(block: Block) -> Mass:
         mass *= weight
     mass[~block.kept] = 0.0
     return Spread(mass)
-
-
-def exact_mass(problem: Problem, row: int) -> list[Fraction]:
-    """y_k = weight_k · ((1 − ε)·q_k + ε/C) of one row; empty probabilities for no target."""
-    smoothing = Fraction(float(problem.objective.label_smoothing))
-    mass = [Fraction(0)] * problem.classes
-    if problem.soft is not None:
-        mass = [Fraction(q) for q in problem.soft[row].tolist()]
-    elif problem.index is not None:
-        mass[problem.index[row]] = Fraction(1)
-    else:
-        return mass
-    if smoothing:
-        mass = [(1 - smoothing) * q + smoothing / problem.classes for q in mass]
-    if problem.weight is not None:
-        weight = problem.weight.tolist()
-        mass = [Fraction(w) * y if y else Fraction(0) for w, y in zip(weight, mass, strict=True)]
-    return mass
-
-
-def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
-    """What the sums of the loss and of the z-loss are divided by, unrounded; 1 for no mean."""
-    z_divisor = Fraction(problem.z_loss_divisor or 1.0)
-    if problem.objective.reduction != "mean" or problem.weight is None or problem.index is None:
-        return Fraction(problem.divisor or 1.0), z_divisor
-    weights = problem.weight[problem.index[problem.kept]]
-    return sum((Fraction(w) for w in weights.tolist()), Fraction(0)), z_divisor
