@@ -7,7 +7,7 @@ from typing import Any
 
 from cecli.decimals import as_decimal, wide_context
 from cecli.derivation import Case, Step, plain_number, plain_numbers
-from cecli.mass import exact_divisors
+from cecli.exact_mass import exact_divisors
 from cecli.notation import over
 from cecli.numbers import format_divisor
 from cecli.pencil import Number

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from cecli.decimals import as_decimal, cap, cap_slope, log1p, sums_without_each
-from cecli.mass import exact_mass
+from cecli.exact_mass import exact_mass
 from cecli.problem import Problem
 
 PRECISION = 70
