@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cecli.grids import Column, Grid
+from cecli.cells import Column, Grid
 
 WIDEST_BAR, NARROWEST_BAR = 20, 5
 SHORTEST_NAME = 8
@@ -76,7 +76,8 @@ def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
         console.width = max(width or 0, needed)
         if place:
             console.print()
-        console.print(_table(columns, grid, bar_width))
+        if columns:
+            console.print(_table(columns, grid, bar_width))
         if grid.verdict:
             console.print(Text(grid.verdict, style=PASSED if grid.passed else FAILED))
         for note in notes:
