@@ -229,9 +229,10 @@ def _multiple(evidence: Evidence, predict: Predict) -> tuple[float, Match | None
 def _some_rows(evidence: Evidence) -> Found:
     """Errors in some rows only, and what was done to those."""
     off, samples = evidence.off_rows, len(evidence.exact)
-    if not 0 < len(off) < samples:
-        return []
     kept = evidence.batch.kept[:, 0]
+    # that ignored rows are 0 makes no difference between rows
+    if not 0 < len(off) < samples or kept[off].sum() == kept.sum():
+        return []
     explanation = f"Only some rows are wrong: {rows_text(off, kept)}."
     remedy = "Look for what is different there: a mask, a bound of a loop, a block's tail."
     right = np.delete(np.arange(samples), off)

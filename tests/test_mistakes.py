@@ -283,6 +283,13 @@ def test_garbage_in_the_ignored_rows_is_placed() -> None:
     assert "the ignored ones" in comparison.diagnosis[0].explanation
 
 
+def test_ignored_rows_that_are_zero_do_not_make_the_others_some_rows() -> None:
+    logits, target, options = SCENES["ignored"]
+    grad = cross_entropy(logits, target, **options).grad
+    noise = random_logits(9, *grad.shape)
+    assert judged(problem_of("ignored"), grad * noise, "float64").diagnosis == ()
+
+
 # What nothing explains is described, and not named.
 
 
