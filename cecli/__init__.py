@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cecli.comparison import Comparison, compare
     from cecli.core import CrossEntropy, cross_entropy, log_softmax, softmax
+    from cecli.diagnosis import Diagnosis
     from cecli.errors import CecliError
     from cecli.finite_difference import GradientCheck, check_gradient
 
@@ -17,9 +19,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CecliError",
+    "Comparison",
     "CrossEntropy",
+    "Diagnosis",
     "GradientCheck",
     "check_gradient",
+    "compare",
     "cross_entropy",
     "log_softmax",
     "softmax",
@@ -27,9 +32,12 @@ __all__ = [
 
 _HOMES = {
     "CecliError": "errors",
+    "Comparison": "comparison",
     "CrossEntropy": "core",
+    "Diagnosis": "diagnosis",
     "GradientCheck": "finite_difference",
     "check_gradient": "finite_difference",
+    "compare": "comparison",
     "cross_entropy": "core",
     "log_softmax": "core",
     "softmax": "core",

@@ -11,10 +11,12 @@ from cecli.core import CrossEntropy, Summary, log_softmax_of, softmax_of, solve,
 from cecli.problem import Problem
 
 if TYPE_CHECKING:
+    from cecli.comparison import Comparison
     from cecli.derivation import Derivation
     from cecli.finite_difference import GradientCheck
+    from cecli.requests import Request
 
-Command = Literal["softmax", "loss", "grad", "explain"]
+Command = Literal["softmax", "loss", "grad", "explain", "compare"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Answer:
     """The problem of a command and its results.
 
     result and summary are None for softmax, summary for one sample too; check where none was asked,
-    derivation but for explain.
+    derivation but for explain, comparison but for compare.
     """
 
     command: Command
@@ -35,6 +37,12 @@ class Answer:
     summary: Summary | None = None
     check: GradientCheck | None = None
     derivation: Derivation | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check and no comparison failed."""
+        return all(found is None or found.passed for found in (self.check, self.comparison))
 
     @property
     def array(self) -> NDArray[Any]:
@@ -61,4 +69,24 @@ def find_answer(
     summary = summarize(problem, exact=exact) if problem.batch_shape else None
     return Answer(
         command, problem, labels, exact, result.softmax, result.log_softmax, result, summary
+    )
+
+
+def find_comparison(request: Request, *, rtol: float | None, exact: bool) -> Answer:
+    """Compare the gradient and the loss of a request with the exact ones."""
+    from cecli.comparison import compare_given
+
+    problem = request.problem
+    comparison = compare_given(problem, request.grad, request.loss, rtol, exact=exact)
+    result = comparison.result
+    return Answer(
+        "compare",
+        problem,
+        request.labels,
+        exact,
+        result.softmax,
+        result.log_softmax,
+        result,
+        summarize(problem, exact=exact) if problem.batch_shape else None,
+        comparison=comparison,
     )

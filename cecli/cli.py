@@ -12,6 +12,7 @@ from cecli.options import (
     NumbersCommand,
     check_options,
     class_options,
+    compare_options,
     exact_option,
     explanation_options,
     logits_argument,
@@ -150,27 +151,57 @@ def explain(**options: Any) -> None:
     _run("explain", options)
 
 
+@main.command(
+    cls=NumbersCommand,
+    epilog="""\
+Examples:
+  cecli compare 2.0 1.0 0.1 -t 0 --grad -0.341,0.2424,0.0986
+  cecli compare logits.npy -t labels.npy --grad mine.npy
+  cecli grad 2 1 0.1 -t 0 --json | cecli compare 2 1 0.1 -t 0 --grad -
+""",
+)
+@logits_argument
+@target_options
+@compare_options
+@class_options
+@loss_options
+@scaling_options
+@exact_option
+@output_options
+def compare(**options: Any) -> None:
+    """Is your gradient right, and if not, which mistake is in it?
+
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
+    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
+    masks a class, need no --. The exit status is 1 where a number is not acceptable.
+    """
+    _run("compare", options)
+
+
 def _run(command: Command, options: dict[str, Any]) -> None:
     context = click.get_current_context()
     chosen = [f"--{form}" for form in ("json", "markdown", "latex") if options.get(form)]
     if len(chosen) > 1:
         raise click.UsageError(f"{' and '.join(chosen)} exclude each other", context)
     try:
-        from cecli.answer import find_answer
+        from cecli.answer import find_answer, find_comparison
         from cecli.requests import read_request
         from cecli.views import present
 
         request = read_request(options, with_target=command != "softmax")
+        exact = options.get("exact", False)
         if command == "explain":
             answer = _explained(request, options)
+        elif command == "compare":
+            answer = find_comparison(request, rtol=options["rtol"], exact=exact)
         else:
-            answer = find_answer(command, request.problem, request.labels, exact=options["exact"])
+            answer = find_answer(command, request.problem, request.labels, exact=exact)
         if command == "grad":
             answer = _checked(answer, options)
         present(answer, options, title=context.command_path)
     except CecliError as error:
         raise click.UsageError(str(error), context) from None
-    if answer.check is not None and not answer.check.passed:
+    if not answer.passed:
         raise click.exceptions.Exit(1)
 
 

@@ -77,7 +77,7 @@ class Differences:
                 numeric, tolerances = self.numeric_row(number, columns)
         else:
             numeric, tolerances = [Decimal(0)] * len(columns), Tolerances.zero(len(columns))
-        smallest_normal = Decimal(type_precision(self.dtype).smallest_normal)
+        smallest_normal = Decimal(type_precision(self.dtype.name).smallest_normal)
         results = []
         with localcontext(wide_context(PRECISION)) as context:
             # A component that must be zero has no tolerance, and a NaN is to fail like any other.

@@ -1,21 +1,27 @@
-"""Answers laid out as rows of text, before anything is drawn.
-
-A grid is what a table in the terminal and a table in Markdown have in common.
-"""
+"""Answers laid out as rows of text, before anything is drawn."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cecli.answer import Answer
-from cecli.numbers import align, format_divisor, format_given, format_number
-from cecli.problem import Integers, Objective
+from cecli.cells import (
+    Column,
+    Grid,
+    class_name,
+    class_names,
+    formatted,
+    given,
+    numbers,
+    objective_text,
+    short,
+    tuple_name,
+)
+from cecli.numbers import format_divisor, format_given, format_number
+from cecli.problem import Integers
 
 if TYPE_CHECKING:
     from cecli.finite_difference import GradientCheck
@@ -25,42 +31,12 @@ MOST_CLASS_COLUMNS = 12
 SHORT_DIGITS = 2
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a grid.
-
-    kind: text, number, a bar from 0 to 1, or a signed bar from −1 to 1; bars hold values instead of
-    cells. optional: all of these are left out where there is no room for them.
-    """
-
-    header: str
-    kind: Literal["text", "number", "bar", "signed"]
-    cells: Sequence[str] = ()
-    values: Sequence[float] = ()
-    optional: bool = False
-
-    @property
-    def is_bar(self) -> bool:
-        """Whether it is drawn rather than written."""
-        return self.kind in ("bar", "signed")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Columns of equal length, the rows to stress, and lines to print below.
-
-    verdict: the line that comes first below a check, which passed or not.
-    """
-
-    columns: list[Column]
-    stressed: frozenset[int] = frozenset()
-    notes: list[str] = field(default_factory=list)
-    verdict: str = ""
-    passed: bool = True
-
-
 def grids_of(answer: Answer, digits: int, top: int) -> list[Grid]:
     """The tables of an answer, in the order in which they are shown."""
+    if answer.comparison is not None:
+        from cecli.comparison_grids import comparison_grids
+
+        return comparison_grids(answer, answer.comparison, digits, top)
     batch = bool(answer.problem.batch_shape)
     grids = [_batch_grid(answer, digits, top) if batch else _sample_grid(answer, digits, top)]
     if answer.check is not None:
@@ -76,23 +52,23 @@ def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
     index = None if problem.index is None or not problem.kept[0] else int(problem.index[0])
     classes = _shown_classes(answer.softmax, index, top)
     columns = [
-        Column("class", "text", _class_names(answer, classes)),
-        _numbers("logit", [format_given(z, digits) for z in logits[classes].tolist()]),
+        Column("class", "text", class_names(answer, classes)),
+        numbers("logit", [format_given(z, digits) for z in logits[classes].tolist()]),
     ]
     if soft is not None:
-        columns.append(_numbers("target", _given(soft[classes], digits)))
+        columns.append(numbers("target", given(soft[classes], digits)))
     softmax = answer.softmax[classes].tolist()
     columns += [
-        _numbers("softmax", [format_number(p, digits) for p in softmax]),
+        numbers("softmax", [format_number(p, digits) for p in softmax]),
         Column("", "bar", values=softmax),
     ]
     if answer.command != "grad":
-        columns.append(_numbers("log-softmax", _formatted(answer.log_softmax[classes], digits)))
+        columns.append(numbers("log-softmax", formatted(answer.log_softmax[classes], digits)))
     if answer.result is not None and answer.command == "grad":
         grad = answer.result.grad[classes]
         largest = float(np.abs(answer.result.grad).max()) or 1.0
         columns += [
-            _numbers("∂L/∂z", _formatted(grad, digits)),
+            numbers("∂L/∂z", formatted(grad, digits)),
             Column("up│down", "signed", values=(grad / largest).tolist()),
         ]
     stressed = frozenset(np.flatnonzero(classes == index).tolist() if index is not None else [])
@@ -108,7 +84,7 @@ def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
     columns = [Column("sample", "text", [_sample_name(answer, row) for row in rows.tolist()])]
     if problem.index is not None and problem.target is not None:
         given = problem.target.reshape(-1)[:count].tolist()
-        columns.append(Column("target", "text", [_class_name(answer, index) for index in given]))
+        columns.append(Column("target", "text", [class_name(answer, index) for index in given]))
     softmax = problem.to_rows(answer.softmax)[:count]
     best = problem.rows[:count].argmax(axis=1)
     columns.append(
@@ -116,20 +92,20 @@ def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
             "predicted",
             "text",
             [
-                _class_name(answer, index) if kept else ""
+                class_name(answer, index) if kept else ""
                 for index, kept in zip(best.tolist(), problem.kept[:count].tolist(), strict=True)
             ],
         )
     )
-    columns.append(_numbers("its ŷ", _formatted(softmax[rows, best], digits)))
+    columns.append(numbers("its ŷ", formatted(softmax[rows, best], digits)))
     if result is not None:
         losses = result.losses.reshape(-1)[:count]
-        columns.append(_numbers("loss", _formatted(losses, digits)))
+        columns.append(numbers("loss", formatted(losses, digits)))
     array = softmax if result is None else problem.to_rows(result.grad)[:count]
     if answer.command != "loss" and problem.classes <= MOST_CLASS_COLUMNS:
         symbol = "ŷ" if answer.command == "softmax" else "∂L/∂z"
         columns += [
-            _numbers(f"{symbol} {_class_name(answer, i)}", _formatted(array[:, i], digits), True)
+            numbers(f"{symbol} {class_name(answer, i)}", formatted(array[:, i], digits), True)
             for i in range(problem.classes)
         ]
     notes = _left_out(problem.samples - count, "sample", "samples")
@@ -148,14 +124,14 @@ def _check_grid(check: GradientCheck, answer: Answer, digits: int, top: int) -> 
     columns = []
     if answer.problem.batch_shape:
         samples = np.delete(check.indices[shown], axis, axis=1).tolist()
-        columns.append(Column("sample", "text", [_tuple_name(sample) for sample in samples]))
-    names = [_class_name(answer, index) for index in check.indices[shown, axis].tolist()]
+        columns.append(Column("sample", "text", [tuple_name(sample) for sample in samples]))
+    names = [class_name(answer, index) for index in check.indices[shown, axis].tolist()]
     columns += [
         Column("class", "text", names),
-        _numbers("analytic", _formatted(check.analytic[shown], digits)),
-        _numbers("numeric", _formatted(check.numeric[shown], digits)),
-        _numbers("difference", [_short(value) for value in check.difference[shown].tolist()]),
-        _numbers("allowed", [_short(value) for value in check.tolerance[shown].tolist()]),
+        numbers("analytic", formatted(check.analytic[shown], digits)),
+        numbers("numeric", formatted(check.numeric[shown], digits)),
+        numbers("difference", [short(value) for value in check.difference[shown].tolist()]),
+        numbers("allowed", [short(value) for value in check.tolerance[shown].tolist()]),
     ]
     off = ~(excess <= 1.0)
     stressed = frozenset(np.flatnonzero(off[shown]).tolist())
@@ -181,7 +157,7 @@ def _verdict(check: GradientCheck, off: int) -> str:
 
 def _errors_text(check: GradientCheck) -> str:
     sample = "" if check.seed is None else f", a sample drawn with seed {check.seed}"
-    errors = f"{_short(check.max_abs_error)}, relative {_short(check.max_rel_error)}"
+    errors = f"{short(check.max_abs_error)}, relative {short(check.max_rel_error)}"
     return f"checked {check.checked:,} of {check.total:,}{sample}; largest error {errors}"
 
 
@@ -210,7 +186,7 @@ def _loss_notes(answer: Answer, digits: int) -> list[str]:
     ignored = len(problem.kept) - int(problem.kept.sum())
     if ignored:
         notes.append(f"{ignored:,} of {len(problem.kept):,} samples ignored")
-    options = _objective_text(objective)
+    options = objective_text(objective)
     return notes + ([f"with {options}"] if options else [])
 
 
@@ -241,21 +217,6 @@ def _samples(answer: Answer) -> str:
     return f"{count:,} sample{'s' if count != 1 else ''}"
 
 
-def _objective_text(objective: Objective) -> str:
-    parts = []
-    if objective.softcap is not None:
-        parts.append(f"softcap {objective.softcap:g}")
-    if objective.temperature != 1.0:
-        parts.append(f"temperature {objective.temperature:g}")
-    if objective.label_smoothing:
-        parts.append(f"label smoothing {objective.label_smoothing:g}")
-    if objective.weight is not None:
-        parts.append("class weights")
-    if objective.z_loss:
-        parts.append(f"z-loss {objective.z_loss:g}")
-    return ", ".join(parts)
-
-
 def _shown_classes(softmax: NDArray[np.floating], target: int | None, top: int) -> Integers:
     """All classes where they are few, else the most probable ones and the target."""
     if len(softmax) <= top:
@@ -272,39 +233,5 @@ def _left_out(count: int, singular: str, plural: str) -> list[str]:
     return [f"… and {count:,} more {singular if count == 1 else plural} (--top shows more)"]
 
 
-def _class_names(answer: Answer, classes: Integers) -> list[str]:
-    return [_class_name(answer, index) for index in classes.tolist()]
-
-
-def _class_name(answer: Answer, index: int) -> str:
-    if answer.labels is None or not 0 <= index < len(answer.labels):
-        return str(index)
-    # A control character in a name must not reach the terminal.
-    return "".join(c if c.isprintable() else "·" for c in answer.labels[index])
-
-
 def _sample_name(answer: Answer, row: int) -> str:
-    return _tuple_name([int(i) for i in np.unravel_index(row, answer.problem.batch_shape)])
-
-
-def _tuple_name(position: Sequence[int]) -> str:
-    return ", ".join(map(str, position))
-
-
-def _numbers(header: str, texts: Sequence[str], optional: bool = False) -> Column:
-    return Column(header, "number", align(texts), optional=optional)
-
-
-def _formatted(values: NDArray[np.floating], digits: int) -> list[str]:
-    return [format_number(value, digits) for value in values.astype(np.float64).tolist()]
-
-
-def _given(values: NDArray[np.floating], digits: int) -> list[str]:
-    return [format_given(value, digits) for value in values.astype(np.float64).tolist()]
-
-
-def _short(value: float) -> str:
-    """An error: its size matters, not its digits."""
-    if value == 0.0 or not math.isfinite(value):
-        return format_number(value, 1)
-    return f"{value:.1e}".replace("-", "−", 1) if value < 0 else f"{value:.1e}"
+    return tuple_name([int(i) for i in np.unravel_index(row, answer.problem.batch_shape)])

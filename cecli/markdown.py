@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cecli.cells import Column, Grid
 from cecli.derivation import Derivation, Step
-from cecli.grids import Column, Grid
 from cecli.notation import latex, split_prose
 
 BAR_CELLS = 16
@@ -55,7 +55,7 @@ def _grid(grid: Grid) -> str:
         lines.append(_line(bold if row in grid.stressed else list(texts)))
     notes = [f"**{_escaped(grid.verdict)}**"] if grid.verdict else []
     notes += map(_escaped, grid.notes)
-    return "\n\n".join(["\n".join(lines), *notes])
+    return "\n\n".join(["\n".join(lines), *notes] if cells else notes)
 
 
 def _cells(column: Column) -> list[str]:

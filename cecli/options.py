@@ -223,6 +223,31 @@ check_options = _group(
     ),
 )
 
+compare_options = _group(
+    "Comparison",
+    (
+        ("--grad",),
+        {
+            "metavar": "GRADIENT",
+            "shell_complete": _files,
+            "help": "Your gradient: numbers as one argument (0.659,0.2424,0.0986), a file (.npy, "
+            ".json), or - for standard input.",
+        },
+    ),
+    (
+        ("--loss",),
+        {"metavar": "LOSS", "shell_complete": _files, "help": "Your loss: a number or a file."},
+    ),
+    (
+        ("--rtol",),
+        {
+            "type": float,
+            "metavar": "R",
+            "help": "Relative error to allow (default: what your numbers' precision allows).",
+        },
+    ),
+)
+
 _JSON = (("--json", "json"), {"is_flag": True, "help": "Print one JSON document."})
 _DIGITS = (
     ("--digits",),

@@ -108,7 +108,7 @@ class Problem:
         self, logits: ArrayLike, target: ArrayLike | None, objective: Objective | None = None
     ) -> None:
         self.objective = objective = objective or Objective()
-        self.logits = given = _as_real_array("logits", logits)
+        self.logits = given = as_real_array("logits", logits)
         self.target: NDArray[Any] | None = None
         if given.ndim == 0:
             raise CecliError("logits must have a dimension of classes; got a single number")
@@ -233,7 +233,7 @@ class Problem:
             )
 
     def _take_target(self, target: ArrayLike) -> None:
-        self.target = given = _as_real_array("target", target)
+        self.target = given = as_real_array("target", target)
         if given.dtype.kind in "iu":
             self._take_index(given)
         elif given.dtype.kind == "f" and given.shape == self.shape:
@@ -312,7 +312,7 @@ class Problem:
     def _checked_weight(self) -> Floats | None:
         if self.objective.weight is None:
             return None
-        weight = _as_real_array("weight", self.objective.weight).astype(np.float64)
+        weight = as_real_array("weight", self.objective.weight).astype(np.float64)
         if weight.shape != (self.classes,):
             raise CecliError(
                 f"weight has shape {weight.shape}: {self.classes} classes need "
@@ -331,7 +331,8 @@ def _is_short(dtype: np.dtype[Any]) -> bool:
     return dtype.name in ("float16", "float32", "bfloat16")
 
 
-def _as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
+def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
+    """An array of real numbers; CecliError, with the name, for anything else."""
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, OverflowError):

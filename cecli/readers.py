@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cecli.documents import NO_LOGITS, Document, document_of_json, document_of_text, labels_of
 from cecli.errors import CecliError
+from cecli.grading import Given, given_array
 from cecli.parsing import (
     BRACKET,
     INTEGER,
@@ -33,8 +34,9 @@ from cecli.parsing import (
     target_of,
     whole_numbers,
 )
+from cecli.typed import given_of_text
 
-__all__ = ["Document", "read_document", "read_labels", "read_target", "read_values"]
+__all__ = ["Document", "read_document", "read_given", "read_labels", "read_target", "read_values"]
 
 _ARRAY_SUFFIXES = (".npy", ".json")
 _LABEL_SUFFIXES = (".json", ".txt")
@@ -74,6 +76,19 @@ def read_values(text: str, name: str) -> NDArray[np.float64]:
             if text.lower().endswith(".json"):
                 return array_of(load_json(_read_text(text)), "value")
             return as_float64(_read_npy(text))
+
+
+def read_given(text: str, key: str, stdin: BinaryIO | None) -> Given:
+    """Read numbers to judge: typed, a file, or "-"; errors begin with the option, --key."""
+    with reading(f"--{key}"):
+        if text.strip() == "-":
+            return given_of_text(_stdin_text(stdin), key)
+        if not _names_file(text, _ARRAY_SUFFIXES):
+            return given_of_text(text, key)
+        with reading(quote(text)):
+            if text.lower().endswith(".json"):
+                return given_of_text(_read_text(text), key)
+            return given_array(_read_npy(text), key)
 
 
 def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.int64]:
@@ -128,8 +143,13 @@ def _read_stdin(stdin: BinaryIO | None) -> Document:
     if stdin is None or stdin.closed:
         raise CecliError(NO_LOGITS)
     with reading("standard input"):
-        text = _decode(stdin.read() or b"")  # None from a pipe that does not block
+        text = _stdin_text(stdin)
         return document_of_text(text, partial(line_and_column, text))
+
+
+def _stdin_text(stdin: BinaryIO | None) -> str:
+    # None from a pipe that does not block
+    return "" if stdin is None or stdin.closed else _decode(stdin.read() or b"")
 
 
 def _read_file(path: str) -> Document:

@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
+from cecli.grading import Given
 from cecli.problem import Objective, Problem
-from cecli.readers import Document, read_document, read_labels, read_target, read_values
+from cecli.readers import (
+    Document,
+    read_document,
+    read_given,
+    read_labels,
+    read_target,
+    read_values,
+)
 
 OBJECTIVE = (
     "ignore_index",
@@ -27,14 +35,17 @@ OBJECTIVE = (
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What a command is asked to compute."""
+    """What a command is asked to compute; grad and loss are those to compare with."""
 
     problem: Problem
     labels: tuple[str, ...] | None
+    grad: Given | None = None
+    loss: Given | None = None
 
 
 def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     """Read all input; where a document and the command line both say something, the latter wins."""
+    grad, loss = _read_given(options)
     document = read_document(options["logits"], _stdin(options["logits"]))
     labels = document.labels
     if options["labels"] is not None:
@@ -47,7 +58,22 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     problem = Problem(document.logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
         raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
-    return Request(problem, labels)
+    return Request(problem, labels, grad, loss)
+
+
+def _read_given(options: Mapping[str, Any]) -> tuple[Given | None, Given | None]:
+    """What --grad and --loss say; standard input holds one thing only."""
+    texts = {name: options.get(name) for name in ("grad", "loss")}
+    from_stdin = [name for name, text in texts.items() if text is not None and text.strip() == "-"]
+    logits_too = from_stdin and options["logits"] in ((), ("-",))
+    if len(from_stdin) > 1 or logits_too:
+        other = "the logits" if logits_too else "--grad"
+        raise CecliError(f"--{from_stdin[-1]} and {other} cannot both be standard input")
+    stdin = None if sys.stdin is None else sys.stdin.buffer
+    grad, loss = (
+        None if text is None else read_given(text, name, stdin) for name, text in texts.items()
+    )
+    return grad, loss
 
 
 def _stdin(arguments: tuple[str, ...]) -> BinaryIO | None:

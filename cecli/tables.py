@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cecli.grids import Column, Grid
+from cecli.cells import Column, Grid
 
 WIDEST_BAR, NARROWEST_BAR = 20, 5
 SHORTEST_NAME = 8
@@ -64,6 +64,7 @@ def record(draw: Callable[[Console, int | None], None], title: str, file: IO[str
 
 
 def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
+    widest = 0
     for place, grid in enumerate(grids):
         columns = _fit(grid, width)
         notes = list(grid.notes)
@@ -74,13 +75,16 @@ def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
         if width is None:
             needed = max([needed, *map(cell_len, [grid.verdict, *notes])])
         console.width = max(width or 0, needed)
+        widest = max(widest, console.width)
         if place:
             console.print()
-        console.print(_table(columns, grid, bar_width))
+        if columns:
+            console.print(_table(columns, grid, bar_width))
         if grid.verdict:
             console.print(Text(grid.verdict, style=PASSED if grid.passed else FAILED))
         for note in notes:
             console.print(Text(note))
+    console.width = widest  # a picture is as wide as the widest of its grids
 
 
 def _fit(grid: Grid, width: int | None) -> list[Column]:

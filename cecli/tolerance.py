@@ -39,9 +39,9 @@ _PRECISIONS = {
 }
 
 
-def type_precision(dtype: np.dtype[Any]) -> TypePrecision:
-    """The precision a gradient of this type is judged at; integers count as doubles."""
-    return _PRECISIONS.get(dtype.name, _PRECISIONS["float64"])
+def type_precision(name: str) -> TypePrecision:
+    """The precision a gradient of the type of this name is judged at; integers count as doubles."""
+    return _PRECISIONS.get(name, _PRECISIONS["float64"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def tolerances_of(
         truncation = step**2 / 6.0 * derivatives.third * growth
     else:
         truncation = step / 2.0 * derivatives.second * growth
-    precision = type_precision(dtype)
+    precision = type_precision(dtype.name)
     rounding = ULPS * precision.epsilon * largest + derivatives.capping
     if losses is not None:
         rounding += _difference_error(row, derivatives, columns, order * step, losses)

@@ -24,8 +24,10 @@ from cecli.notation import plain, plain_prose
 from cecli.problem import Objective, Problem
 
 if TYPE_CHECKING:
+    from cecli.comparison import Comparison
     from cecli.derivation import Derivation
     from cecli.finite_difference import GradientCheck
+    from cecli.grading import Graded
 
 SCHEMA = 1
 MOST_NUMBERS = 100_000
@@ -60,7 +62,7 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
                 found["z_loss_divisor"] = result.z_loss_divisor
         if answer.summary is not None:
             found |= _summary(answer)
-        if answer.command in ("grad", "explain"):
+        if answer.command in ("grad", "explain", "compare"):
             found["grad"] = result.grad
     document |= _with_arrays(found, arrays)
     document |= _proof(answer, lists="omitted" not in document)
@@ -114,12 +116,14 @@ def _check(check: GradientCheck) -> dict[str, Any]:
 
 
 def _proof(answer: Answer, *, lists: bool) -> dict[str, Any]:
-    """The check and the derivation, where there is one."""
+    """The check, the derivation and the comparison, where there is one."""
     proof: dict[str, Any] = {}
     if answer.check is not None:
         proof["check"] = _check(answer.check)
     if answer.derivation is not None:
         proof |= _steps(answer.derivation, lists=lists)
+    if answer.comparison is not None:
+        proof |= _comparison(answer.comparison)
     return proof
 
 
@@ -142,6 +146,28 @@ def _steps(derivation: Derivation, *, lists: bool) -> dict[str, Any]:
     ]
     sample = {} if derivation.sample is None else {"sample": derivation.sample}
     return {**sample, "steps": steps}
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    judged = {"grad": comparison.grad, "loss": comparison.loss}
+    values = {
+        "passed": comparison.passed,
+        **_figures(comparison.figures),
+        "grade": comparison.grade,
+        "judged": {name: _figures(graded) for name, graded in judged.items() if graded is not None},
+        "diagnosis": [
+            {name: value for name, value in vars(diagnosis).items() if value is not None}
+            for diagnosis in comparison.diagnosis
+        ],
+    }
+    if comparison.description:
+        values["description"] = list(comparison.description)
+    return values if comparison.rtol is None else {**values, "rtol": comparison.rtol}
+
+
+def _figures(graded: Graded) -> dict[str, Any]:
+    names = ("grade", "precision", "max_abs_error", "max_rel_error", "max_ulp_error")
+    return {name: getattr(graded, name) for name in (*names, "worst", "off", "total")}
 
 
 def _plain(value: Any) -> Any:

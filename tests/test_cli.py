@@ -687,6 +687,7 @@ def test_help_of_a_command(name: str) -> None:
 def test_examples_of_the_help_work(name: str) -> None:
     np.save("logits.npy", np.array([[2.0, 1.0], [0.5, 3.0]]))
     np.save("labels.npy", np.array([0, 1]))
+    np.save("mine.npy", cecli.cross_entropy([[2.0, 1.0], [0.5, 3.0]], [0, 1]).grad)
     examples = shown(name, "-h").partition("Examples:\n")[2].splitlines()
     assert len(examples) >= 3
     for example in examples:
