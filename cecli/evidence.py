@@ -88,9 +88,8 @@ class Evidence:
         rows = self.off_rows
         if len(rows) > count:
             error = np.abs(self.given.values[rows] - self.exact[rows])
-            share = np.nanmax(
-                np.where(error == 0.0, 0.0, error / self.allowance.total[rows]), axis=1
-            )
+            share = np.where(error == 0.0, 0.0, error / self.allowance.total[rows])
+            share = np.nan_to_num(share, nan=0.0, posinf=np.inf).max(axis=1)
             rows = rows[np.argsort(-share, kind="stable")[:count]]
         return np.sort(rows)
 

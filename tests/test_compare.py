@@ -228,3 +228,11 @@ def test_a_large_file_is_quick_and_explained() -> None:
     comparison = cecli.compare(logits, target, grad=grad)
     assert [diagnosis.id for diagnosis in comparison.diagnosis] == ["some-rows", "all-zero"]
     assert "a multiple of 128" in comparison.diagnosis[0].explanation
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_gradient_of_nothing_but_nan_is_wrong_without_a_warning(value: float) -> None:
+    random = np.random.default_rng(5)
+    logits, target = random.normal(size=(64, 10)), random.integers(0, 10, 64)
+    found = cecli.compare(logits, target, grad=np.full((64, 10), value))
+    assert (found.passed, found.grade) == (False, "wrong")
