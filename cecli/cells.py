@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from cecli.answer import Answer
 from cecli.numbers import align, format_given, format_number
-from cecli.problem import Integers, Objective
+from cecli.objective import Objective
+from cecli.problem import Integers
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from cecli.grading import (
     gradient_allowance,
     loss_allowance,
 )
-from cecli.problem import Objective, Problem
+from cecli.objective import Objective
+from cecli.problem import Problem
 
 if TYPE_CHECKING:
     from cecli.diagnosis import Diagnosis

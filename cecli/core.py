@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cecli.blocks import each_block
 from cecli.mass import mass_of
-from cecli.problem import Block, Floats, Objective, Problem, Reduction
+from cecli.objective import Objective, Reduction
+from cecli.problem import Block, Floats, Problem
 from cecli.rows import (
     Shifted,
     grad_rows,

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from cecli.core import losses_of
 from cecli.differences import Component, DecimalDifferences, FloatDifferences, Progress
 from cecli.errors import CecliError
-from cecli.problem import Floats, Integers, Objective, Problem
+from cecli.objective import Objective
+from cecli.problem import Floats, Integers, Problem
 from cecli.sampling import plan_check
 
 Method = Literal["decimal", "central", "forward"]

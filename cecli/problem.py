@@ -15,64 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.errors import CecliError
+from cecli.objective import Objective
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Reduction = Literal["mean", "sum", "none"]
 
-REDUCTIONS = ("mean", "sum", "none")
 SOFT_TARGET_SLACK = 0.01
 FEW_CLASSES = 64
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Objective:
-    """How logits become a loss; names, defaults and meaning are PyTorch's where PyTorch has them.
-
-    z is first capped to softcap·tanh(z/softcap), then divided by the temperature. label_smoothing
-    moves that much of the target's mass evenly onto all classes, weight multiplies each class's
-    mass, ignore_index names the target whose samples do not count, and z_loss·logsumexp² is added.
-    """
-
-    weight: ArrayLike | None = None
-    ignore_index: int | None = None
-    label_smoothing: float = 0.0
-    reduction: Reduction = "mean"
-    temperature: float = 1.0
-    softcap: float | None = None
-    z_loss: float = 0.0
-    axis: int = -1
-
-    def __post_init__(self) -> None:
-        _require_number("temperature", self.temperature, above_zero=True)
-        if self.softcap is not None:
-            _require_number("softcap", self.softcap, above_zero=True)
-        _require_number("z_loss", self.z_loss)
-        _require_number("label_smoothing", self.label_smoothing, largest=1.0)
-        if self.ignore_index is not None and not -(2**63) <= self.ignore_index < 2**63:
-            raise CecliError(
-                f"ignore_index is {self.ignore_index}: it must be an integer of 64 bits"
-            )
-        if self.reduction not in REDUCTIONS:
-            raise CecliError(f"reduction is {self.reduction!r}: it must be mean, sum or none")
-
-
-def _require_number(
-    name: str, value: float, *, above_zero: bool = False, largest: float = math.inf
-) -> None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise CecliError(f"{name} is {value!r}: it must be a number") from None
-    if math.isfinite(number) and (number > 0 if above_zero else 0 <= number <= largest):
-        return
-    if above_zero:
-        wanted = "greater than 0 and finite"
-    elif math.isinf(largest):
-        wanted = "0 or more and finite"
-    else:
-        wanted = f"between 0 and {largest:g}"
-    raise CecliError(f"{name} is {number:g}: it must be {wanted}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.grading import Given
-from cecli.problem import Objective, Problem
+from cecli.objective import Objective
+from cecli.problem import Problem
 from cecli.readers import (
     Document,
     read_document,

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from cecli.answer import Answer
 from cecli.errors import CecliError
 from cecli.notation import plain, plain_prose
-from cecli.problem import Objective, Problem
+from cecli.objective import Objective
+from cecli.problem import Problem
 
 if TYPE_CHECKING:
     from cecli.comparison import Comparison

@@ -9,7 +9,8 @@ import pytest
 
 from cecli import CecliError, blocks, cross_entropy, softmax
 from cecli.core import solve
-from cecli.problem import Objective, Problem
+from cecli.objective import Objective
+from cecli.problem import Problem
 
 RANDOM = np.random.default_rng(3)
 OBJECTIVES: list[dict[str, Any]] = [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mpmath import mp
 from numpy.typing import ArrayLike, NDArray
 
-from cecli import cross_entropy, log_softmax, problem, softmax
+from cecli import cross_entropy, log_softmax, objective, problem, softmax
 from cecli.core import summarize
 from oracle import (
     MAX,
@@ -352,7 +352,7 @@ def test_the_callers_decimal_context_does_not_matter() -> None:
 @given(st.lists(st.lists(st.floats(-300, 300), min_size=3, max_size=3), min_size=1, max_size=3))
 @settings(max_examples=40)
 def test_perplexity_is_correctly_rounded(rows: list[list[float]]) -> None:
-    weighted = problem.Objective(weight=[1.0, 2.0, 3.0], z_loss=0.5)
+    weighted = objective.Objective(weight=[1.0, 2.0, 3.0], z_loss=0.5)
     batch = problem.Problem(rows, [0] * len(rows), weighted)
     exact = evaluate(np.array(rows), np.zeros(len(rows), dtype=int))
     assert isinstance(exact.loss, Fraction)

@@ -32,8 +32,9 @@ from cecli.finite_difference import check
 from cecli.latex import to_latex
 from cecli.markdown import derivation_to_markdown
 from cecli.notation import latex, over, plain, tag
+from cecli.objective import Objective
 from cecli.pencil import Number, Pencil
-from cecli.problem import Objective, Problem
+from cecli.problem import Problem
 
 Target = int | list[int] | list[float]
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import cecli
 from cecli.answer import Command, find_answer
 from cecli.cli import main
-from cecli.problem import Objective, Problem
+from cecli.objective import Objective
+from cecli.problem import Problem
 from cecli.writers import document_of, to_json
 
 INF, NAN = float("inf"), float("nan")

@@ -15,7 +15,8 @@ from cecli.comparison import compare_given
 from cecli.grading import Given, given_array
 from cecli.mistaken import Mistake, gradient_of
 from cecli.mistakes import CATALOGUE
-from cecli.problem import Objective, Problem
+from cecli.objective import Objective
+from cecli.problem import Problem
 from cecli.typed import given_of_text
 
 Array = NDArray[Any]
