@@ -13,6 +13,7 @@ from cecli.options import (
     check_options,
     class_options,
     exact_option,
+    input_options,
     logits_argument,
     loss_options,
     output_options,
@@ -36,7 +37,8 @@ HELP = {"help_option_names": ["-h", "--help"]}
 def main(context: click.Context) -> None:
     """Softmax, cross-entropy loss and gradient of logits, right to the last digit.
 
-    LOGITS are numbers (2.0 1.0 0.1), a file (.npy, .json), or standard input.
+    LOGITS are numbers (2.0 1.0 0.1), a file (.npy, .npz, .safetensors, .json, .jsonl, .csv, .tsv,
+    .txt), or standard input.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -52,6 +54,7 @@ Examples:
 """,
 )
 @logits_argument
+@input_options
 @class_options
 @scaling_options
 @exact_option
@@ -59,9 +62,9 @@ Examples:
 def softmax(**options: Any) -> None:
     """Probabilities: e^z_i over the sum of all e^z_j.
 
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
-    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
-    masks a class, need no --.
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
+    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
+    a line. Negative numbers and -inf, which masks a class, need no --.
     """
     _run("softmax", options)
 
@@ -76,6 +79,7 @@ Examples:
 """,
 )
 @logits_argument
+@input_options
 @target_options
 @class_options
 @loss_options
@@ -85,9 +89,9 @@ Examples:
 def loss(**options: Any) -> None:
     """Cross-entropy loss: -log of the target's probability.
 
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
-    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
-    masks a class, need no --.
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
+    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
+    a line. Negative numbers and -inf, which masks a class, need no --.
     """
     _run("loss", options)
 
@@ -103,6 +107,7 @@ Examples:
 """,
 )
 @logits_argument
+@input_options
 @target_options
 @class_options
 @loss_options
@@ -113,9 +118,9 @@ Examples:
 def grad(**options: Any) -> None:
     """Gradient of the loss by the logits: softmax minus target.
 
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
-    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
-    masks a class, need no --.
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
+    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
+    a line. Negative numbers and -inf, which masks a class, need no --.
     """
     _run("grad", options)
 

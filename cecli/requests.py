@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -11,8 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
+from cecli.parsing import quote
 from cecli.problem import Objective, Problem
-from cecli.readers import Document, read_document, read_labels, read_target, read_values
+from cecli.readers import (
+    Document,
+    logits_file,
+    names_file,
+    read_document,
+    read_labels,
+    read_target,
+    read_values,
+)
+
+# What an error of Problem is about, and the option that gave it.
+_ABOUT = re.compile(r"(?:every )?(logit|soft target|target|weight)\b")
+_GIVEN_BY = {
+    "logit": "logits",
+    "target": "target",
+    "soft target": "soft_target",
+    "weight": "weight",
+}
 
 OBJECTIVE = (
     "ignore_index",
@@ -35,7 +55,7 @@ class Request:
 
 def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     """Read all input; where a document and the command line both say something, the latter wins."""
-    document = read_document(options["logits"], _stdin(options["logits"]))
+    document = read_document(options["logits"], _stdin(options["logits"]), options["key"])
     labels = document.labels
     if options["labels"] is not None:
         labels = read_labels(options["labels"])
@@ -44,10 +64,28 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
         given["weight"] = read_values(options["weight"], "--weight")
     objective = Objective(**{**document.objective, **given})
     target = _target(options, document, labels, objective) if with_target else None
-    problem = Problem(document.logits, target, objective)
+    with _naming_files(options):
+        problem = Problem(document.logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
         raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
     return Request(problem, labels)
+
+
+@contextmanager
+def _naming_files(options: Mapping[str, Any]) -> Iterator[None]:
+    """Begin an error about a number with the file that the number stands in."""
+    try:
+        yield
+    except CecliError as error:
+        text = str(error)
+        about = _ABOUT.match(text)
+        option = about and _GIVEN_BY[about[1]]
+        given = option and options.get(option)
+        if option == "logits":
+            given = logits_file(options["logits"])
+        if not isinstance(given, str) or not names_file(given):
+            raise
+        raise CecliError(f"{quote(given)}: {text}") from None
 
 
 def _stdin(arguments: tuple[str, ...]) -> BinaryIO | None:

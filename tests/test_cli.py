@@ -812,8 +812,8 @@ def test_examples_of_the_help_work(name: str) -> None:
         ("--jsn softmax 1 2", ["--jsn"]),
         # files
         ("softmax missing.npy", ["missing.npy", "no such file"]),
-        ("softmax logits.csv", ["logits.csv", ".npy", ".json"]),
-        ("softmax logits.npz", ["logits.npz", ".npy", ".json"]),
+        ("softmax logits.pt", ["logits.pt", ".npy", ".json"]),
+        ("softmax logits.pkl", ["logits.pkl", ".npz", ".csv"]),
         ("softmax folder.npy", ["folder.npy"]),
         ("softmax empty.npy", ["empty.npy", "empty"]),
         ("softmax text.npy", ["text.npy"]),
