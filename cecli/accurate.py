@@ -16,16 +16,21 @@ import numpy as np
 from cecli.problem import Floats
 
 
-def subtract(left: Floats, right: Floats) -> tuple[Floats, Floats]:
-    """left − right, rounded, and exactly what the rounding left out (0 where not finite)."""
-    difference = left - right
+def remainder_of(left: Floats, right: Floats, difference: Floats) -> Floats:
+    """What rounding left out of difference = left − right, exactly."""
     virtual = difference - left
-    remainder = (left - (difference - virtual)) - (right + virtual)
-    return difference, np.where(np.isfinite(remainder), remainder, 0.0)
+    remainder = difference - virtual
+    np.subtract(left, remainder, out=remainder)
+    virtual += right
+    remainder -= virtual
+    return remainder
 
 
-def divide(high: Floats, low: Floats, divisor: float) -> tuple[Floats, Floats]:
-    """(high + low) / divisor as a rounded quotient and what the rounding left out."""
+def divide(high: Floats, low: Floats | float, divisor: float) -> tuple[Floats, Floats]:
+    """(high + low) / divisor as a rounded quotient and what the rounding left out.
+
+    The latter is 0 where it is not finite.
+    """
     mantissa, exponent = math.frexp(divisor)
     high, low = np.ldexp(high, -exponent), np.ldexp(low, -exponent)
     quotient = high / mantissa
@@ -58,3 +63,13 @@ def sum_rows(terms: Floats) -> Floats:
     high = (terms + power) - power
     total: Floats = high.sum(axis=1) + (terms - high).sum(axis=1)
     return np.where(np.isfinite(total), total, rough)
+
+
+def times_square(numbers: Floats, root: Floats | None) -> Floats:
+    """numbers·root², where the square alone might be subnormal; None stands for 1."""
+    return numbers if root is None else numbers * root * root
+
+
+def scaled_product(terms: Floats, factor: Floats, scale: Floats | float) -> Floats:
+    """terms·factor·scale for a scale ≤ 1, so that nothing overflows and only the end is rounded."""
+    return np.where(factor > 1.0, terms * (factor * scale), terms * factor * scale)

@@ -6,15 +6,20 @@ rules for what may be asked in `problem`, and the correctly rounded arithmetic i
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cecli.blocks import each_block
 from cecli.mass import mass_of
-from cecli.problem import Floats, Objective, Problem, Reduction
+from cecli.problem import Block, Floats, Objective, Problem, Reduction
 from cecli.rows import (
+    Shifted,
     grad_rows,
     log_softmax_rows,
     loss_rows,
@@ -35,13 +40,27 @@ class CrossEntropy:
     (None for reduction none); z_loss_divisor: the same for the z-loss term.
     """
 
-    softmax: NDArray[Any]
-    log_softmax: NDArray[Any]
     losses: Floats
     loss: float | Floats
     grad: NDArray[Any]
     divisor: float | None
     z_loss_divisor: float | None
+    probabilities: Callable[[], tuple[NDArray[Any], NDArray[Any]]]
+
+    @cached_property
+    def _probabilities(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        # Made when they are asked for: who wants the loss alone does not pay for them.
+        return self.probabilities()
+
+    @property
+    def softmax(self) -> NDArray[Any]:
+        """ŷ, of the logits' shape."""
+        return self._probabilities[0]
+
+    @property
+    def log_softmax(self) -> NDArray[Any]:
+        """log ŷ, of the logits' shape."""
+        return self._probabilities[1]
 
 
 @dataclass(frozen=True)
@@ -144,8 +163,7 @@ def softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
         from cecli import exact as decimal_arithmetic
 
         return decimal_arithmetic.softmax_of(problem)
-    with np.errstate(all="ignore"):
-        return problem.restore(softmax_rows(shift(problem)))
+    return _array_of(problem, softmax_rows)
 
 
 def log_softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
@@ -154,8 +172,24 @@ def log_softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
         from cecli import exact as decimal_arithmetic
 
         return decimal_arithmetic.log_softmax_of(problem)
-    with np.errstate(all="ignore"):
-        return problem.restore(log_softmax_rows(shift(problem)))
+    return _array_of(problem, log_softmax_rows)
+
+
+def _array_of(problem: Problem, rows_of: Callable[[Shifted], Floats]) -> NDArray[Any]:
+    array = np.empty((problem.samples, problem.classes), dtype=problem.dtype)
+
+    def work(block: Block) -> None:
+        with np.errstate(all="ignore"):
+            _store(array, block, rows_of(shift(block)))
+
+    deque(each_block(problem, work), maxlen=0)
+    return problem.restore(array)
+
+
+def _store(array: NDArray[Any], block: Block, rows: Floats) -> None:
+    """Round a block's rows once to the array's type, in their place; no zero is −0."""
+    place = array[block.start : block.start + len(rows)]
+    np.add(rows, 0.0, out=place, casting="same_kind")
 
 
 def solve(problem: Problem, *, exact: bool = False) -> CrossEntropy:
@@ -164,33 +198,49 @@ def solve(problem: Problem, *, exact: bool = False) -> CrossEntropy:
         from cecli import exact as decimal_arithmetic
 
         return decimal_arithmetic.solve(problem)
-    with np.errstate(all="ignore"):
-        shifted = shift(problem)
-        mass = mass_of(problem)
-        losses, z_losses = loss_rows(shifted, mass), z_loss_rows(shifted, problem.objective.z_loss)
-        each = (losses + z_losses).reshape(problem.batch_shape)
-        loss: float | Floats = each
-        if problem.divisor is not None and problem.z_loss_divisor is not None:
-            loss = reduce_rows(losses, problem.divisor) + reduce_rows(
-                z_losses, problem.z_loss_divisor
-            )
-        return CrossEntropy(
-            softmax=problem.restore(softmax_rows(shifted)),
-            log_softmax=problem.restore(log_softmax_rows(shifted)),
-            losses=each,
-            loss=loss,
-            grad=problem.restore(grad_rows(shifted, mass, problem)),
-            divisor=problem.divisor,
-            z_loss_divisor=problem.z_loss_divisor if problem.objective.z_loss else None,
-        )
+    divisor, z_loss_divisor = problem.divisor, problem.z_loss_divisor
+    grad = np.empty((problem.samples, problem.classes), dtype=problem.dtype)
+
+    def work(block: Block) -> tuple[Floats, Floats]:
+        with np.errstate(all="ignore"):
+            shifted, mass = shift(block), mass_of(block)
+            _store(grad, block, grad_rows(shifted, mass, problem))
+            return loss_rows(shifted, mass), z_loss_rows(shifted, problem.objective.z_loss)
+
+    losses, z_losses = _joined(each_block(problem, work))
+    each = (losses + z_losses).reshape(problem.batch_shape)
+    loss: float | Floats = each
+    if divisor is not None and z_loss_divisor is not None:
+        with np.errstate(all="ignore"):
+            loss = reduce_rows(losses, divisor) + reduce_rows(z_losses, z_loss_divisor)
+    return CrossEntropy(
+        losses=each,
+        loss=loss,
+        grad=problem.restore(grad),
+        divisor=divisor,
+        z_loss_divisor=z_loss_divisor if problem.objective.z_loss else None,
+        probabilities=lambda: (softmax_of(problem), log_softmax_of(problem)),
+    )
 
 
 def losses_of(problem: Problem) -> tuple[Floats, Floats]:
     """(N,) the cross-entropy and the z-loss of each row, not yet divided by anything."""
-    with np.errstate(all="ignore"):
-        shifted = shift(problem)
-        mass = mass_of(problem)
-        return loss_rows(shifted, mass), z_loss_rows(shifted, problem.objective.z_loss)
+
+    def work(block: Block) -> tuple[Floats, Floats]:
+        with np.errstate(all="ignore"):
+            shifted = shift(block)
+            losses = loss_rows(shifted, mass_of(block))
+            return losses, z_loss_rows(shifted, problem.objective.z_loss)
+
+    return _joined(each_block(problem, work))
+
+
+def _joined(parts: Iterable[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    losses, z_losses = [np.zeros(0)], [np.zeros(0)]
+    for loss, z_loss in parts:
+        losses.append(loss)
+        z_losses.append(z_loss)
+    return np.concatenate(losses), np.concatenate(z_losses)
 
 
 def summarize(problem: Problem, *, exact: bool = False) -> Summary:

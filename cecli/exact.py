@@ -65,26 +65,28 @@ class RowResult(NamedTuple):
 
 def softmax_of(problem: Problem) -> NDArray[Any]:
     """`cecli.softmax`, every component correctly rounded."""
-    return problem.restore(_solve_rows(problem).softmax)
+    return problem.restore(_solve_rows(problem).softmax.astype(problem.dtype))
 
 
 def log_softmax_of(problem: Problem) -> NDArray[Any]:
     """`cecli.log_softmax`, every component correctly rounded."""
-    return problem.restore(_solve_rows(problem).log_softmax)
+    return problem.restore(_solve_rows(problem).log_softmax.astype(problem.dtype))
 
 
 def solve(problem: Problem) -> CrossEntropy:
     """`cecli.cross_entropy`, every number correctly rounded."""
     solved = _solve_rows(problem)
     each = solved.losses.reshape(problem.batch_shape)
+    softmax, log_softmax = (
+        problem.restore(rows.astype(problem.dtype)) for rows in (solved.softmax, solved.log_softmax)
+    )
     return CrossEntropy(
-        softmax=problem.restore(solved.softmax),
-        log_softmax=problem.restore(solved.log_softmax),
         losses=each,
         loss=each if problem.divisor is None else _reduced_loss(problem, solved.unrounded),
-        grad=problem.restore(solved.grad),
+        grad=problem.restore(solved.grad.astype(problem.dtype)),
         divisor=problem.divisor,
         z_loss_divisor=problem.z_loss_divisor if problem.objective.z_loss else None,
+        probabilities=lambda: (softmax, log_softmax),
     )
 
 
@@ -300,10 +302,10 @@ def _total(terms: list[tuple[Number, Fraction]], precision: int) -> Number:
 
 def _rounded(number: Number, dtype: np.dtype[Any] = DOUBLE) -> float:
     if isinstance(number, Fraction):
-        return round_to(number, dtype)
+        return round_to(number, dtype) + 0.0  # no zero is −0
     with localcontext(wide_context(2 * len(number.value.as_tuple().digits) + GUARD_DIGITS)):
         low = round_to(number.value - number.bound, dtype)
         high = round_to(number.value + number.bound, dtype)
     if low != high:
         raise _UnsettledError
-    return low
+    return low + 0.0

@@ -103,7 +103,7 @@ def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
 def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
     """A batch: a row for each sample, with the command's array where that fits."""
     problem, result = answer.problem, answer.result
-    count = min(len(problem.rows), top)
+    count = min(problem.samples, top)
     rows = np.arange(count)
     columns = [Column("sample", "text", [_sample_name(answer, row) for row in rows.tolist()])]
     if problem.index is not None and problem.target is not None:
@@ -132,7 +132,7 @@ def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
             _numbers(f"{symbol} {_class_name(answer, i)}", _formatted(array[:, i], digits), True)
             for i in range(problem.classes)
         ]
-    notes = _left_out(len(problem.rows) - count, "sample", "samples")
+    notes = _left_out(problem.samples - count, "sample", "samples")
     return Grid(columns, notes=notes + _loss_notes(answer, digits))
 
 

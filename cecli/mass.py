@@ -9,11 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cecli.accurate import sum_rows
-from cecli.problem import Floats, Integers, Problem
+from cecli.accurate import scaled_product, sum_rows, times_square
+from cecli.problem import Block, Floats, Integers, Problem
+
+if TYPE_CHECKING:
+    from cecli.rows import Shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,27 +27,31 @@ class OneHot:
     column: Integers
     total: Floats
 
-    def split(self, columns: Integers) -> tuple[Floats, Floats]:
-        """(N,) y at one column of each row, and Σ y over the others."""
-        there = columns == self.column
-        return np.where(there, self.total, 0.0), np.where(there, 0.0, self.total)
-
-    def dot(self, distances: Floats, left_out: Floats) -> tuple[Floats, Floats]:
-        """(N,) Σ_i y_i distances_i and the same of what their rounding left out.
+    def dot(self, difference: Floats, remainder: Floats) -> tuple[Floats, Floats]:
+        """(N,) Σ_i y_i (m − v_i), in two parts: rounded, and what that left out.
 
         A class without mass takes no part, not even where its distance is infinite.
         """
         each = np.arange(len(self.column))
-        amount = self.total * distances[each, self.column]
-        return np.where(self.total == 0.0, 0.0, amount), self.total * left_out[each, self.column]
+        amount = self.total * -difference[each, self.column]
+        left_out = self.total * -remainder[each, self.column]
+        return np.where(self.total == 0.0, 0.0, amount), left_out
 
-    def subtract_from(self, grad: Floats, divisor: float, sech: Floats | None) -> None:
-        """grad −= y · sech² / divisor"""
+    def finish(self, grad: Floats, shifted: Shifted, divisor: float, z_term: Floats) -> None:
+        """Turn factor·ŷ_t into its gradient, with 1 − ŷ_t summed from the other classes.
+
+        1 − ŷ_t = ((1 − e^{v_t − m}) + R) / (1 + R), which is R / (1 + R) for the largest logit.
+        """
         each = np.arange(len(self.column))
-        amount = self.total / divisor
-        if sech is not None:
-            amount = amount * sech[each, self.column] * sech[each, self.column]
-        grad[each, self.column] -= amount
+        target = shifted.exponentials[each, self.column]
+        rest = shifted.rest * shifted.scale
+        others = np.where(target == 1.0, shifted.rest, (1.0 - target) + rest)
+        scale = np.where(target == 1.0, shifted.scale, 1.0)
+        sech = None if shifted.sech is None else shifted.sech[each, self.column]
+        own = times_square(others / shifted.sum, sech)
+        grad[each, self.column] = times_square(
+            z_term / shifted.sum * target, sech
+        ) - scaled_product(own, self.total / divisor, scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,43 +65,44 @@ class Spread:
         """(N,) Y = Σ_i y_i"""
         return sum_rows(self.mass)
 
-    def split(self, columns: Integers) -> tuple[Floats, Floats]:
-        """(N,) y at one column of each row, and Σ y over the others."""
-        each = np.arange(len(columns))
+    def dot(self, difference: Floats, remainder: Floats) -> tuple[Floats, Floats]:
+        """(N,) Σ_i y_i (m − v_i), in two parts: rounded, and what that left out."""
+        terms = np.where(self.mass == 0.0, 0.0, self.mass * -difference)
+        return sum_rows(terms), -(self.mass * remainder).sum(axis=1)
+
+    def finish(self, grad: Floats, shifted: Shifted, divisor: float, z_term: Floats) -> None:
+        """Subtract y; at the largest logit (Y − y_i) ŷ_i − y_i (1 − ŷ_i), both parts ≥ 0."""
+        grad -= times_square(self.mass / divisor, shifted.sech)
+        top = shifted.top
+        each = np.arange(len(top))
         others = self.mass.copy()
-        others[each, columns] = 0.0
-        return self.mass[each, columns], sum_rows(others)
-
-    def dot(self, distances: Floats, left_out: Floats) -> tuple[Floats, Floats]:
-        """(N,) Σ_i y_i distances_i and the same of what their rounding left out."""
-        terms = np.where(self.mass == 0.0, 0.0, self.mass * distances)
-        return sum_rows(terms), (self.mass * left_out).sum(axis=1)
-
-    def subtract_from(self, grad: Floats, divisor: float, sech: Floats | None) -> None:
-        """grad −= y · sech² / divisor"""
-        amount = self.mass / divisor
-        grad -= amount if sech is None else amount * sech * sech
+        others[each, top] = 0.0
+        sech = None if shifted.sech is None else shifted.sech[each, top]
+        up = times_square((sum_rows(others) / divisor + z_term) / shifted.sum, sech)
+        down = times_square(shifted.rest / shifted.sum, sech)
+        grad[each, top] = up - scaled_product(down, self.mass[each, top] / divisor, shifted.scale)
 
 
 Mass = OneHot | Spread
 
 
-def mass_of(problem: Problem) -> Mass:
-    """The target mass of a problem's rows."""
-    smoothing, weight, index = problem.objective.label_smoothing, problem.weight, problem.index
+def mass_of(block: Block) -> Mass:
+    """The target mass of a block's rows."""
+    problem, index = block.problem, block.index
+    smoothing, weight = problem.objective.label_smoothing, problem.weight
     if index is not None and not smoothing:
-        amount = problem.kept.astype(np.float64)
+        amount = block.kept.astype(np.float64)
         return OneHot(index, amount if weight is None else amount * weight[index])
-    if problem.soft is not None:
-        mass = problem.soft.copy()
+    if block.soft is not None:
+        mass = block.soft.copy()
     else:
-        mass = np.zeros_like(problem.rows)
+        mass = np.zeros_like(block.logits)
         mass[np.arange(len(mass)), index] = 1.0
     if smoothing:
         mass = (1.0 - smoothing) * mass + smoothing / problem.classes
     if weight is not None:
         mass *= weight
-    mass[~problem.kept] = 0.0
+    mass[~block.kept] = 0.0
     return Spread(mass)
 
 

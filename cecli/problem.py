@@ -22,6 +22,7 @@ Reduction = Literal["mean", "sum", "none"]
 
 REDUCTIONS = ("mean", "sum", "none")
 SOFT_TARGET_SLACK = 0.01
+FEW_CLASSES = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +75,23 @@ def _require_number(
     raise CecliError(f"{name} is {number:g}: it must be {wanted}")
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Consecutive rows of a problem in float64, the first of them row number start.
+
+    logits (N, C): zeros in the rows that are not kept. maximum (N,): of each row. index (N,) or
+    soft (N, C): the target, neither where only the softmax is wanted. kept (N,): not ignored.
+    """
+
+    problem: Problem
+    start: int
+    logits: Floats
+    maximum: Floats
+    index: Integers | None
+    soft: Floats | None
+    kept: NDArray[np.bool_]
+
+
 class Problem:
     """Logits of any shape as N rows of C classes, their targets and the objective, all checked.
 
@@ -82,8 +100,8 @@ class Problem:
     probabilities), or None where only the softmax is wanted.
     Raises CecliError for whatever cannot be computed, naming the sample and the value.
 
-    logits, target: as given, as arrays. rows (N, C) are float64; a row that is ignored (not kept)
-    holds zeros there, whatever the logits hold.
+    logits, target: as given, as arrays. The logits themselves are looked at when their `block` is
+    taken, so that a problem may be larger than memory.
     """
 
     def __init__(
@@ -105,15 +123,13 @@ class Problem:
         if self.classes == 0:
             raise CecliError(f"logits of shape {given.shape} have no classes: an empty sample")
         self.dtype = np.dtype(np.float32 if _is_short(given.dtype) else np.float64)
-        self.short_input = _is_short(given.dtype)
-        self.rows: Floats = np.array(moved.reshape(-1, self.classes), dtype=np.float64)
+        self._given_rows = moved.reshape(-1, self.classes)
+        self.samples = len(self._given_rows)
         self.index: Integers | None = None
-        self.soft: Floats | None = None
-        self.kept = np.ones(len(self.rows), dtype=bool)
+        self.soft: NDArray[Any] | None = None
+        self.kept = np.ones(self.samples, dtype=bool)
         if target is not None:
             self._take_target(target)
-        self.rows[~self.kept] = 0.0
-        self._check_rows()
         self.weight = self._checked_weight()
 
     def unweighted(self) -> Problem:
@@ -131,12 +147,29 @@ class Problem:
         inner = ", ".join(str(int(i)) for i in position)
         return f" of sample {inner}" if len(position) == 1 else f" of sample ({inner})"
 
-    def restore(self, rows: Floats) -> NDArray[Any]:
-        """(N, C) rows in the logits' own shape, rounded once to their dtype; no zero is -0."""
-        with np.errstate(over="ignore", under="ignore"):
-            rounded = rows.astype(self.dtype)
-        rounded += 0.0
-        moved = rounded.reshape(*self.batch_shape, self.classes)
+    def block(self, start: int, stop: int) -> Block:
+        """The rows from start to stop, checked."""
+        # Stored column by column, few classes make for long operations all the same.
+        order: Literal["C", "F"] = "F" if self.classes <= FEW_CLASSES else "C"
+        logits: Floats = np.array(self._given_rows[start:stop], dtype=np.float64, order=order)
+        kept = self.kept[start:stop]
+        if not kept.all():
+            logits[~kept] = 0.0
+        maximum = logits.max(axis=1)
+        if not np.isfinite(maximum).all():
+            self._refuse_rows(logits, start)
+        index = None if self.index is None else self.index[start:stop]
+        soft = None if self.soft is None else self._checked_soft(start, stop)
+        return Block(self, start, logits, maximum, index, soft, kept)
+
+    @cached_property
+    def rows(self) -> Floats:
+        """All rows as one block's logits (N, C)."""
+        return self.block(0, self.samples).logits
+
+    def restore(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """(N, C) rows in the logits' own shape."""
+        moved = rows.reshape(*self.batch_shape, self.classes)
         return np.ascontiguousarray(np.moveaxis(moved, -1, self.objective.axis))
 
     def to_rows(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -144,7 +177,7 @@ class Problem:
         return np.moveaxis(array, self.objective.axis, -1).reshape(-1, self.classes)
 
     @property
-    def target_rows(self) -> Integers | Floats:
+    def target_rows(self) -> NDArray[Any]:
         """Class indices (N,) or class probabilities (N, C)."""
         if self.index is not None:
             return self.index
@@ -191,7 +224,7 @@ class Problem:
         return float(self.kept.sum())
 
     def _require_rows(self) -> None:
-        if not len(self.rows):
+        if not self.samples:
             raise CecliError("the mean is undefined: the batch has no samples")
         if not self.kept.any():
             raise CecliError(
@@ -214,10 +247,10 @@ class Problem:
 
     def _take_index(self, given: NDArray[Any]) -> None:
         if given.shape != self.batch_shape:
-            samples = f"{len(self.rows)} sample{'s' if len(self.rows) != 1 else ''}"
+            samples = f"{self.samples} sample{'s' if self.samples != 1 else ''}"
             count = f"{given.size} target{'s' if given.size != 1 else ''}"
             wanted = f"logits of shape {self.shape} need targets of shape {self.batch_shape}"
-            if given.size == len(self.rows):
+            if given.size == self.samples:
                 raise CecliError(f"targets of shape {given.shape}: {wanted}")
             raise CecliError(f"{count} for {samples}: {wanted}")
         flat = given.reshape(-1)
@@ -242,36 +275,39 @@ class Problem:
     def _take_soft(self, given: NDArray[Any]) -> None:
         if self.objective.ignore_index is not None:
             raise CecliError("an index to ignore needs class indices: the target is soft")
-        soft = self.to_rows(given).astype(np.float64)
+        self.soft = self.to_rows(given)
+
+    def _checked_soft(self, start: int, stop: int) -> Floats:
+        soft: Floats = np.array(np.asarray(self.soft)[start:stop], dtype=np.float64)
         bad = ~((soft >= 0) & (soft < np.inf))
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise CecliError(
-                f"soft target{self.place(row)} has {soft[row, column]:g} for class {column}: "
-                "probabilities are 0 or more"
+                f"soft target{self.place(start + row)} has {soft[row, column]:g} for class "
+                f"{column}: probabilities are 0 or more"
             )
         totals = soft.sum(axis=1)
         off = np.abs(totals - 1.0) > SOFT_TARGET_SLACK
         if off.any():
             row = off.argmax()
             raise CecliError(
-                f"soft target{self.place(row)} sums to {totals[row]:.6g}: probabilities sum to 1"
+                f"soft target{self.place(start + row)} sums to {totals[row]:.6g}: "
+                "probabilities sum to 1"
             )
-        self.soft = soft
+        return soft
 
-    def _check_rows(self) -> None:
-        bad = np.isnan(self.rows) | (self.rows == np.inf)
+    def _refuse_rows(self, rows: Floats, start: int) -> None:
+        bad = np.isnan(rows) | (rows == np.inf)
         if bad.any():
             row, column = np.argwhere(bad)[0]
-            value = "NaN" if np.isnan(self.rows[row, column]) else "+inf"
+            value = "NaN" if np.isnan(rows[row, column]) else "+inf"
             raise CecliError(
-                f"logit {column}{self.place(row)} is {value}: logits are finite, "
+                f"logit {column}{self.place(start + row)} is {value}: logits are finite, "
                 "or -inf for a class that is masked"
             )
-        masked = (self.rows == -np.inf).all(axis=1)
-        if masked.any():
-            place = self.place(masked.argmax())
-            raise CecliError(f"every logit{place} is -inf: at least one class must not be masked")
+        masked = (rows == -np.inf).all(axis=1)
+        place = self.place(start + masked.argmax())
+        raise CecliError(f"every logit{place} is -inf: at least one class must not be masked")
 
     def _checked_weight(self) -> Floats | None:
         if self.objective.weight is None:

@@ -21,19 +21,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.accurate import divide, subtract, sum_rows
+from cecli.accurate import divide, remainder_of, scaled_product, sum_rows, times_square
 from cecli.mass import Mass
-from cecli.problem import Floats, Integers, Problem
+from cecli.problem import Block, Floats, Integers, Problem
 
 # e^x is a normal number above this; below it exponentials are taken at e^TAIL_SHIFT the scale.
 TAIL_START = -650.0
 TAIL_SHIFT = 700.0
 TAIL_SCALE = math.exp(-TAIL_SHIFT)
 SMALLEST_PLAIN_REST = 2.0**-900
+# A row's e^{v − m} are cut at a unit this far below the largest sum they can have.
+SPLIT_BITS = 52
 # Up to here the difference of two logits cannot overflow, whatever the smaller one is.
 LARGEST_PLAIN_LOGIT = 2.0**969
 ROWS_PER_GROUP = 1024
@@ -43,16 +46,16 @@ ROWS_PER_GROUP = 1024
 class Shifted:
     """Rows v (the logits, capped and divided by the temperature) relative to their maximum m.
 
-    difference, remainder (N, C): v − m as a double and what that rounding left out.
-    top (N,): the column of the maximum. maximum (N,): m. exponentials (N, C): e^{v − m}.
+    difference, remainder (N, C): v − m as a double and what that rounding left out; lowest is the
+    least difference of all. exponentials (N, C): e^{v − m}. maximum (N,): m.
     rest, scale (N,): R = rest·scale. scale is 1 but where R is next to the subnormal numbers.
-    log_sum (N,): log1p(R) = log_sum·scale. sech (N, C): of z/softcap, whose
-    square is dv/dz times the temperature; None without a softcap.
+    log_sum (N,): log1p(R) = log_sum·scale. sech (N, C): of z/softcap, whose square is dv/dz times
+    the temperature; None without a softcap.
     """
 
     difference: Floats
     remainder: Floats
-    top: Integers
+    lowest: float
     maximum: Floats
     exponentials: Floats
     rest: Floats
@@ -61,7 +64,12 @@ class Shifted:
     sech: Floats | None
     kept: NDArray[np.bool_]
 
-    @property
+    @cached_property
+    def top(self) -> Integers:
+        """(N,) the column of the maximum, the first of several."""
+        return np.asarray(self.difference.argmax(axis=1))
+
+    @cached_property
     def sum(self) -> Floats:
         """(N,) 1 + R = Σ_j e^{v_j − m}."""
         return 1.0 + self.rest * self.scale
@@ -72,28 +80,32 @@ class Shifted:
         return self.maximum + self.log_sum * self.scale
 
 
-def shift(problem: Problem) -> Shifted:
-    """The problem's rows relative to their maximum, ready for the functions below."""
-    logits = problem.rows
-    temperature, softcap = float(problem.objective.temperature), problem.objective.softcap
-    sech = None
-    if softcap is not None:
-        logits, sech = _cap(logits, float(softcap))
-    each, top = np.arange(len(logits)), logits.argmax(axis=1)
-    maximum = logits[each, top]
+def shift(block: Block) -> Shifted:
+    """The rows of a block relative to their maximum, ready for the functions below."""
+    objective = block.problem.objective
+    logits, maximum = block.logits, block.maximum
+    temperature, sech = float(objective.temperature), None
+    if objective.softcap is not None:
+        logits, sech = _cap(logits, float(objective.softcap))
+        maximum = logits.max(axis=1)
     maximum_over_temperature = maximum / temperature
     if maximum.size and maximum.max() > LARGEST_PLAIN_LOGIT:
         logits, maximum, temperature = logits * 0.5, maximum * 0.5, temperature * 0.5
-    difference, remainder = subtract(logits, maximum[:, None])
+    difference = logits - maximum[:, None]
+    remainder = remainder_of(logits, maximum[:, None], difference)
+    lowest = float(difference.min(initial=0.0))
+    if not lowest > -LARGEST_PLAIN_LOGIT:
+        remainder[~np.isfinite(remainder)] = 0.0
     if temperature != 1.0:
         difference, remainder = divide(difference, remainder, temperature)
+        lowest = float(difference.min(initial=0.0))
     exponentials = np.exp(difference)
     exponentials += exponentials * remainder
-    rest, scale = _rest(exponentials, difference, remainder, top)
+    rest, scale = _rest(exponentials, difference, remainder)
     return Shifted(
         difference=difference,
         remainder=remainder,
-        top=top,
+        lowest=lowest,
         maximum=maximum_over_temperature,
         exponentials=exponentials,
         rest=rest,
@@ -101,7 +113,7 @@ def shift(problem: Problem) -> Shifted:
         # log1p(R) = R to the last digit where R is as small as that
         log_sum=np.where(scale == 1.0, np.log1p(rest), rest),
         sech=sech,
-        kept=problem.kept,
+        kept=block.kept,
     )
 
 
@@ -115,44 +127,58 @@ def _cap(logits: Floats, softcap: float) -> tuple[Floats, Floats]:
     return capped, np.where(masked, 1.0, 2.0 * decay / (1.0 + decay * decay))
 
 
-def _rest(
-    exponentials: Floats, difference: Floats, remainder: Floats, top: Integers
+def _rest(exponentials: Floats, difference: Floats, remainder: Floats) -> tuple[Floats, Floats]:
+    """R = Σ_j e^{v_j − m} − 1 as rest·scale, with all its digits also where R is tiny.
+
+    Each term is cut, by adding and subtracting a number, into a multiple of a unit and what is
+    below it. Sums of the multiples are exact, so that the maximum's own 1 comes out of them without
+    a trace; the other parts matter only where R is small, and there they are summed again.
+    """
+    classes = exponentials.shape[1]
+    power = 1.5 * 2.0 ** math.ceil(math.log2(classes))
+    high = exponentials + power
+    high -= power
+    rest = high.sum(axis=1) - 1.0
+    np.subtract(exponentials, high, out=high)
+    rest += high.sum(axis=1)
+    scale = np.ones_like(rest)
+    small = np.flatnonzero(rest < 16 * classes * power * 2.0**-SPLIT_BITS)
+    if len(small):
+        rest[small], scale[small] = _small_rest(
+            exponentials[small], difference[small], remainder[small]
+        )
+    return rest, scale
+
+
+def _small_rest(
+    exponentials: Floats, difference: Floats, remainder: Floats
 ) -> tuple[Floats, Floats]:
-    """R = Σ_{j≠top} e^{v_j − m} as rest·scale, with all its digits where R itself underflows."""
-    each = np.arange(len(top))
+    """The same with the maximum left out of the sum, at e^TAIL_SHIFT the scale where R is tiny."""
+    each, top = np.arange(len(difference)), difference.argmax(axis=1)
     exponentials[each, top] = 0.0
     rest = sum_rows(exponentials)
-    exponentials[each, top] = 1.0
     scale = np.ones_like(rest)
-    low = rest < SMALLEST_PLAIN_REST
-    if low.any():
-        terms = np.exp(difference[low] + TAIL_SHIFT)
-        terms += terms * remainder[low]
-        terms[np.arange(len(terms)), top[low]] = 0.0
-        rest[low], scale[low] = sum_rows(terms), TAIL_SCALE
+    tiny = rest < SMALLEST_PLAIN_REST
+    if tiny.any():
+        terms = np.exp(difference[tiny] + TAIL_SHIFT)
+        terms += terms * remainder[tiny]
+        terms[np.arange(len(terms)), top[tiny]] = 0.0
+        rest[tiny], scale[tiny] = sum_rows(terms), TAIL_SCALE
     return rest, scale
 
 
 def _scaled_exponentials(shifted: Shifted, factor: Floats, sech: Floats | None = None) -> Floats:
     """factor·e^{v − m}·sech², rounded once where it or the exponential alone is subnormal."""
-    product = _times_square(shifted.exponentials * factor, sech)
-    tail = (shifted.difference < TAIL_START) & (shifted.difference > -np.inf)
-    if tail.any():
+    product = times_square(shifted.exponentials * factor, sech)
+    if shifted.lowest < TAIL_START:
+        tail = (shifted.difference < TAIL_START) & (shifted.difference > -np.inf)
         terms = np.exp(shifted.difference[tail] + TAIL_SHIFT)
         terms += terms * shifted.remainder[tail]
-        terms = _times_square(terms, None if sech is None else sech[tail])
-        product[tail] = _product(terms, np.broadcast_to(factor, product.shape)[tail], TAIL_SCALE)
+        terms = times_square(terms, None if sech is None else sech[tail])
+        product[tail] = scaled_product(
+            terms, np.broadcast_to(factor, product.shape)[tail], TAIL_SCALE
+        )
     return product
-
-
-def _times_square(numbers: Floats, root: Floats | None) -> Floats:
-    """numbers·root², where the square alone might be subnormal."""
-    return numbers if root is None else numbers * root * root
-
-
-def _product(terms: Floats, factor: Floats, scale: Floats | float) -> Floats:
-    """terms·factor·scale for a scale ≤ 1, so that nothing overflows and only the end is rounded."""
-    return np.where(factor > 1.0, terms * (factor * scale), terms * factor * scale)
 
 
 def softmax_rows(shifted: Shifted) -> Floats:
@@ -172,8 +198,8 @@ def log_softmax_rows(shifted: Shifted) -> Floats:
 
 def loss_rows(shifted: Shifted, mass: Mass) -> Floats:
     """L = Σ_i y_i (m − v_i) + Y log1p(R)"""
-    distance, left_out = mass.dot(-shifted.difference, -shifted.remainder)
-    near = _product(shifted.log_sum, mass.total, shifted.scale) + left_out
+    distance, left_out = mass.dot(shifted.difference, shifted.remainder)
+    near = scaled_product(shifted.log_sum, mass.total, shifted.scale) + left_out
     return np.where(np.isinf(distance), distance, distance + near)
 
 
@@ -187,8 +213,7 @@ def z_loss_rows(shifted: Shifted, z_loss: float) -> Floats:
 def grad_rows(shifted: Shifted, mass: Mass, problem: Problem) -> Floats:
     """∂L/∂z_i = ((Y + 2 z_loss·logsumexp) ŷ_i − y_i) · dv_i/dz_i, each part over its divisor.
 
-    At the largest logit, where ŷ_i may be next to 1, from the other classes:
-    (Y − y_i) ŷ_i − y_i R / (1 + R).
+    Where ŷ_i may be next to 1, `mass` sums it from the other classes.
     """
     temperature = float(problem.objective.temperature)
     # 1/T alone may overflow where the gradient does not.
@@ -196,19 +221,13 @@ def grad_rows(shifted: Shifted, mass: Mass, problem: Problem) -> Floats:
     temperature *= enlarged
     divisor = (problem.divisor or 1.0) * temperature
     z_divisor = (problem.z_loss_divisor or 1.0) * temperature
-    top, each, sum_ = shifted.top, np.arange(len(shifted.top)), shifted.sum
-    z_term = np.zeros_like(sum_)
+    z_term = np.zeros_like(shifted.sum)
     if problem.objective.z_loss:
         z_term = 2.0 * problem.objective.z_loss * shifted.log_sum_exp / z_divisor
         z_term[~shifted.kept] = 0.0
-    factor = ((mass.total / divisor + z_term) / sum_)[:, None]
-    grad = _scaled_exponentials(shifted, factor, shifted.sech)
-    mass.subtract_from(grad, divisor, shifted.sech)
-    at_top, beside_top = mass.split(top)
-    top_sech = None if shifted.sech is None else shifted.sech[each, top]
-    others = _times_square((beside_top / divisor + z_term) / sum_, top_sech)
-    own = _times_square(shifted.rest / sum_, top_sech)
-    grad[each, top] = others - _product(own, at_top / divisor, shifted.scale)
+    factor = (mass.total / divisor + z_term) / shifted.sum
+    grad = _scaled_exponentials(shifted, factor[:, None], shifted.sech)
+    mass.finish(grad, shifted, divisor, z_term)
     return grad if enlarged == 1.0 else grad * enlarged
 
 

@@ -8,6 +8,7 @@ probabilities are rational and therefore exact, so that ties and zeros come out 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -177,14 +178,14 @@ def evaluate(logits: ArrayLike, target: ArrayLike, **options: Any) -> Result:
 
     losses = np.empty(len(rows), dtype=object)
     for n, row in enumerate(rows):
-        losses[n] = Fraction(0) if row is None else row.loss + row.z_loss
+        losses[n] = Fraction(0) if row is None else _sum([row.loss, row.z_loss])
     kept = [row for row in rows if row is not None]
-    loss = sum((row.loss for row in kept), Fraction(0))
+    loss = _sum([row.loss for row in kept])
     return Result(
         softmax=array(Row.softmax, math.nan),
         log_softmax=array(Row.log_softmax, math.nan),
         losses=losses.reshape(batch),
-        loss=loss / by + sum((row.z_loss for row in kept), Fraction(0)) / z_by,
+        loss=_sum([loss / by, _sum([row.z_loss for row in kept]) / z_by]),
         grad=array(lambda row, i: row.gradient(i, by, z_by), Fraction(0)),
         largest_term=array(
             lambda row, i: max(abs(term) for term in row.terms(i, by, z_by)), Fraction(0)
@@ -192,6 +193,13 @@ def evaluate(logits: ArrayLike, target: ArrayLike, **options: Any) -> Result:
         divisor=divisor,
         z_loss_divisor=z_loss_divisor,
     )
+
+
+def _sum(terms: Sequence[Exact]) -> Exact:
+    """A sum in which infinity, a float, does not turn huge fractions into floats."""
+    if math.inf in terms:
+        return math.inf
+    return sum(map(Fraction, terms), Fraction(0))
 
 
 def target_mass(target: int | Sequence[float], classes: int, **options: Any) -> list[Fraction]:
@@ -252,12 +260,15 @@ def _divisors(
 
 
 def _digits(logits: set[Fraction], objective: Objective) -> int:
-    """Enough that nothing which cancels, 1 − p or 1 − tanh², takes the last 80 digits along."""
+    """Enough that what cancels, 1 − p, 1 − tanh² or p − 1/C, does not take the last 80 digits."""
     spread = min((max(logits) - min(logits)) / Fraction(objective.temperature), -SMALLEST_EXPONENT)
     saturation = Fraction(0)
     if objective.softcap is not None:
         saturation = max(map(abs, logits)) / Fraction(objective.softcap)
     digits = 80 + math.ceil(2 * (spread + 2 * saturation) / Fraction(math.log(10)))
+    ordered = sorted(logits)
+    gaps = [(b - a) / Fraction(objective.temperature) for a, b in itertools.pairwise(ordered)]
+    digits += 2 * max((len(str(1 / gap).split("/")[0]) for gap in gaps if gap < 1), default=0)
     if digits > 50_000:
         raise ValueError(f"the oracle would need {digits} digits for logits so far above the cap")
     return digits

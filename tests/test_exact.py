@@ -369,3 +369,9 @@ def test_perplexity_at_its_ends() -> None:
     assert summarize(masked, exact=True).perplexity == np.inf
     hopeless = problem.Problem([[1e5, 0.0]], [1])
     assert summarize(hopeless, exact=True).perplexity == np.inf
+
+
+def test_nearly_equal_logits_leave_a_tiny_gradient() -> None:
+    grad = cross_entropy([0.0, 4.1146587e-98], 0, label_smoothing=1.0, exact=True).grad
+    assert grad.tolist() == [-1.028664675e-98, 1.028664675e-98]
+    assert_correctly_rounded([0.0, 4.1146587e-98], 0, label_smoothing=1.0)

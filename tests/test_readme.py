@@ -26,9 +26,10 @@ def console_examples() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("command", "shown"), console_examples())
 def test_an_example_prints_what_the_readme_shows(command: str, shown: str, tmp_path: Path) -> None:
-    program = tmp_path / "cecli"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cecli "$@"\n')
-    program.chmod(0o755)
+    for name, arguments in (("cecli", "-m cecli "), ("python3", "")):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
+        program.chmod(0o755)
     environment = {
         **os.environ,
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
