@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cecli.core import CrossEntropy, Summary, log_softmax_of, softmax_of, solve, summarize
@@ -34,6 +35,11 @@ class Answer:
     check: GradientCheck | None = None
 
     @property
+    def array_name(self) -> str:
+        """What the array is called, in JSON and in .npz files."""
+        return "losses" if self.command == "loss" else self.command
+
+    @property
     def array(self) -> NDArray[Any]:
         """The array that the command is for: probabilities, losses of the samples, or gradient."""
         if self.result is None:
@@ -59,3 +65,17 @@ def find_answer(
     return Answer(
         command, problem, labels, exact, result.softmax, result.log_softmax, result, summary
     )
+
+
+def array_in(answer: Answer, dtype: str | None) -> NDArray[Any]:
+    """The array of an answer as a file holds it: the double result rounded once.
+
+    dtype: float16, float32 or float64; None means the logits' own, float64 for integers.
+    """
+    given = answer.problem.logits.dtype
+    wanted = np.dtype(dtype or (given.name if given.kind == "f" else "float64"))
+    if answer.command != "loss" and wanted != answer.problem.dtype:
+        problem = answer.problem.rounded_to(wanted)
+        answer = find_answer(answer.command, problem, answer.labels, exact=answer.exact)
+    with np.errstate(over="ignore", under="ignore"):
+        return answer.array.astype(wanted, copy=False)

@@ -131,11 +131,13 @@ def _run(command: Command, options: dict[str, Any]) -> None:
         raise click.UsageError("--json and --markdown exclude each other", context)
     try:
         from cecli.answer import find_answer
-        from cecli.requests import read_request
-        from cecli.views import present
+        from cecli.requests import naming_files, read_request
+        from cecli.views import check_output, present
 
+        check_output(options)
         request = read_request(options, with_target=command != "softmax")
-        answer = find_answer(command, request.problem, request.labels, exact=options["exact"])
+        with naming_files(options):
+            answer = find_answer(command, request.problem, request.labels, exact=options["exact"])
         if command == "grad":
             answer = _checked(answer, options)
         present(answer, options, title=context.command_path)

@@ -240,7 +240,15 @@ output_options = _group(
         {
             "metavar": "FILE",
             "shell_complete": _files,
-            "help": "Also write FILE: .npy (the array), .json (the document), .svg (a picture).",
+            "help": "Also write FILE: .npy, .npz, .csv (the array), .json (the document), .svg (a "
+            "picture).",
+        },
+    ),
+    (
+        ("--dtype",),
+        {
+            "type": click.Choice(["float16", "float32", "float64"]),
+            "help": "Type of the array that -o writes (default: the input's).",
         },
     ),
     (

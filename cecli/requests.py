@@ -64,7 +64,7 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
         given["weight"] = read_values(options["weight"], "--weight")
     objective = Objective(**{**document.objective, **given})
     target = _target(options, document, labels, objective) if with_target else None
-    with _naming_files(options):
+    with naming_files(options):
         problem = Problem(document.logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
         raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
@@ -72,7 +72,7 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
 
 
 @contextmanager
-def _naming_files(options: Mapping[str, Any]) -> Iterator[None]:
+def naming_files(options: Mapping[str, Any]) -> Iterator[None]:
     """Begin an error about a number with the file that the number stands in."""
     try:
         yield
