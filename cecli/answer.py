@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cecli.core import CrossEntropy, Summary, log_softmax_of, softmax_of, solve, summarize
@@ -43,6 +44,11 @@ class Answer:
     def passed(self) -> bool:
         """Whether no check and no comparison failed."""
         return all(found is None or found.passed for found in (self.check, self.comparison))
+
+    @property
+    def array_name(self) -> str:
+        """What the array is called, in JSON and in .npz files."""
+        return {"softmax": "softmax", "loss": "losses"}.get(self.command, "grad")
 
     @property
     def array(self) -> NDArray[Any]:
@@ -90,3 +96,17 @@ def find_comparison(request: Request, *, rtol: float | None, exact: bool) -> Ans
         summarize(problem, exact=exact) if problem.batch_shape else None,
         comparison=comparison,
     )
+
+
+def array_in(answer: Answer, dtype: str | None) -> NDArray[Any]:
+    """The array of an answer as a file holds it: the double result rounded once.
+
+    dtype: float16, float32 or float64; None means the logits' own, float64 for integers.
+    """
+    given = answer.problem.logits.dtype
+    wanted = np.dtype(dtype or (given.name if given.kind == "f" else "float64"))
+    if answer.command != "loss" and wanted != answer.problem.dtype:
+        problem = answer.problem.rounded_to(wanted)
+        answer = find_answer(answer.command, problem, answer.labels, exact=answer.exact)
+    with np.errstate(over="ignore", under="ignore"):
+        return answer.array.astype(wanted, copy=False)

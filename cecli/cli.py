@@ -15,6 +15,7 @@ from cecli.options import (
     compare_options,
     exact_option,
     explanation_options,
+    input_options,
     logits_argument,
     loss_options,
     output_options,
@@ -40,7 +41,8 @@ HELP = {"help_option_names": ["-h", "--help"]}
 def main(context: click.Context) -> None:
     """Softmax, cross-entropy loss and gradient of logits, right to the last digit.
 
-    LOGITS are numbers (2.0 1.0 0.1), a file (.npy, .json), or standard input.
+    LOGITS are numbers (2.0 1.0 0.1), a file (.npy, .npz, .safetensors, .json, .jsonl, .csv, .tsv,
+    .txt), or standard input.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -56,6 +58,7 @@ Examples:
 """,
 )
 @logits_argument
+@input_options
 @class_options
 @scaling_options
 @exact_option
@@ -63,9 +66,9 @@ Examples:
 def softmax(**options: Any) -> None:
     """Probabilities: e^z_i over the sum of all e^z_j.
 
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
-    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
-    masks a class, need no --.
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
+    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
+    a line. Negative numbers and -inf, which masks a class, need no --.
     """
     _run("softmax", options)
 
@@ -80,6 +83,7 @@ Examples:
 """,
 )
 @logits_argument
+@input_options
 @target_options
 @class_options
 @loss_options
@@ -89,9 +93,9 @@ Examples:
 def loss(**options: Any) -> None:
     """Cross-entropy loss: -log of the target's probability.
 
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
-    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
-    masks a class, need no --.
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
+    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
+    a line. Negative numbers and -inf, which masks a class, need no --.
     """
     _run("loss", options)
 
@@ -107,6 +111,7 @@ Examples:
 """,
 )
 @logits_argument
+@input_options
 @target_options
 @class_options
 @loss_options
@@ -117,9 +122,9 @@ Examples:
 def grad(**options: Any) -> None:
     """Gradient of the loss by the logits: softmax minus target.
 
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
-    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
-    masks a class, need no --.
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
+    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
+    a line. Negative numbers and -inf, which masks a class, need no --.
     """
     _run("grad", options)
 
@@ -135,6 +140,7 @@ Examples:
 """,
 )
 @logits_argument
+@input_options
 @target_options
 @sample_option
 @class_options
@@ -161,6 +167,7 @@ Examples:
 """,
 )
 @logits_argument
+@input_options
 @target_options
 @compare_options
 @class_options
@@ -185,17 +192,19 @@ def _run(command: Command, options: dict[str, Any]) -> None:
         raise click.UsageError(f"{' and '.join(chosen)} exclude each other", context)
     try:
         from cecli.answer import find_answer, find_comparison
-        from cecli.requests import read_request
-        from cecli.views import present
+        from cecli.requests import naming_files, read_request
+        from cecli.views import check_output, present
 
+        check_output(options)
         request = read_request(options, with_target=command != "softmax")
         exact = options.get("exact", False)
-        if command == "explain":
-            answer = _explained(request, options)
-        elif command == "compare":
-            answer = find_comparison(request, rtol=options["rtol"], exact=exact)
-        else:
-            answer = find_answer(command, request.problem, request.labels, exact=exact)
+        with naming_files(options):
+            if command == "explain":
+                answer = _explained(request, options)
+            elif command == "compare":
+                answer = find_comparison(request, rtol=options["rtol"], exact=exact)
+            else:
+                answer = find_answer(command, request.problem, request.labels, exact=exact)
         if command == "grad":
             answer = _checked(answer, options)
         present(answer, options, title=context.command_path)

@@ -83,7 +83,7 @@ def sums_without_each(terms: Sequence[Decimal]) -> list[Decimal]:
 
 
 def round_to(number: Decimal | Fraction, dtype: np.dtype[Any]) -> float:
-    """The float64 or float32 nearest to a number, rounded once, subnormal numbers included."""
+    """The float nearest to a number, of 64, 32 or 16 bits: rounded once, subnormal ones too."""
     try:
         nearest = float(number)
     except OverflowError:
@@ -92,9 +92,9 @@ def round_to(number: Decimal | Fraction, dtype: np.dtype[Any]) -> float:
         return nearest
     exact = Fraction(number)
     if exact != Fraction(nearest):
-        # Rounded to odd, a double keeps on which side of every float32 tie the number lies.
+        # Rounded to odd, a double keeps on which side of every shorter tie the number lies.
         if abs(Fraction(nearest)) > abs(exact):
             nearest = math.nextafter(nearest, 0.0)
         nearest = float((np.float64(nearest).view(np.int64) | 1).view(np.float64))
     with np.errstate(over="ignore", under="ignore"):
-        return float(np.float32(nearest))
+        return float(np.array(nearest).astype(dtype))

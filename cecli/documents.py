@@ -23,7 +23,7 @@ from cecli.parsing import (
     target_of,
 )
 
-NO_LOGITS = "no logits: give numbers (2.0 1.0 0.1) or a file (.npy, .json), or pipe them in"
+NO_LOGITS = "no logits: give numbers (2.0 1.0 0.1) or a file, or pipe them in"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def document_of_text(text: str, place: Place) -> Document:
             value = load_json(text)
         except NotJSONError:
             if _holds_json_lines(start):
-                return _document_of_json_lines(text)
+                return document_of_json_lines(text)
             if start[0] == "{":
                 raise
         else:
@@ -89,7 +89,7 @@ def document_of_json(value: Any) -> Document:
     )
 
 
-def _document_of_json_lines(text: str) -> Document:
+def document_of_json_lines(text: str) -> Document:
     """JSON Lines as one batch: each line a sample, or a batch of the same shape."""
     documents: list[Document] = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -97,6 +97,8 @@ def _document_of_json_lines(text: str) -> Document:
             with reading(f"line {number}"):
                 documents.append(document_of_json(load_json(line)))
                 _check_alike(documents[-1], documents[0])
+    if not documents:
+        raise CecliError(NO_LOGITS)
     first = documents[0]
 
     def stack(name: str) -> NDArray[Any] | None:

@@ -112,7 +112,7 @@ target_options = _group(
             "metavar": "TARGET",
             "shell_complete": _files,
             "help": "The true class: an index from 0 or a label; for a batch a comma list or a "
-            "file (.npy, .json), one for each sample.",
+            "file, one for each sample; FILE.npz:NAME is one array of a file.",
         },
     ),
     (
@@ -122,6 +122,14 @@ target_options = _group(
             "shell_complete": _files,
             "help": "Class probabilities instead: numbers as one argument (0.7,0.2,0.1) or a file.",
         },
+    ),
+)
+
+input_options = _group(
+    "Input",
+    (
+        ("--key",),
+        {"metavar": "NAME", "help": "Which array of an .npz or .safetensors file the logits are."},
     ),
 )
 
@@ -275,7 +283,15 @@ output_options = _group(
         {
             "metavar": "FILE",
             "shell_complete": _files,
-            "help": "Also write FILE: .npy (the array), .json (the document), .svg (a picture).",
+            "help": "Also write FILE: .npy, .npz, .csv (the array), .json (the document), .svg (a "
+            "picture).",
+        },
+    ),
+    (
+        ("--dtype",),
+        {
+            "type": click.Choice(["float16", "float32", "float64"]),
+            "help": "Type of the array that -o writes (default: the input's).",
         },
     ),
     _DIGITS,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from math import inf, isinf
+from math import inf, isfinite, isinf
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,16 @@ def load_json(text: str) -> Any:
         raise NotJSONError(f"{place}: not valid JSON: {error.msg.removesuffix(' at')}") from None
 
 
+def json_lines(text: str) -> list[Any]:
+    """What the lines of JSON Lines hold; blank ones are passed over."""
+    values = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            with reading(f"line {number}"):
+                values.append(load_json(line))
+    return values
+
+
 def nested_lists(text: str) -> object:
     """Nested lists from JSON or numbers."""
     if text.lstrip().startswith("["):
@@ -135,6 +145,9 @@ def parse_text(text: str, place: Place) -> list[Any]:
     Infinities and NaN stay words, as they are in JSON.
     """
     text = text.replace("\N{MINUS SIGN}", "-")
+    plain = _plain_rows(text)
+    if plain is not None:
+        return plain
     items: list[Any] = []
     rows = [(0, items)]
     enclosing: list[tuple[int, list[Any]]] = []  # where each open bracket is, and what it is in
@@ -144,7 +157,10 @@ def parse_text(text: str, place: Place) -> list[Any]:
         if kind == "skip" or (kind == "newline" and enclosing):
             continue
         if kind == "word":
-            items.append(_parse_number(token, start, place))
+            try:
+                items.append(parse_number(token))
+            except CecliError as error:
+                raise CecliError(f"{place(start)}: {error}") from None
         elif kind == "open":
             enclosing.append((start, items))
             items = []
@@ -176,20 +192,50 @@ def _join_rows(rows: Sequence[tuple[int, list[Any]]], place: Place) -> list[Any]
     return lists[0] if len(lists) == 1 else lists
 
 
-def _parse_number(word: str, start: int, place: Place) -> float | str:
+def _plain_rows(text: str) -> list[Any] | None:
+    """Rows of equally many finite numbers, which is quick to read; None for everything else."""
+    if "_" in text or not text.isascii():  # float() would take more than numbers are here
+        return None
+    lines = text.replace(",", " , ").split("\n") if "," in text else text.split("\n")
+    rows: list[list[float]] = []
+    try:
+        for line in lines:
+            words = line.split()
+            if "," in words:
+                if len(words) % 2 == 0 or {*words[1::2]} != {","}:
+                    return None
+                words = words[::2]
+            if words:
+                rows.append(list(map(float, words)))
+    except ValueError:
+        return None
+    if len({*map(len, rows)}) != 1 or not all(map(isfinite, chain.from_iterable(rows))):
+        return None
+    return rows[0] if len(rows) == 1 else rows
+
+
+def is_number(word: str) -> bool:
+    """Whether a word is a number, infinite or NaN perhaps."""
+    word = word.replace("\N{MINUS SIGN}", "-")
+    return bool(NUMBER.fullmatch(word) or _NOT_FINITE.fullmatch(word))
+
+
+def parse_number(word: str) -> float | str:
+    """The number that a word is; infinities and NaN stay words, as they are in JSON."""
+    word = word.replace("\N{MINUS SIGN}", "-")
     if NUMBER.fullmatch(word):
         number = float(word)
         if isinf(number):
-            raise CecliError(f"{place(start)}: {quote(word)} is {_TOO_LARGE}")
+            raise CecliError(f"{quote(word)} is {_TOO_LARGE}")
         return number
     if _NOT_FINITE.fullmatch(word):
         return word
     if word in ("...", "\N{HORIZONTAL ELLIPSIS}"):
         raise CecliError(
-            f"{place(start)}: numbers are left out at '...'; print all of them with "
+            "numbers are left out at '...'; print all of them with "
             'np.set_printoptions(threshold=sys.maxsize) or torch.set_printoptions(profile="full")'
         )
-    raise CecliError(f"{place(start)}: {quote(word)} is not a number")
+    raise CecliError(f"{quote(word)} is not a number")
 
 
 # --- Nested lists into arrays -----------------------------------------------------------------

@@ -7,6 +7,7 @@ a `Problem`, so each rule of what counts as good input stands here and nowhere e
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -87,6 +88,12 @@ class Problem:
             self.objective, weight=None, label_smoothing=0.0, z_loss=0.0, reduction="mean"
         )
         return Problem(self.logits, self.target, objective)
+
+    def rounded_to(self, dtype: np.dtype[Any]) -> Problem:
+        """The same problem with results of another type."""
+        problem = copy(self)
+        problem.dtype = dtype
+        return problem
 
     def place(self, row: int | np.integer[Any]) -> str:
         """How a row is called in a message: nothing for one sample alone, else its index."""

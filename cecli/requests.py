@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -13,15 +15,27 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.grading import Given
 from cecli.objective import Objective
+from cecli.parsing import quote
 from cecli.problem import Problem
 from cecli.readers import (
     Document,
+    logits_file,
+    names_file,
     read_document,
     read_given,
     read_labels,
     read_target,
     read_values,
 )
+
+# What an error of Problem is about, and the option that gave it.
+_ABOUT = re.compile(r"(?:every )?(logit|soft target|target|weight)\b")
+_GIVEN_BY = {
+    "logit": "logits",
+    "target": "target",
+    "soft target": "soft_target",
+    "weight": "weight",
+}
 
 OBJECTIVE = (
     "ignore_index",
@@ -47,7 +61,8 @@ class Request:
 def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     """Read all input; where a document and the command line both say something, the latter wins."""
     grad, loss = _read_given(options)
-    document = read_document(options["logits"], _stdin(options["logits"]))
+    stdin = _stdin(options["logits"])
+    document = read_document(options["logits"], stdin, options.get("key"))
     labels = document.labels
     if options["labels"] is not None:
         labels = read_labels(options["labels"])
@@ -56,7 +71,8 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
         given["weight"] = read_values(options["weight"], "--weight")
     objective = Objective(**{**document.objective, **given})
     target = _target(options, document, labels, objective) if with_target else None
-    problem = Problem(document.logits, target, objective)
+    with naming_files(options):
+        problem = Problem(document.logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
         raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
     return Request(problem, labels, grad, loss)
@@ -75,6 +91,23 @@ def _read_given(options: Mapping[str, Any]) -> tuple[Given | None, Given | None]
         None if text is None else read_given(text, name, stdin) for name, text in texts.items()
     )
     return grad, loss
+
+
+@contextmanager
+def naming_files(options: Mapping[str, Any]) -> Iterator[None]:
+    """Begin an error about a number with the file that the number stands in."""
+    try:
+        yield
+    except CecliError as error:
+        text = str(error)
+        about = _ABOUT.match(text)
+        option = about and _GIVEN_BY[about[1]]
+        given = option and options.get(option)
+        if option == "logits":
+            given = logits_file(options["logits"])
+        if not isinstance(given, str) or not names_file(given):
+            raise
+        raise CecliError(f"{quote(given)}: {text}") from None
 
 
 def _stdin(arguments: tuple[str, ...]) -> BinaryIO | None:

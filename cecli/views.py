@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SECONDS_BEFORE_A_BAR = 1.0
 STEPS = 1000
+ARRAY_SUFFIXES = ("", ".npy", ".npz", ".csv")
+OTHER_SUFFIXES = (".json", ".svg")
+TEXT_SUFFIXES = (".md", ".tex")
 
 
 def present(answer: Answer, options: Mapping[str, Any], title: str) -> None:
@@ -78,25 +81,32 @@ def _print_json(answer: Answer, options: Mapping[str, Any]) -> None:
     sys.stdout.write(to_json(document, ascii_only=not unicode) + "\n")
 
 
+def check_output(options: Mapping[str, Any]) -> None:
+    """Refuse a file that could not be written whatever it held, before anything is computed."""
+    path = options["output"]
+    suffix = None if path is None else Path(path).suffix.lower()
+    others = OTHER_SUFFIXES + (TEXT_SUFFIXES if "latex" in options else ())
+    if suffix is not None and suffix not in (*ARRAY_SUFFIXES, *others):
+        known = f"{', '.join((*ARRAY_SUFFIXES[1:], *others[:-1]))} or {others[-1]}"
+        raise CecliError(f"cannot write {path}: the suffix must be {known}")
+    if options.get("dtype") is not None and suffix not in ARRAY_SUFFIXES:
+        raise CecliError("--dtype is the type of an array that -o writes: .npy, .npz or .csv")
+
+
 def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
-    from cecli.writers import document_of, to_json, write_array, write_text
+    from cecli.writers import document_of, to_json, write_text
 
     path = options["output"]
     suffix = Path(path).suffix.lower()
-    if suffix in (".npy", ""):
-        write_array(path, answer.array, answer.problem)
+    if suffix in ARRAY_SUFFIXES:
+        _write_array(answer, path, suffix, options.get("dtype"))
     elif suffix == ".json":
         arrays = True if options["arrays"] is None else options["arrays"]
         write_text(path, to_json(document_of(answer, arrays)))
     elif suffix == ".svg":
         write_text(path, _picture(answer, options, title))
-    elif suffix in (".md", ".tex") and answer.derivation is not None:
+    elif answer.derivation is not None:
         write_text(path, _text(answer.derivation, suffix))
-    else:
-        known = (
-            ".npy, .json or .svg" if answer.derivation is None else ".npy, .json, .svg, .md or .tex"
-        )
-        raise CecliError(f"cannot write {path}: the suffix must be {known}")
 
 
 def _picture(answer: Answer, options: Mapping[str, Any], title: str) -> str:
@@ -108,6 +118,21 @@ def _picture(answer: Answer, options: Mapping[str, Any], title: str) -> str:
     from cecli.tables import picture
 
     return picture(grids_of(answer, options["digits"], options["top"]), title, sys.stdout)
+
+
+def _write_array(answer: Answer, path: str, suffix: str, dtype: str | None) -> None:
+    from cecli.answer import array_in
+    from cecli.writers import write_csv, write_npy, write_npz
+
+    array = array_in(answer, dtype)
+    if suffix == ".npz":
+        write_npz(path, array, answer.array_name)
+    elif suffix == ".csv" and answer.command == "loss":
+        write_csv(path, array.reshape(-1, 1), ["loss"])
+    elif suffix == ".csv":
+        write_csv(path, answer.problem.to_rows(array), answer.labels)
+    else:
+        write_npy(path, array)
 
 
 class Progress:

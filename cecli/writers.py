@@ -5,11 +5,13 @@ The document is described in cecli-json(5) and in cecli.schema.json.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +24,6 @@ from cecli.answer import Answer
 from cecli.errors import CecliError
 from cecli.notation import plain, plain_prose
 from cecli.objective import Objective
-from cecli.problem import Problem
 
 if TYPE_CHECKING:
     from cecli.comparison import Comparison
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MOST_NUMBERS = 100_000
+ROWS_AT_ONCE = 1024
 
 
 def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
@@ -219,16 +221,37 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
         raise CecliError(f"cannot write {path}: {reason}") from None
 
 
-def write_array(path: str, array: NDArray[Any], problem: Problem) -> None:
-    """An array as .npy, in the type of the logits as they were given."""
-    dtype = problem.logits.dtype
-    if dtype.kind == "f":
-        with np.errstate(over="ignore", under="ignore"):
-            array = array.astype(dtype)
+def write_npy(path: str, array: NDArray[Any]) -> None:
+    """An array as .npy."""
     with whole_file(path) as file:
         # Handed a file, NumPy asks for its position, which a pipe does not have.
         stream: Any = SimpleNamespace(write=file.write)
         np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
+def write_npz(path: str, array: NDArray[Any], name: str) -> None:
+    """An array as .npz, under its name."""
+    with whole_file(path) as file:
+        arrays: dict[str, Any] = {name: array}
+        np.savez(file, **arrays)
+
+
+def write_csv(path: str, rows: NDArray[Any], names: Sequence[str] | None) -> None:
+    """(N, C) rows as CSV, below a header of names where there are some.
+
+    Every number is the shortest text that reads back to it.
+    """
+    with whole_file(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+        if names is not None:
+            writer.writerow(names)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            block = rows[start : start + ROWS_AT_ONCE]
+            # Python has doubles alone: the shortest text of a shorter number is NumPy's.
+            texts = block if block.dtype == np.float64 else block.astype(str)
+            writer.writerows(texts.tolist())
+        text.detach()
 
 
 def write_text(path: str, text: str) -> None:

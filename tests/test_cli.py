@@ -27,6 +27,7 @@ import cecli
 from cecli import core, rows
 from cecli.__main__ import main
 from cecli.cli import main as group
+from cecli.readers import read_document
 
 INF = float("inf")
 
@@ -496,6 +497,57 @@ def test_output_npy(command: str, name: str, dtype: str) -> None:
     np.testing.assert_array_equal(written, np.array(document[name]).astype(written.dtype))
 
 
+@pytest.mark.parametrize("exact", [[], ["--exact"]])
+@pytest.mark.parametrize("given", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_output_dtype_rounds_the_double_once(dtype: str, given: str, exact: list[str]) -> None:
+    logits = np.random.default_rng(7).normal(size=(200, 5)).astype(given)
+    np.save("logits.npy", logits)
+    np.save("doubles.npy", logits.astype(np.float64))
+    np.save("target.npy", logits.argmin(axis=1))
+    for command in ("softmax", "loss", "grad"):
+        options = [*([] if command == "softmax" else ["-t", "target.npy"]), *exact]
+        shown(command, "logits.npy", *options, "-o", "out.npy", "--dtype", dtype)
+        shown(command, "doubles.npy", *options, "-o", "double.npy")
+        written, doubles = np.load("out.npy"), np.load("double.npy")
+        assert written.dtype == dtype
+        np.testing.assert_array_equal(written, doubles.astype(dtype))
+
+
+def test_output_dtype_needs_an_array() -> None:
+    for output in ([], ["-o", "out.json"], ["-o", "out.svg"]):
+        assert "--dtype" in complaint("softmax", "1", "2", "--dtype", "float32", *output)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("softmax", "softmax"), ("loss", "losses"), ("grad", "grad")]
+)
+def test_output_npz(command: str, name: str) -> None:
+    target = [] if command == "softmax" else ["-t", "0"]
+    document = printed(command, "2", "1", *target, "-o", "out.npz")
+    with np.load("out.npz", allow_pickle=False) as archive:
+        assert list(archive) == [name]
+        assert archive[name].tolist() == document.get(name, document.get("loss"))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_output_csv_reads_back(dtype: str) -> None:
+    np.save("z.npy", np.random.default_rng(3).normal(size=(3000, 3)).astype(dtype))
+    for labels in ([], ["--labels", '["a", "b, c", "d\\"e"]']):
+        shown("softmax", "z.npy", *labels, "-o", "out.csv")
+        shown("softmax", "z.npy", *labels, "-o", "out.npy")
+        written = read_document(["out.csv"], None)
+        np.testing.assert_array_equal(written.logits.astype(dtype), np.load("out.npy"))
+        assert written.labels == (("a", "b, c", 'd"e') if labels else None)
+
+
+def test_output_csv_of_losses() -> None:
+    document = printed("loss", "1 2", "3 -inf", "-t", "0,1", "-o", "out.csv", "--exact")
+    assert Path("out.csv").read_text() == f"loss\n{document['losses'][0]}\ninf\n"
+    shown("grad", "[[[1, 2]], [[3, 4]]]", "-t", "[[0], [0]]", "-o", "out.csv")
+    assert len(Path("out.csv").read_text().splitlines()) == 2
+
+
 def test_output_of_one_sample() -> None:
     shown("loss", "2", "1", "-t", "0", "-o", "loss.npy")
     written = np.load("loss.npy", allow_pickle=False)
@@ -564,11 +616,11 @@ def test_an_input_may_be_the_output() -> None:
     assert np.load("z.npy", allow_pickle=False).tolist() == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("name", ["out.csv", "out.npz", "out.txt", "out.npy.gz", "out.jpg"])
+@pytest.mark.parametrize("name", ["out.tsv", "out.pt", "out.txt", "out.npy.gz", "out.jpg"])
 def test_unknown_suffix_of_an_output(folder: Path, name: str) -> None:
     line = complaint("softmax", "1", "2", "-o", name)
     assert name in line
-    assert ".npy, .json or .svg" in line
+    assert ".npy, .npz, .csv, .json or .svg" in line
     assert not list(folder.iterdir())
 
 
@@ -813,8 +865,8 @@ def test_examples_of_the_help_work(name: str) -> None:
         ("--jsn softmax 1 2", ["--jsn"]),
         # files
         ("softmax missing.npy", ["missing.npy", "no such file"]),
-        ("softmax logits.csv", ["logits.csv", ".npy", ".json"]),
-        ("softmax logits.npz", ["logits.npz", ".npy", ".json"]),
+        ("softmax logits.pt", ["logits.pt", ".npy", ".json"]),
+        ("softmax logits.pkl", ["logits.pkl", ".npz", ".csv"]),
         ("softmax folder.npy", ["folder.npy"]),
         ("softmax empty.npy", ["empty.npy", "empty"]),
         ("softmax text.npy", ["text.npy"]),

@@ -201,8 +201,8 @@ def test_what_is_not_a_number(word: str) -> None:
         (["1 \ud800"], "column 3: '\\ud800' is not a number"),
         (["-", "1"], "argument 1: '-' is not a number"),
         (["x" * 10_000], f"column 1: '{'x' * 56}...{'x' * 56}' is not a number"),
-        ([""], "no logits: give numbers (2.0 1.0 0.1) or a file (.npy, .json), or pipe them in"),
-        (["", " "], "no logits: give numbers (2.0 1.0 0.1) or a file (.npy, .json), or pipe them"),
+        ([""], "no logits: give numbers (2.0 1.0 0.1) or a file, or pipe them in"),
+        (["", " "], "no logits: give numbers (2.0 1.0 0.1) or a file, or pipe them"),
     ],
 )
 def test_errors_in_arguments(arguments: list[str], error: str) -> None:
@@ -588,8 +588,9 @@ def header_of(descr: str, shape: object, fortran_order: object = False) -> bytes
 
 
 WHOLE_NPY = header_of("'<f8'", "(2,)") + np.array([1.0, 2.0]).tobytes()
+SUFFIXES = ".npy, .npz, .safetensors, .json, .jsonl, .csv, .tsv or .txt"
 DAMAGED = "not an .npy file, or a damaged one"
-DTYPES = "not integers, float16, float32 or float64"
+DTYPES = "not integers, bfloat16, float16, float32 or float64"
 
 
 @pytest.mark.parametrize(
@@ -624,7 +625,8 @@ DTYPES = "not integers, float16, float32 or float64"
         (header_of("'<c16'", "(1,)"), f"holds complex128, {DTYPES}"),
         (header_of("'<U3'", "(1,)"), f"holds str96, {DTYPES}"),
         (header_of("'|S3'", "(1,)"), f"holds bytes24, {DTYPES}"),
-        (header_of("'|V2'", "(1,)"), f"holds void16, {DTYPES}"),
+        (header_of("'|V3'", "(1,)"), f"holds void24, {DTYPES}"),
+        (header_of("[('a', 'u1'), ('b', 'u1')]", "(1,)"), f"holds void16, {DTYPES}"),
         (header_of("'<M8[s]'", "(1,)"), f"holds datetime64[s], {DTYPES}"),
         (header_of("[('a\\n', '<f8')]", "(1,)"), f"holds void64, {DTYPES}"),
         (header_of("'<f8'", "(" * 5000), DAMAGED),
@@ -725,17 +727,17 @@ def test_npy_that_is_no_regular_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["logits.csv", "logits.npz", "data/logits", "./logits", "my logits.txt", "a.npy.gz"]
+    "name", ["logits.pt", "logits.npyz", "data/logits", "./logits", "my logits.doc", "a.npy.gz"]
 )
 def test_unknown_suffix(name: str) -> None:
-    assert argument_error(name) == f"{name!r}: the suffix of a file must be .npy or .json"
+    assert argument_error(name) == f"{name!r}: the suffix of a file must be {SUFFIXES}"
     assert "the suffix of a file" in argument_error("1", name)
 
 
 def test_existing_file_without_suffix(folder: Path) -> None:
     (folder / "logits").write_text("1 2")
     (folder / "2.0").write_text("1 2")
-    assert argument_error("logits") == "'logits': the suffix of a file must be .npy or .json"
+    assert argument_error("logits") == f"'logits': the suffix of a file must be {SUFFIXES}"
     assert_same(read_document(["2.0", "1.0"], None).logits, [2, 1])
 
 
@@ -782,7 +784,7 @@ def test_values_of_files(folder: Path) -> None:
         ("1,x", "column 3: 'x' is not a number"),
         ("[1, true]", "value[1] is true, not a number"),
         ("[[1], [2, 3]]", "value[1] has length 2, where value[0] has 1"),
-        ("w.csv", "'w.csv': the suffix of a file must be .npy or .json"),
+        ("w.pt", f"'w.pt': the suffix of a file must be {SUFFIXES}"),
         ("missing.npy", "'missing.npy': no such file or directory"),
         ("missing.json", "'missing.json': no such file or directory"),
     ],
@@ -876,8 +878,8 @@ def test_errors_in_target_files(folder: Path, array: NDArray[Any], error: str) -
         ("[0, 1.5]", "target: target[1] is 1.5: a class index is a whole number"),
         ("[0, true]", "target: target[1] is true: a class index is a whole number"),
         ("[0 x]", "target: column 4: 'x' is not a number"),
-        ("t.csv", "target: 't.csv': the suffix of a file must be .npy or .json"),
-        ("t.json", "target: 't.json': no such file or directory"),
+        ("t.pt", f"target: 't.pt': the suffix of a file must be {SUFFIXES}"),
+        ("t.csv", "target: 't.csv': no such file or directory"),
         ("\ud800,\n", "target[0] is '\\ud800': not a class index nor one of the labels"),
     ],
 )
