@@ -127,9 +127,15 @@ def grad(**options: Any) -> None:
 
 def _run(command: Command, options: dict[str, Any]) -> None:
     context = click.get_current_context()
-    if options["json"] and options["markdown"]:
-        raise click.UsageError("--json and --markdown exclude each other", context)
+    forms = [f"--{form}" for form in ("json", "jsonl", "markdown") if options[form]]
+    if len(forms) > 1:
+        raise click.UsageError(f"{' and '.join(forms)} exclude each other", context)
     try:
+        if options["jsonl"]:
+            from cecli.streaming import print_lines
+
+            print_lines(command, options)
+            return
         from cecli.answer import find_answer
         from cecli.requests import naming_files, read_request
         from cecli.views import check_output, present

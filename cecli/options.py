@@ -234,14 +234,15 @@ check_options = _group(
 output_options = _group(
     "Output",
     (("--json", "json"), {"is_flag": True, "help": "Print one JSON document."}),
+    (("--jsonl", "jsonl"), {"is_flag": True, "help": "Print a line of JSON for each sample."}),
     (("--markdown",), {"is_flag": True, "help": "Print the tables as Markdown."}),
     (
         ("-o", "--output"),
         {
             "metavar": "FILE",
             "shell_complete": _files,
-            "help": "Also write FILE: .npy, .npz, .csv (the array), .json (the document), .svg (a "
-            "picture).",
+            "help": "Also write FILE: .npy, .npz, .csv (the array), .json (the document), "
+            ".jsonl (a line for each sample), .svg (a picture).",
         },
     ),
     (

@@ -16,7 +16,7 @@ from cecli.errors import CecliError
 SECONDS_BEFORE_A_BAR = 1.0
 STEPS = 1000
 ARRAY_SUFFIXES = ("", ".npy", ".npz", ".csv")
-OTHER_SUFFIXES = (".json", ".svg")
+OTHER_SUFFIXES = (".json", ".jsonl", ".svg")
 
 
 def present(answer: Answer, options: Mapping[str, Any], title: str) -> None:
@@ -58,7 +58,7 @@ def check_output(options: Mapping[str, Any]) -> None:
     path = options["output"]
     suffix = None if path is None else Path(path).suffix.lower()
     if suffix is not None and suffix not in (*ARRAY_SUFFIXES, *OTHER_SUFFIXES):
-        known = f"{', '.join(ARRAY_SUFFIXES[1:])}, {' or '.join(OTHER_SUFFIXES)}"
+        known = f"{', '.join([*ARRAY_SUFFIXES[1:], *OTHER_SUFFIXES[:-1]])} or {OTHER_SUFFIXES[-1]}"
         raise CecliError(f"cannot write {path}: the suffix must be {known}")
     if options["dtype"] is not None and suffix not in ARRAY_SUFFIXES:
         raise CecliError("--dtype is the type of an array that -o writes: .npy, .npz or .csv")
@@ -74,6 +74,11 @@ def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
     elif suffix == ".json":
         arrays = True if options["arrays"] is None else options["arrays"]
         write_text(path, to_json(document_of(answer, arrays)))
+    elif suffix == ".jsonl":
+        from cecli.json_lines import lines_of
+        from cecli.writers import write_lines
+
+        write_lines(path, lines_of(answer.command, answer.problem, exact=answer.exact))
     else:
         from cecli.grids import grids_of
         from cecli.tables import picture

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,7 +66,7 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
     document |= _with_arrays(found, arrays)
     if answer.check is not None:
         document["check"] = _check(answer.check)
-    return {name: _plain(value) for name, value in document.items()}
+    return {name: plain(value) for name, value in document.items()}
 
 
 def _with_arrays(found: dict[str, Any], arrays: bool | None) -> dict[str, Any]:
@@ -115,14 +115,15 @@ def _check(check: GradientCheck) -> dict[str, Any]:
     return values if check.seed is None else {**values, "seed": check.seed}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: lists and numbers, a non-finite number as a string."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            texts = np.array([_plain(number) for number in value.ravel().tolist()], dtype=object)
+            texts = np.array([plain(number) for number in value.ravel().tolist()], dtype=object)
             return texts.reshape(value.shape).tolist()
         return value.tolist()
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -194,6 +195,13 @@ def write_csv(path: str, rows: NDArray[Any], names: Sequence[str] | None) -> Non
             texts = block if block.dtype == np.float64 else block.astype(str)
             writer.writerows(texts.tolist())
         text.detach()
+
+
+def write_lines(path: str, lines: Iterable[str]) -> None:
+    """Lines as UTF-8, one after another."""
+    with whole_file(path) as file:
+        for line in lines:
+            file.write(line.encode())
 
 
 def write_text(path: str, text: str) -> None:
