@@ -16,6 +16,7 @@ from cecli.options import (
     exact_option,
     explanation_options,
     input_options,
+    lines_option,
     logits_argument,
     loss_options,
     output_options,
@@ -63,6 +64,7 @@ Examples:
 @scaling_options
 @exact_option
 @output_options
+@lines_option
 def softmax(**options: Any) -> None:
     """Probabilities: e^z_i over the sum of all e^z_j.
 
@@ -90,6 +92,7 @@ Examples:
 @scaling_options
 @exact_option
 @output_options
+@lines_option
 def loss(**options: Any) -> None:
     """Cross-entropy loss: -log of the target's probability.
 
@@ -119,6 +122,7 @@ Examples:
 @check_options
 @exact_option
 @output_options
+@lines_option
 def grad(**options: Any) -> None:
     """Gradient of the loss by the logits: softmax minus target.
 
@@ -187,10 +191,16 @@ def compare(**options: Any) -> None:
 
 def _run(command: Command, options: dict[str, Any]) -> None:
     context = click.get_current_context()
-    chosen = [f"--{form}" for form in ("json", "markdown", "latex") if options.get(form)]
+    forms = ("json", "jsonl", "markdown", "latex")
+    chosen = [f"--{form}" for form in forms if options.get(form)]
     if len(chosen) > 1:
         raise click.UsageError(f"{' and '.join(chosen)} exclude each other", context)
     try:
+        if options.get("jsonl"):
+            from cecli.streaming import print_lines
+
+            print_lines(command, options)
+            return
         from cecli.answer import find_answer, find_comparison
         from cecli.requests import naming_files, read_request
         from cecli.views import check_output, present

@@ -85,7 +85,7 @@ def document_of_json(value: Any) -> Document:
         target=None if target is None else target_of(target, names),
         soft_target=None if soft_target is None else array_of(soft_target, "soft_target"),
         labels=names,
-        objective=_objective_of(value.get("objective", {})),
+        objective=objective_of(value.get("objective", {})),
     )
 
 
@@ -146,7 +146,7 @@ def labels_of(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _objective_of(value: object) -> dict[str, object]:
+def objective_of(value: object) -> dict[str, object]:
     """The names and types of an objective, checked; null stands for the default."""
     if not isinstance(value, dict):
         raise CecliError(f"the objective is {describe(value)}, not an object")

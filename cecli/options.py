@@ -274,6 +274,11 @@ _ARRAYS = (
     },
 )
 
+lines_option = _group(
+    "Output",
+    (("--jsonl", "jsonl"), {"is_flag": True, "help": "Print a line of JSON for each sample."}),
+)
+
 output_options = _group(
     "Output",
     _JSON,
@@ -283,8 +288,8 @@ output_options = _group(
         {
             "metavar": "FILE",
             "shell_complete": _files,
-            "help": "Also write FILE: .npy, .npz, .csv (the array), .json (the document), .svg (a "
-            "picture).",
+            "help": "Also write FILE: .npy, .npz, .csv (the array), .json (the document), "
+            ".jsonl (a line for each sample), .svg (a picture).",
         },
     ),
     (

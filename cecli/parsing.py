@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from math import inf, isfinite, isinf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
+
+if TYPE_CHECKING:
+    import json
 
 MAXIMUM_DIMENSIONS = 32
 _TOO_DEEP = f"nested too deeply: an array has at most {MAXIMUM_DIMENSIONS} dimensions"
@@ -100,16 +103,23 @@ def _item(name: str, position: int, shape: Sequence[int]) -> str:
 # --- Text into nested lists -------------------------------------------------------------------
 
 
-def load_json(text: str) -> Any:
-    """What a JSON text holds; NaN and infinities are words, also where Python wrote them bare."""
+@cache
+def _decoder() -> json.JSONDecoder:
     import json
 
     def integer(digits: str) -> int | float:
         # int() refuses thousands of digits, and nothing here needs more than 64 bits
         return int(digits) if len(digits) <= 20 else float(digits)
 
+    return json.JSONDecoder(parse_int=integer, parse_constant=str)
+
+
+def load_json(text: str) -> Any:
+    """What a JSON text holds; NaN and infinities are words, also where Python wrote them bare."""
+    import json
+
     try:
-        return json.loads(text, parse_int=integer, parse_constant=str)
+        return _decoder().decode(text)
     except RecursionError:
         raise CecliError(_TOO_DEEP) from None
     except json.JSONDecodeError as error:

@@ -89,6 +89,12 @@ class Problem:
         )
         return Problem(self.logits, self.target, objective)
 
+    def unreduced(self) -> Problem:
+        """The same problem without a reduction: each sample by itself."""
+        if self.objective.reduction == "none":
+            return self
+        return Problem(self.logits, self.target, replace(self.objective, reduction="none"))
+
     def rounded_to(self, dtype: np.dtype[Any]) -> Problem:
         """The same problem with results of another type."""
         problem = copy(self)

@@ -61,15 +61,12 @@ class Request:
 def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     """Read all input; where a document and the command line both say something, the latter wins."""
     grad, loss = _read_given(options)
-    stdin = _stdin(options["logits"])
+    stdin = standard_input(options["logits"])
     document = read_document(options["logits"], stdin, options.get("key"))
     labels = document.labels
     if options["labels"] is not None:
         labels = read_labels(options["labels"])
-    given = {name: options[name] for name in OBJECTIVE if options.get(name) is not None}
-    if options.get("weight") is not None:
-        given["weight"] = read_values(options["weight"], "--weight")
-    objective = Objective(**{**document.objective, **given})
+    objective = Objective(**{**document.objective, **given_objective(options)})
     target = _target(options, document, labels, objective) if with_target else None
     with naming_files(options):
         problem = Problem(document.logits, target, objective)
@@ -93,6 +90,14 @@ def _read_given(options: Mapping[str, Any]) -> tuple[Given | None, Given | None]
     return grad, loss
 
 
+def given_objective(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the command line says about the objective."""
+    given = {name: options[name] for name in OBJECTIVE if options.get(name) is not None}
+    if options.get("weight") is not None:
+        given["weight"] = read_values(options["weight"], "--weight")
+    return given
+
+
 @contextmanager
 def naming_files(options: Mapping[str, Any]) -> Iterator[None]:
     """Begin an error about a number with the file that the number stands in."""
@@ -110,7 +115,7 @@ def naming_files(options: Mapping[str, Any]) -> Iterator[None]:
         raise CecliError(f"{quote(given)}: {text}") from None
 
 
-def _stdin(arguments: tuple[str, ...]) -> BinaryIO | None:
+def standard_input(arguments: tuple[str, ...]) -> BinaryIO | None:
     """Standard input; None where it is closed, or a terminal that nobody was asked to type at."""
     if sys.stdin is None or (not arguments and sys.stdin.isatty()):
         return None

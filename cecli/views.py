@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 SECONDS_BEFORE_A_BAR = 1.0
 STEPS = 1000
 ARRAY_SUFFIXES = ("", ".npy", ".npz", ".csv")
-OTHER_SUFFIXES = (".json", ".svg")
-TEXT_SUFFIXES = (".md", ".tex")
+OTHER_SUFFIXES = (".json", ".jsonl", ".svg", ".md", ".tex")
 
 
 def present(answer: Answer, options: Mapping[str, Any], title: str) -> None:
@@ -85,7 +84,9 @@ def check_output(options: Mapping[str, Any]) -> None:
     """Refuse a file that could not be written whatever it held, before anything is computed."""
     path = options["output"]
     suffix = None if path is None else Path(path).suffix.lower()
-    others = OTHER_SUFFIXES + (TEXT_SUFFIXES if "latex" in options else ())
+    refused = () if "latex" in options else (".md", ".tex")
+    refused += () if "jsonl" in options else (".jsonl",)
+    others = [other for other in OTHER_SUFFIXES if other not in refused]
     if suffix is not None and suffix not in (*ARRAY_SUFFIXES, *others):
         known = f"{', '.join((*ARRAY_SUFFIXES[1:], *others[:-1]))} or {others[-1]}"
         raise CecliError(f"cannot write {path}: the suffix must be {known}")
@@ -103,6 +104,11 @@ def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
     elif suffix == ".json":
         arrays = True if options["arrays"] is None else options["arrays"]
         write_text(path, to_json(document_of(answer, arrays)))
+    elif suffix == ".jsonl":
+        from cecli.json_lines import lines_of
+        from cecli.writers import write_lines
+
+        write_lines(path, lines_of(answer.command, answer.problem, exact=answer.exact))
     elif suffix == ".svg":
         write_text(path, _picture(answer, options, title))
     elif answer.derivation is not None:

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,7 +69,7 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
             found["grad"] = result.grad
     document |= _with_arrays(found, arrays)
     document |= _proof(answer, lists="omitted" not in document)
-    return {name: _plain(value) for name, value in document.items()}
+    return {name: plain_value(value) for name, value in document.items()}
 
 
 def _with_arrays(found: dict[str, Any], arrays: bool | None) -> dict[str, Any]:
@@ -173,16 +173,19 @@ def _figures(graded: Graded) -> dict[str, Any]:
     return {name: getattr(graded, name) for name in (*names, "worst", "off", "total")}
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A value as JSON has it: lists and numbers, a non-finite number as a string."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            texts = np.array([_plain(number) for number in value.ravel().tolist()], dtype=object)
+            texts = np.array(
+                [plain_value(number) for number in value.ravel().tolist()], dtype=object
+            )
             return texts.reshape(value.shape).tolist()
         return value.tolist()
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: plain_value(inner) for name, inner in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
+        return [plain_value(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
@@ -252,6 +255,13 @@ def write_csv(path: str, rows: NDArray[Any], names: Sequence[str] | None) -> Non
             texts = block if block.dtype == np.float64 else block.astype(str)
             writer.writerows(texts.tolist())
         text.detach()
+
+
+def write_lines(path: str, lines: Iterable[str]) -> None:
+    """Lines as UTF-8, one after another."""
+    with whole_file(path) as file:
+        for line in lines:
+            file.write(line.encode())
 
 
 def write_text(path: str, text: str) -> None:

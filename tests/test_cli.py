@@ -620,7 +620,7 @@ def test_an_input_may_be_the_output() -> None:
 def test_unknown_suffix_of_an_output(folder: Path, name: str) -> None:
     line = complaint("softmax", "1", "2", "-o", name)
     assert name in line
-    assert ".npy, .npz, .csv, .json or .svg" in line
+    assert ".npy, .npz, .csv, .json, .jsonl or .svg" in line
     assert not list(folder.iterdir())
 
 

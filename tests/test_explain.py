@@ -343,7 +343,10 @@ def test_many_classes_are_worked_out_for_the_target_and_the_largest() -> None:
         (["[[2,1],[1,2]]", "-t", "0,1", "--sample", "2"], "the samples are 0 to 1"),
         (["[[2,1],[1,2]]", "-t", "0,1", "--ignore-index", "0"], "sample 0 is ignored"),
         (["2", "1", "-t", "0", "--latex", "--json"], "--json and --latex exclude each other"),
-        (["2", "1", "-t", "0", "-o", "x.pdf"], "the suffix must be .npy, .npz, .csv, .json, .svg, .md or .tex"),
+        (
+            ["2", "1", "-t", "0", "-o", "x.pdf"],
+            "the suffix must be .npy, .npz, .csv, .json, .svg, .md or .tex",
+        ),
         (["[[2,1],[1,2]]", "-t", "0,1", "--weight", "0,1"], "has the weight 0"),
         (["2", "1"], "a target is needed"),
     ],

@@ -30,6 +30,7 @@ def test_an_example_prints_what_the_readme_shows(command: str, shown: str, tmp_p
         program = tmp_path / name
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
         program.chmod(0o755)
+    (tmp_path / "tests").symlink_to(Path(__file__).parent)
     environment = {
         **os.environ,
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",

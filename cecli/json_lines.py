@@ -1,0 +1,154 @@
+"""JSON Lines in and out: each sample by itself, in as little memory as a handful of them takes.
+
+A line's loss and gradient are those of its own sample: nothing is reduced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, BinaryIO
+
+from cecli.answer import Command
+from cecli.core import softmax_of, solve
+from cecli.documents import Document, document_of_json, labels_of, objective_of
+from cecli.errors import CecliError
+from cecli.files import decode
+from cecli.objective import Objective
+from cecli.parsing import array_of, load_json, reading, target_of
+from cecli.problem import Problem
+from cecli.writers import plain_value
+
+CHUNK_BYTES = 1 << 20
+_KEYS = ("logits", "target", "soft_target", "labels", "objective")
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """What is the same for all lines: the command, and what the command line says.
+
+    objective: the options given, which win over a line's own.
+    """
+
+    command: Command
+    exact: bool
+    objective: Mapping[str, Any]
+    labels: tuple[str, ...] | None
+
+
+def answer_lines(stream: BinaryIO, settings: Settings) -> Iterator[str]:
+    """Answers to the samples in a stream, as soon as their lines are there; many lines at once.
+
+    Raises CecliError for a line that cannot be used, with its number, after the lines before it.
+    """
+    number = 1
+    for chunk in _chunks(stream):
+        lines = chunk.split(b"\n")
+        numbered = [(number + i, line) for i, line in enumerate(lines) if line.strip()]
+        number += len(lines)
+        try:
+            yield _answer([_value(line) for _, line in numbered], settings)
+        except CecliError:
+            # Once more, one by one, to find the line that is to blame.
+            for place, line in numbered:
+                with reading(f"line {place}"):
+                    text = _answer([_value(line)], settings)
+                yield text
+
+
+def lines_of(command: Command, problem: Problem, *, exact: bool) -> Iterator[str]:
+    """A line for each sample of a problem: its target, its own loss and the command's array."""
+    columns: dict[str, Any] = {}
+    own = problem.unreduced()
+    if problem.index is not None and problem.target is not None:
+        columns["target"] = problem.target.reshape(-1).tolist()
+    if command == "softmax":
+        columns["softmax"] = plain_value(problem.to_rows(softmax_of(own, exact=exact)))
+    else:
+        result = solve(own, exact=exact)
+        columns["loss"] = plain_value(result.losses.reshape(-1))
+        if command == "grad":
+            columns["grad"] = plain_value(problem.to_rows(result.grad))
+    encode = json.JSONEncoder(allow_nan=False).encode
+    for values in zip(*columns.values(), strict=True):
+        yield encode(dict(zip(columns, values, strict=True))) + "\n"
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """Whole lines, as many as can be had without waiting for more."""
+    read: Any = getattr(stream, "read1", stream.read)
+    parts: list[bytes] = []
+    while piece := read(CHUNK_BYTES):
+        head, newline, tail = piece.rpartition(b"\n")
+        if newline:
+            yield b"".join([*parts, head])
+            parts = []
+        parts.append(tail)
+    if any(parts):
+        yield b"".join(parts)
+
+
+def _value(line: bytes) -> Any:
+    return load_json(decode(line))
+
+
+def _answer(values: Sequence[Any], settings: Settings) -> str:
+    """The lines for samples of which neighbours that are alike are computed together."""
+    groups = [list(group) for _, group in groupby(values, key=_kind)]
+    problems = [_problem_of(group, settings) for group in groups]
+    return "".join(
+        line
+        for problem in problems
+        for line in lines_of(settings.command, problem, exact=settings.exact)
+    )
+
+
+def _kind(value: Any) -> object:
+    """What two lines must share to be computed together."""
+    if isinstance(value, list):
+        return len(value)
+    if not isinstance(value, dict):
+        return type(value)
+    given = [value.get(name) for name in _KEYS]
+    sizes = [len(item) if isinstance(item, list) else item is None for item in given[:3]]
+    return (*sizes, json.dumps(given[3:]))
+
+
+def _problem_of(values: Sequence[Any], settings: Settings) -> Problem:
+    if len(values) == 1 or not isinstance(values[0], list | dict):
+        return _problem(document_of_json(values[0]), settings, 1)
+    if isinstance(values[0], list):
+        return _problem(Document(array_of(values, "logits")), settings, 2)
+    first = values[0]
+    if not isinstance(first.get("logits"), list):
+        raise CecliError("no logits")  # said better for a line alone
+    labels = None if first.get("labels") is None else labels_of(first["labels"])
+    target, soft = first.get("target"), first.get("soft_target")
+    document = Document(
+        array_of([value["logits"] for value in values], "logits"),
+        None if target is None else target_of([v["target"] for v in values], labels),
+        None if soft is None else array_of([v["soft_target"] for v in values], "soft_target"),
+        labels,
+        objective_of(first.get("objective", {})),
+    )
+    return _problem(document, settings, 2)
+
+
+def _problem(document: Document, settings: Settings, dimensions: int) -> Problem:
+    if document.logits.ndim != dimensions:
+        raise CecliError("a line holds one sample: a flat list of logits")
+    labels = settings.labels or document.labels
+    classes = document.logits.shape[-1]
+    if labels is not None and len(labels) != classes:
+        raise CecliError(f"{len(labels)} labels for {classes} classes: one each is needed")
+    objective = Objective(**{**document.objective, **settings.objective})
+    if objective.axis not in (-1, 0):
+        raise CecliError(f"axis {objective.axis} is out of range for the one sample of a line")
+    target = None
+    if settings.command != "softmax":
+        target = document.target if document.soft_target is None else document.soft_target
+        if target is None:
+            raise CecliError('a target is needed: {"logits": [...], "target": ...}')
+    return Problem(document.logits, target, replace(objective, axis=-1, reduction="none"))
