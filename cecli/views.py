@@ -84,7 +84,7 @@ def check_output(options: Mapping[str, Any]) -> None:
     """Refuse a file that could not be written whatever it held, before anything is computed."""
     path = options["output"]
     suffix = None if path is None else Path(path).suffix.lower()
-    refused = () if "latex" in options else (".md", ".tex")
+    refused: tuple[str, ...] = () if "latex" in options else (".md", ".tex")
     refused += () if "jsonl" in options else (".jsonl",)
     others = [other for other in OTHER_SUFFIXES if other not in refused]
     if suffix is not None and suffix not in (*ARRAY_SUFFIXES, *others):
