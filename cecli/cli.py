@@ -18,6 +18,7 @@ from cecli.options import (
     loss_options,
     output_options,
     scaling_options,
+    summary_options,
     target_options,
 )
 
@@ -84,6 +85,7 @@ Examples:
 @class_options
 @loss_options
 @scaling_options
+@summary_options
 @exact_option
 @output_options
 def loss(**options: Any) -> None:
@@ -113,6 +115,7 @@ Examples:
 @loss_options
 @scaling_options
 @check_options
+@summary_options
 @exact_option
 @output_options
 def grad(**options: Any) -> None:
@@ -143,7 +146,13 @@ def _run(command: Command, options: dict[str, Any]) -> None:
         check_output(options)
         request = read_request(options, with_target=command != "softmax")
         with naming_files(options):
-            answer = find_answer(command, request.problem, request.labels, exact=options["exact"])
+            answer = find_answer(
+                command,
+                request.problem,
+                request.labels,
+                exact=options["exact"],
+                worst=options.get("worst") or 0,
+            )
         if command == "grad":
             answer = _checked(answer, options)
         present(answer, options, title=context.command_path)

@@ -1,4 +1,4 @@
-"""A real classifier's logits, of the 1,797 handwritten digits, against arithmetic in many digits."""
+"""A real classifier's logits of 1,797 handwritten digits, against arithmetic in many digits."""
 
 from __future__ import annotations
 
