@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.core import CrossEntropy, Summary, log_softmax_of, softmax_of, solve, summarize
+from cecli.core import CrossEntropy, log_softmax_of, softmax_of, solve
 from cecli.problem import Problem
+from cecli.summary import Summary, summarize
 
 if TYPE_CHECKING:
     from cecli.comparison import Comparison
@@ -59,9 +60,17 @@ class Answer:
 
 
 def find_answer(
-    command: Command, problem: Problem, labels: tuple[str, ...] | None, *, exact: bool
+    command: Command,
+    problem: Problem,
+    labels: tuple[str, ...] | None,
+    *,
+    exact: bool,
+    worst: int = 0,
 ) -> Answer:
-    """Compute what a command is asked for; the check is added by whoever shows its progress."""
+    """Compute what a command is asked for; the check is added by whoever shows its progress.
+
+    worst: how many samples of the highest loss the summary of a batch tells.
+    """
     if command == "softmax":
         return Answer(
             command,
@@ -72,7 +81,9 @@ def find_answer(
             log_softmax_of(problem, exact=exact),
         )
     result = solve(problem, exact=exact)
-    summary = summarize(problem, exact=exact) if problem.batch_shape else None
+    summary = None
+    if problem.batch_shape:
+        summary = summarize(problem, result.losses, exact=exact, worst=worst)
     return Answer(
         command, problem, labels, exact, result.softmax, result.log_softmax, result, summary
     )
@@ -93,7 +104,7 @@ def find_comparison(request: Request, *, rtol: float | None, exact: bool) -> Ans
         result.softmax,
         result.log_softmax,
         result,
-        summarize(problem, exact=exact) if problem.batch_shape else None,
+        summarize(problem, result.losses, exact=exact) if problem.batch_shape else None,
         comparison=comparison,
     )
 

@@ -22,6 +22,7 @@ from cecli.options import (
     output_options,
     sample_option,
     scaling_options,
+    summary_options,
     target_options,
 )
 
@@ -90,6 +91,7 @@ Examples:
 @class_options
 @loss_options
 @scaling_options
+@summary_options
 @exact_option
 @output_options
 @lines_option
@@ -120,6 +122,7 @@ Examples:
 @loss_options
 @scaling_options
 @check_options
+@summary_options
 @exact_option
 @output_options
 @lines_option
@@ -214,7 +217,10 @@ def _run(command: Command, options: dict[str, Any]) -> None:
             elif command == "compare":
                 answer = find_comparison(request, rtol=options["rtol"], exact=exact)
             else:
-                answer = find_answer(command, request.problem, request.labels, exact=exact)
+                worst = options.get("worst") or 0
+                answer = find_answer(
+                    command, request.problem, request.labels, exact=exact, worst=worst
+                )
         if command == "grad":
             answer = _checked(answer, options)
         present(answer, options, title=context.command_path)

@@ -64,21 +64,6 @@ class CrossEntropy:
         return self._probabilities[1]
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What `summarize` returns.
-
-    samples, classes: their numbers. perplexity: e to the mean of −log ŷ_t over the samples kept,
-    without weights, smoothing and z-loss. accuracy: the share of the samples kept whose largest
-    logit (the first, among equal ones) is the target's. None where it is not defined.
-    """
-
-    samples: int
-    classes: int
-    perplexity: float | None
-    accuracy: float | None
-
-
 def softmax(
     logits: ArrayLike,
     *,
@@ -243,22 +228,3 @@ def _joined(parts: Iterable[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
         losses.append(loss)
         z_losses.append(z_loss)
     return np.concatenate(losses), np.concatenate(z_losses)
-
-
-def summarize(problem: Problem, *, exact: bool = False) -> Summary:
-    """What a batch comes to beside its loss."""
-    kept = problem.kept
-    if not kept.any():
-        return Summary(len(kept), problem.classes, None, None)
-    plain = problem.unweighted()
-    if exact:
-        from cecli import exact as decimal_arithmetic
-
-        perplexity = decimal_arithmetic.perplexity_of(plain)
-    else:
-        with np.errstate(all="ignore"):
-            perplexity = float(np.exp(reduce_rows(losses_of(plain)[0], float(kept.sum()))))
-    accuracy = None
-    if problem.index is not None:
-        accuracy = float((problem.rows.argmax(axis=1) == problem.index)[kept].mean())
-    return Summary(len(kept), problem.classes, perplexity, accuracy)

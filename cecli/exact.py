@@ -147,21 +147,24 @@ def _reduced(problem: Problem, results: dict[int, RowResult], precision: int) ->
     return _total(terms, precision)
 
 
-def perplexity_of(problem: Problem) -> float:
-    """e to the loss of the batch, correctly rounded."""
+def perplexity_and_bits_of(problem: Problem) -> tuple[float, float]:
+    """e to the loss of the batch, and the loss over log 2, each correctly rounded."""
     precision = FIRST_PRECISION
     while True:
         kept = np.flatnonzero(problem.kept).tolist()
         results = {row: ExactRow(problem, row).at(precision) for row in kept}
         loss = _reduced(problem, results, precision)
         if isinstance(loss, Fraction):
-            return 1.0  # a loss is rational only where each sample has one class alone
+            return 1.0, 0.0  # a loss is rational only where each sample has one class alone
         if loss.value.is_infinite():
-            return math.inf
+            return math.inf, math.inf
         try:
             with localcontext(wide_context(precision + GUARD_DIGITS)):
-                low, high = (loss.value - loss.bound).exp(), (loss.value + loss.bound).exp()
-                return _rounded(Enclosure((low + high) / 2, high - low))
+                least, most = loss.value - loss.bound, loss.value + loss.bound
+                low, high = least.exp(), most.exp()
+                one_bit = Decimal(2).ln()
+                bits = Enclosure(loss.value / one_bit, 2 * loss.bound)
+                return _rounded(Enclosure((low + high) / 2, high - low)), _rounded(bits)
         except _UnsettledError:
             precision *= 2
 

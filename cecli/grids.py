@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,15 +21,17 @@ from cecli.cells import (
     short,
     tuple_name,
 )
-from cecli.numbers import format_divisor, format_given, format_number
+from cecli.numbers import align, format_divisor, format_given, format_number
 from cecli.problem import Integers
 
 if TYPE_CHECKING:
     from cecli.finite_difference import GradientCheck
+    from cecli.summary import Sample
 
 MOST_ROWS = 20
 MOST_CLASS_COLUMNS = 12
 SHORT_DIGITS = 2
+BAR_DIGITS = 3
 
 
 def grids_of(answer: Answer, digits: int, top: int) -> list[Grid]:
@@ -39,6 +42,8 @@ def grids_of(answer: Answer, digits: int, top: int) -> list[Grid]:
         return comparison_grids(answer, answer.comparison, digits, top)
     batch = bool(answer.problem.batch_shape)
     grids = [_batch_grid(answer, digits, top) if batch else _sample_grid(answer, digits, top)]
+    if answer.summary is not None:
+        grids += summary_grids(answer, digits)
     if answer.check is not None:
         grids.append(_check_grid(answer.check, answer, digits, top))
     return grids
@@ -112,6 +117,41 @@ def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
     return Grid(columns, notes=notes + _loss_notes(answer, digits))
 
 
+def summary_grids(answer: Answer, digits: int) -> list[Grid]:
+    """How the losses of a batch are spread, and its worst samples, where either is known."""
+    grids, summary = [], answer.summary
+    if summary is not None and summary.histogram is not None:
+        edges, counts = summary.histogram.edges, summary.histogram.counts
+        texts = align([format_number(edge, min(digits, BAR_DIGITS)) for edge in edges])
+        columns = [
+            Column("loss from", "text", texts[:-1]),
+            Column("to", "text", texts[1:]),
+            numbers("samples", [f"{count:,}" for count in counts]),
+            Column("", "bar", values=[count / max(counts) for count in counts]),
+        ]
+        grids.append(Grid(columns))
+    if summary is not None and summary.worst_samples is not None:
+        grids.append(_worst_grid(answer, summary.worst_samples, digits))
+    return grids
+
+
+def _worst_grid(answer: Answer, worst: Sequence[Sample], digits: int) -> Grid:
+    columns = [Column("worst", "text", [tuple_name(sample.sample) for sample in worst])]
+    with_target = [sample for sample in worst if sample.target is not None]
+    if with_target:
+        targets = [class_name(answer, int(sample.target or 0)) for sample in with_target]
+        shares = [float(sample.target_probability or 0.0) for sample in with_target]
+        columns.append(Column("target", "text", targets))
+        columns.append(numbers("its ŷ", [format_number(share, digits) for share in shares]))
+    predicted = [class_name(answer, sample.predicted) for sample in worst]
+    columns += [
+        Column("predicted", "text", predicted),
+        numbers("its ŷ", [format_number(s.predicted_probability, digits) for s in worst]),
+        numbers("loss", [format_number(sample.loss, digits) for sample in worst]),
+    ]
+    return Grid(columns)
+
+
 def _check_grid(check: GradientCheck, answer: Answer, digits: int, top: int) -> Grid:
     """Analytic beside numeric beside their difference, the worst first where there are many."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -180,8 +220,12 @@ def _loss_notes(answer: Answer, digits: int) -> list[str]:
             notes.append("the loss is larger than the largest double")
     if answer.summary is not None and answer.summary.perplexity is not None:
         summary = f"perplexity {format_given(answer.summary.perplexity, digits)}"
+        if answer.summary.bits is not None:
+            summary += f", {format_number(answer.summary.bits, digits)} bits"
         if answer.summary.accuracy is not None:
             summary += f", accuracy {answer.summary.accuracy:.2%}"
+        if answer.summary.top5_accuracy is not None:
+            summary += f", top 5 {answer.summary.top5_accuracy:.2%}"
         notes.append(summary)
     ignored = len(problem.kept) - int(problem.kept.sum())
     if ignored:

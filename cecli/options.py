@@ -204,6 +204,18 @@ exact_option = _group(
     ),
 )
 
+summary_options = _group(
+    "Summary",
+    (
+        ("--worst",),
+        {
+            "type": click.IntRange(min=1),
+            "metavar": "K",
+            "help": "Show the K samples of a batch with the highest loss.",
+        },
+    ),
+)
+
 check_options = _group(
     "Check",
     (

@@ -17,6 +17,7 @@ from cecli.requests import given_objective, naming_files, read_request, standard
 # What makes no sense for samples one by one, and how it is called.
 _OF_A_BATCH = {
     "reduction": "--reduction",
+    "worst": "--worst",
     "check": "--check",
     "check_method": "--check-method",
     "step": "--step",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cecli.derivation import Derivation
     from cecli.finite_difference import GradientCheck
     from cecli.grading import Graded
+    from cecli.summary import Sample, Summary
 
 SCHEMA = 1
 MOST_NUMBERS = 100_000
@@ -64,7 +65,7 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
             if problem.objective.z_loss:
                 found["z_loss_divisor"] = result.z_loss_divisor
         if answer.summary is not None:
-            found |= _summary(answer)
+            found |= _summary(answer.summary)
         if answer.command in ("grad", "explain", "compare"):
             found["grad"] = result.grad
     document |= _with_arrays(found, arrays)
@@ -100,8 +101,19 @@ def _objective(objective: Objective) -> dict[str, Any]:
     }
 
 
-def _summary(answer: Answer) -> dict[str, Any]:
-    return {name: value for name, value in vars(answer.summary).items() if value is not None}
+def _summary(summary: Summary) -> dict[str, Any]:
+    found = {name: value for name, value in vars(summary).items() if value is not None}
+    if summary.histogram is not None:
+        found["histogram"] = vars(summary.histogram)
+    if summary.worst_samples is not None:
+        found["worst_samples"] = [_sample(sample) for sample in summary.worst_samples]
+    return found
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    """A sample of a batch with one dimension is told by its number, else by its indices."""
+    found = {name: value for name, value in vars(sample).items() if value is not None}
+    return found | ({"sample": sample.sample[0]} if len(sample.sample) == 1 else {})
 
 
 def _check(check: GradientCheck) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mpmath import mp
 from numpy.typing import ArrayLike, NDArray
 
 from cecli import cross_entropy, log_softmax, objective, problem, softmax
-from cecli.core import summarize
+from cecli.summary import summarize
 from oracle import (
     MAX,
     Golden,

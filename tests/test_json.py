@@ -196,7 +196,7 @@ def test_keys_of_a_sample() -> None:
 def test_keys_of_a_batch() -> None:
     wanted = {
         *("schema", "command", "logits", "target", "softmax", "log_softmax", "loss", "losses"),
-        *("reduction", "divisor", "samples", "classes", "perplexity", "accuracy"),
+        *("reduction", "divisor", "samples", "classes", "perplexity", "bits", "accuracy"),
     }
     assert set(printed("loss", BATCH, "-t", "0,1,2")) == wanted
     soft = "[[1, 0, 0], [0.5, 0.25, 0.25], [0.5, 0, 0.5]]"
