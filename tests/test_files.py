@@ -385,3 +385,17 @@ def test_bad_target_is_found_with_its_file(folder: Path) -> None:
     line = complaint("loss", "data.npz:logits", "-t", "0,1", "--weight", "data.npz:weight")
     assert "'data.npz:weight': weight 1 is -1" in line
     assert "Error: target 7 of sample 0" in complaint("loss", "data.npz:logits", "-t", "7,1")
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_mapped_input_may_be_the_output_through_a_link(folder: Path, link: str) -> None:
+    logits = np.random.default_rng(1).normal(size=(50_000, 10))
+    np.save("z.npy", logits)
+    getattr(Path("link.npy"), link)("z.npy")
+    outcome = CliRunner().invoke(main, ["softmax", "z.npy", "-o", "link.npy", "--top", "1"])
+    assert outcome.exit_code == 0, outcome.stderr
+    np.testing.assert_allclose(np.load("link.npy").sum(axis=1), 1.0)
+    other = np.load("z.npy")
+    # A hard link is another name, which is given to the new file; the old one keeps its content.
+    expected = logits.sum(axis=1) if link == "hardlink_to" else np.ones(50_000)
+    np.testing.assert_allclose(other.sum(axis=1), expected, rtol=1e-9, atol=1e-9)
