@@ -157,9 +157,9 @@ Examples:
 def explain(**options: Any) -> None:
     """The derivation of the gradient, step by step, with the numbers in it.
 
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
-    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
-    masks a class, need no --.
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
+    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
+    a line. Negative numbers and -inf, which masks a class, need no --.
     """
     _run("explain", options)
 
@@ -185,9 +185,9 @@ Examples:
 def compare(**options: Any) -> None:
     """Is your gradient right, and if not, which mistake is in it?
 
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .json), or what
-    is piped in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which
-    masks a class, need no --. The exit status is 1 where a number is not acceptable.
+    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
+    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
+    a line. Negative numbers and -inf, which masks a class, need no --. The exit status is 1 where a number is not acceptable.
     """
     _run("compare", options)
 

@@ -55,8 +55,7 @@ class Summary:
     without weights, smoothing and z-loss; bits: that mean in bits. accuracy: the share of the
     samples kept whose largest logit (the first, among equal ones) is the target's; top5_accuracy:
     the same for the five largest, from ten classes on. histogram: from twenty samples on.
-    worst_samples:
-    the samples with the highest loss, where they were asked for. None where it is not defined.
+    worst_samples: those with the highest loss, where they were asked for. None where not defined.
     """
 
     samples: int
