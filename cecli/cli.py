@@ -187,7 +187,9 @@ def compare(**options: Any) -> None:
 
     LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
     .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
-    a line. Negative numbers and -inf, which masks a class, need no --. The exit status is 1 where a number is not acceptable.
+    a line. Negative numbers and -inf, which masks a class, need no --.
+
+    The exit status is 1 where a number is not acceptable.
     """
     _run("compare", options)
 
