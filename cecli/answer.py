@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from cecli.core import CrossEntropy, log_softmax_of, softmax_of, solve
 from cecli.problem import Problem
-from cecli.summary import Summary, summarize
 
 if TYPE_CHECKING:
     from cecli.comparison import Comparison
     from cecli.derivation import Derivation
     from cecli.finite_difference import GradientCheck
     from cecli.requests import Request
+    from cecli.summary import Summary
 
 Command = Literal["softmax", "loss", "grad", "explain", "compare"]
 
@@ -81,9 +81,7 @@ def find_answer(
             log_softmax_of(problem, exact=exact),
         )
     result = solve(problem, exact=exact)
-    summary = None
-    if problem.batch_shape:
-        summary = summarize(problem, result.losses, exact=exact, worst=worst)
+    summary = _summary(problem, result, exact, worst)
     return Answer(
         command, problem, labels, exact, result.softmax, result.log_softmax, result, summary
     )
@@ -104,9 +102,18 @@ def find_comparison(request: Request, *, rtol: float | None, exact: bool) -> Ans
         result.softmax,
         result.log_softmax,
         result,
-        summarize(problem, result.losses, exact=exact) if problem.batch_shape else None,
+        _summary(problem, result, exact),
         comparison=comparison,
     )
+
+
+def _summary(problem: Problem, result: CrossEntropy, exact: bool, worst: int = 0) -> Summary | None:
+    """That of a batch; one sample alone has none."""
+    if not problem.batch_shape:
+        return None
+    from cecli.summary import summarize
+
+    return summarize(problem, result.losses, exact=exact, worst=worst)
 
 
 def array_in(answer: Answer, dtype: str | None) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from cecli.documents import (
 )
 from cecli.errors import CecliError
 from cecli.files import decode, read_text
-from cecli.grading import Given, given_array
 from cecli.parsing import (
     BRACKET,
     INTEGER,
@@ -41,7 +40,9 @@ from cecli.parsing import (
     target_of,
     whole_numbers,
 )
-from cecli.typed import given_of_text
+
+if TYPE_CHECKING:
+    from cecli.grading import Given
 
 __all__ = [
     "Document",
@@ -123,6 +124,9 @@ def read_values(text: str, name: str) -> NDArray[np.float64]:
 
 def read_given(text: str, key: str, stdin: BinaryIO | None) -> Given:
     """Read numbers to judge: typed, a file, or "-"; errors begin with the option, --key."""
+    from cecli.grading import given_array
+    from cecli.typed import given_of_text
+
     with reading(f"--{key}"):
         if text.strip() == "-":
             return given_of_text(_stdin_text(stdin), key)

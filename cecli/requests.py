@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.grading import Given
 from cecli.objective import Objective
 from cecli.parsing import quote
 from cecli.problem import Problem
@@ -27,6 +26,9 @@ from cecli.readers import (
     read_target,
     read_values,
 )
+
+if TYPE_CHECKING:
+    from cecli.grading import Given
 
 # What an error of Problem is about, and the option that gave it.
 _ABOUT = re.compile(r"(?:every )?(logit|soft target|target|weight)\b")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,7 +82,7 @@ def _print_json(answer: Answer, options: Mapping[str, Any]) -> None:
 def check_output(options: Mapping[str, Any]) -> None:
     """Refuse a file that could not be written whatever it held, before anything is computed."""
     path = options["output"]
-    suffix = None if path is None else Path(path).suffix.lower()
+    suffix = None if path is None else _suffix_of(path)
     refused: tuple[str, ...] = () if "latex" in options else (".md", ".tex")
     refused += () if "jsonl" in options else (".jsonl",)
     others = [other for other in OTHER_SUFFIXES if other not in refused]
@@ -94,11 +93,17 @@ def check_output(options: Mapping[str, Any]) -> None:
         raise CecliError("--dtype is the type of an array that -o writes: .npy, .npz or .csv")
 
 
+def _suffix_of(path: str) -> str:
+    from pathlib import Path
+
+    return Path(path).suffix.lower()
+
+
 def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
     from cecli.writers import document_of, to_json, write_text
 
     path = options["output"]
-    suffix = Path(path).suffix.lower()
+    suffix = _suffix_of(path)
     if suffix in ARRAY_SUFFIXES:
         _write_array(answer, path, suffix, options.get("dtype"))
     elif suffix == ".json":

@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from numpy.typing import NDArray
 
 from cecli.answer import Answer
 from cecli.errors import CecliError
-from cecli.notation import plain, plain_prose
 from cecli.objective import Objective
 
 if TYPE_CHECKING:
@@ -144,6 +142,8 @@ def _proof(answer: Answer, *, lists: bool) -> dict[str, Any]:
 
 def _steps(derivation: Derivation, *, lists: bool) -> dict[str, Any]:
     """The steps as text in Unicode; values that are lists only where lists are wanted."""
+    from cecli.notation import plain, plain_prose
+
     steps = [
         {
             "id": step.id,
@@ -214,6 +214,8 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
         raise CecliError(f"cannot write {path}: it names a directory")
     if path == "-":
         raise CecliError("cannot write -: -o takes a file; --json prints on standard output")
+    from pathlib import Path
+
     target = Path(path)
     try:
         if target.exists() and not target.is_file():
