@@ -67,12 +67,7 @@ Examples:
 @output_options
 @lines_option
 def softmax(**options: Any) -> None:
-    """Probabilities: e^z_i over the sum of all e^z_j.
-
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
-    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
-    a line. Negative numbers and -inf, which masks a class, need no --.
-    """
+    """Probabilities: e^z_i over the sum of all e^z_j."""
     _run("softmax", options)
 
 
@@ -96,12 +91,7 @@ Examples:
 @output_options
 @lines_option
 def loss(**options: Any) -> None:
-    """Cross-entropy loss: -log of the target's probability.
-
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
-    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
-    a line. Negative numbers and -inf, which masks a class, need no --.
-    """
+    """Cross-entropy loss: -log of the target's probability."""
     _run("loss", options)
 
 
@@ -127,12 +117,7 @@ Examples:
 @output_options
 @lines_option
 def grad(**options: Any) -> None:
-    """Gradient of the loss by the logits: softmax minus target.
-
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
-    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
-    a line. Negative numbers and -inf, which masks a class, need no --.
-    """
+    """Gradient of the loss by the logits: softmax minus target."""
     _run("grad", options)
 
 
@@ -155,12 +140,7 @@ Examples:
 @scaling_options
 @explanation_options
 def explain(**options: Any) -> None:
-    """The derivation of the gradient, step by step, with the numbers in it.
-
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
-    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
-    a line. Negative numbers and -inf, which masks a class, need no --.
-    """
+    """The derivation of the gradient, step by step, with the numbers in it."""
     _run("explain", options)
 
 
@@ -184,10 +164,6 @@ Examples:
 @output_options
 def compare(**options: Any) -> None:
     """Is your gradient right, and if not, which mistake is in it?
-
-    LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, .safetensors,
-    .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or numbers, one sample
-    a line. Negative numbers and -inf, which masks a class, need no --.
 
     The exit status is 1 where a number is not acceptable.
     """

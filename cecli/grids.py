@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from cecli.finite_difference import GradientCheck
     from cecli.summary import Sample
 
-MOST_ROWS = 20
 MOST_CLASS_COLUMNS = 12
-SHORT_DIGITS = 2
 BAR_DIGITS = 3
 
 

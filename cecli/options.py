@@ -19,6 +19,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 # What starts like a number is one, also when it goes wrong later: the reader then says where.
 _NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECASE)
 
+LOGITS_HELP = (
+    "LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, "
+    ".safetensors, .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or "
+    "numbers, one sample a line. Negative numbers and -inf, which masks a class, need no --."
+)
+
 
 class SectionOption(click.Option):
     """An option that knows under which heading of the help it stands."""
@@ -76,6 +82,13 @@ class NumbersCommand(click.Command):
         for name, records in sections.items():
             with formatter.section(name):
                 formatter.write_dl(records)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What the command does, and what all of them take for LOGITS."""
+        super().format_help_text(ctx, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(LOGITS_HELP)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The epilogue as it is written: examples keep their lines."""
