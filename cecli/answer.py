@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.blocks import each_block
+from cecli.blocks import check_rows, each_block
 from cecli.core import CrossEntropy, log_softmax_of, reduced_loss, softmax_of, solve
 from cecli.problem import Block, Floats, Problem
 from cecli.sweep import Totals, Wanted, sweep, totals_of
@@ -143,6 +143,8 @@ def find_answer(
     array: RowsName | None = None
     rounded = problem
     if output is not None:
+        if output.is_final:
+            check_rows(problem, jobs)
         output.begin(problem)
         array = _ROWS[command]
         rounded = problem.rounded_to(output.dtype_for(problem))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import stat
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import prod
 from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
@@ -40,6 +42,7 @@ class ArrayOutput:
     ) -> None:
         self._file, self._suffix, self._name, self._dtype = file, suffix, name, dtype
         self._names = ["loss"] if name == "losses" else names
+        self._open = ExitStack()
         self._rows_in_slab = 1
         self._waiting: list[NDArray[Any]] = []
 
@@ -47,20 +50,25 @@ class ArrayOutput:
         """The type of the numbers in the file."""
         return np.dtype(self._dtype) if self._dtype else problem.own_dtype
 
+    @property
+    def is_final(self) -> bool:
+        """Whether what is written cannot be taken back, as in a pipe or a device."""
+        return not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+
     def begin(self, problem: Problem) -> None:
         """Write what stands before the rows of a problem."""
         self._number = self.dtype_for(problem)
         if self._suffix == ".csv":
-            self._text = io.TextIOWrapper(
-                self._file, encoding="utf-8", newline="", write_through=True
-            )
-            self._table = csv.writer(self._text, lineterminator="\n")
+            text = io.TextIOWrapper(self._file, encoding="utf-8", newline="", write_through=True)
+            self._open.callback(text.detach)
+            self._table = csv.writer(text, lineterminator="\n")
             if self._names is not None:
                 self._table.writerow(self._names)
             return
         if self._suffix == ".npz":
-            self._archive = zipfile.ZipFile(self._file, "w")
-            self._file = self._archive.open(f"{self._name}.npy", "w", force_zip64=True)
+            archive = self._open.enter_context(zipfile.ZipFile(self._file, "w"))
+            member = archive.open(f"{self._name}.npy", "w", force_zip64=True)
+            self._file = self._open.enter_context(member)
         shape = problem.batch_shape if self._name == "losses" else problem.shape
         if self._name != "losses":
             self._rows_in_slab = prod(shape[problem.objective.axis % len(shape) + 1 :])
@@ -83,11 +91,7 @@ class ArrayOutput:
 
     def end(self) -> None:
         """Write what stands behind the rows."""
-        if self._suffix == ".csv":
-            self._text.detach()
-        elif self._suffix == ".npz":
-            self._file.close()
-            self._archive.close()
+        self._open.close()
 
     def _write_slabs(self, rows: NDArray[Any]) -> None:
         """Where the classes are not the last dimension, those behind it make a slab of rows."""
@@ -117,5 +121,7 @@ def array_output(
     """An array's file, which appears under its name when all its rows are written."""
     with whole_file(path) as file:
         output = ArrayOutput(file, suffix, name, dtype, names)
-        yield output
-        output.end()
+        try:
+            yield output
+        finally:
+            output.end()
