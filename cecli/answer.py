@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from cecli.sweep import Totals, Wanted, sweep, totals_of
 from cecli.tally import Tally, tally_of
 
 if TYPE_CHECKING:
-    from cecli.array_output import ArrayOutput
     from cecli.comparison import Comparison
     from cecli.derivation import Derivation
     from cecli.finite_difference import GradientCheck
@@ -36,6 +35,23 @@ _ROWS: dict[Command, RowsName | None] = {
     "explain": "grad",
     "compare": "grad",
 }
+
+
+class Output(Protocol):
+    """Takes the rows of a command's array in their order, for one file or several."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether what is written cannot be taken back."""
+
+    def dtype_for(self, problem: Problem) -> np.dtype[Any]:
+        """The type in which it takes the numbers."""
+
+    def begin(self, problem: Problem) -> None:
+        """Get ready for the rows of a problem."""
+
+    def write(self, rows: NDArray[Any]) -> None:
+        """Take the rows that follow: (n, C), losses (n,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +142,7 @@ def find_answer(
     exact: bool,
     worst: int = 0,
     jobs: int | None = None,
-    output: ArrayOutput | None = None,
+    output: Output | None = None,
     report: Report | None = None,
 ) -> Answer:
     """Compute what a command is asked for; the check is added by whoever shows its progress.
@@ -186,7 +202,7 @@ def tallied(problem: Problem, losses: Floats, worst: int) -> Totals:
 
 
 def find_comparison(
-    request: Request, *, rtol: float | None, exact: bool, output: ArrayOutput | None = None
+    request: Request, *, rtol: float | None, exact: bool, output: Output | None = None
 ) -> Answer:
     """Compare the gradient and the loss of a request with the exact ones."""
     from cecli.comparison import compare_given
@@ -220,7 +236,7 @@ def _summary(problem: Problem, totals: Totals, exact: bool) -> Summary | None:
     return summarize(problem, totals, exact=exact)
 
 
-def write_array(answer: Answer, output: ArrayOutput) -> None:
+def write_array(answer: Answer, output: Output) -> None:
     """Write the array of an answer that is there as a whole: the double result rounded once."""
     problem, wanted = answer.problem, output.dtype_for(answer.problem)
     output.begin(problem)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.problem import Problem
-from cecli.writers import whole_file
+from cecli.whole_files import whole_file
 
 if TYPE_CHECKING:
     from cecli.answer import ArrayName

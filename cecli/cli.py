@@ -28,8 +28,7 @@ from cecli.options import (
 )
 
 if TYPE_CHECKING:
-    from cecli.answer import Answer, Command
-    from cecli.array_output import ArrayOutput
+    from cecli.answer import Answer, Command, Output
     from cecli.requests import Request
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -202,7 +201,7 @@ def _run(command: Command, options: dict[str, Any]) -> None:
 
 
 def _answered(
-    command: Command, request: Request, options: dict[str, Any], output: ArrayOutput | None
+    command: Command, request: Request, options: dict[str, Any], output: Output | None
 ) -> Answer:
     from cecli.answer import find_answer, find_comparison
     from cecli.views import Progress
@@ -242,7 +241,7 @@ def _checked(answer: Answer, options: dict[str, Any]) -> Answer:
     return replace(answer, check=found)
 
 
-def _explained(request: Request, options: dict[str, Any], output: ArrayOutput | None) -> Answer:
+def _explained(request: Request, options: dict[str, Any], output: Output | None) -> Answer:
     """The answer for one sample alone, with its derivation; every number is exact."""
     import math
     from dataclasses import replace

@@ -118,14 +118,19 @@ def _check_alike(document: Document, first: Document) -> None:
         if np.shape(array) != np.shape(model):
             expected = np.shape(model)
             raise CecliError(f"{name} has shape {array.shape}, where the first line has {expected}")
+    check_settings(document, first, "the first line")
+
+
+def check_settings(document: Document, first: Document, where: str) -> None:
+    """The documents of one batch agree in their labels and their objective; where: of the first."""
     if document.labels != first.labels:
-        raise CecliError("the labels differ from those of the first line")
+        raise CecliError(f"the labels differ from those of {where}")
     settings, expected_settings = document.objective, first.objective
     if settings.keys() != expected_settings.keys() or not all(
         np.array_equal(np.asarray(settings[key]), np.asarray(expected_settings[key]))
         for key in settings
     ):
-        raise CecliError("the objective differs from that of the first line")
+        raise CecliError(f"the objective differs from that of {where}")
 
 
 def labels_of(value: object) -> tuple[str, ...]:

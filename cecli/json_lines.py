@@ -64,7 +64,7 @@ def lines_of(
 ) -> Iterator[str]:
     """A line for each sample of a problem: its target, its own loss and the command's array."""
     own = problem.unreduced()
-    target = None if problem.target is None or not problem.indexed else problem.target.reshape(-1)
+    target = None if not problem.indexed or problem.target is None else problem.target.reshape(-1)
     encode = json.JSONEncoder(allow_nan=False).encode
     for start, losses, array in _parts_of(command, own, exact, jobs):
         rows = slice(start, start + len(array if losses is None else losses))

@@ -7,6 +7,7 @@ a `Problem`, so each rule of what counts as good input stands here and nowhere e
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.errors import CecliError
+from cecli.joined import Joined, JoinedRows, rows_of
 from cecli.objective import Objective
 
 Floats = NDArray[np.float64]
@@ -65,21 +67,19 @@ class Problem:
     ) -> None:
         self.objective = objective = objective or Objective()
         self._given = given = as_real_array("logits", logits)
-        self.target: NDArray[Any] | None = None
-        if given.ndim == 0:
-            raise CecliError("logits must have a dimension of classes; got a single number")
-        if not -given.ndim <= objective.axis < given.ndim:
-            raise CecliError(
-                f"axis {objective.axis} is out of range for logits of shape {given.shape}"
-            )
-        moved = np.moveaxis(given, objective.axis, -1)
+        self._given_target: NDArray[Any] | None = None
         self.shape = given.shape
-        self.batch_shape = moved.shape[:-1]
-        self.classes = moved.shape[-1]
+        self.batch_shape = batch_shape_of(given.shape, objective.axis)
+        self.classes = given.shape[objective.axis]
+        if isinstance(given, Joined) and objective.axis % given.ndim == 0:
+            raise CecliError(
+                "samples of several files lie behind one another along the first dimension: "
+                "it cannot be that of the classes"
+            )
         if self.classes == 0:
             raise CecliError(f"logits of shape {given.shape} have no classes: an empty sample")
         self.dtype = np.dtype(np.float32 if _is_short(given.dtype) else np.float64)
-        self._given_rows = moved.reshape(-1, self.classes)
+        self._given_rows = self.to_rows(given)
         self.samples = self.kept_count = len(self._given_rows)
         self.soft: NDArray[Any] | None = None
         self._given_index: NDArray[Any] | None = None
@@ -90,7 +90,12 @@ class Problem:
     @cached_property
     def logits(self) -> NDArray[Any]:
         """The logits as given, bfloat16 as float32."""
-        return widened(self._given)
+        return widened(np.asarray(self._given))
+
+    @property
+    def target(self) -> NDArray[Any] | None:
+        """The target as given, in memory where it comes from several files."""
+        return None if self._given_target is None else np.asarray(self._given_target)
 
     @property
     def own_dtype(self) -> np.dtype[Any]:
@@ -102,6 +107,11 @@ class Problem:
     def nbytes(self) -> int:
         """How many bytes the logits take as given."""
         return self._given.nbytes
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is a target, not only logits."""
+        return self._given_target is not None
 
     @property
     def indexed(self) -> bool:
@@ -123,13 +133,14 @@ class Problem:
         objective = replace(
             self.objective, weight=None, label_smoothing=0.0, z_loss=0.0, reduction="mean"
         )
-        return Problem(self._given, self.target, objective)
+        return Problem(self._given, self._given_target, objective)
 
     def unreduced(self) -> Problem:
         """The same problem without a reduction: each sample by itself."""
         if self.objective.reduction == "none":
             return self
-        return Problem(self._given, self.target, replace(self.objective, reduction="none"))
+        objective = replace(self.objective, reduction="none")
+        return Problem(self._given, self._given_target, objective)
 
     def only(self, rows: Integers) -> Problem:
         """Some of the rows as a batch of their own, over the divisors of the whole."""
@@ -139,6 +150,12 @@ class Problem:
         chosen.divisor, chosen.z_loss_divisor = self.divisor, self.z_loss_divisor
         return chosen.rounded_to(self.dtype)
 
+    def of_each_file(self) -> Iterator[Problem]:
+        """The logits of each of several files by themselves, without their targets."""
+        given: Any = self._given
+        for piece in given.pieces:
+            yield Problem(piece.array, None, Objective(axis=self.objective.axis))
+
     def rounded_to(self, dtype: np.dtype[Any]) -> Problem:
         """The same problem with results of another type."""
         problem = copy(self)
@@ -147,11 +164,14 @@ class Problem:
 
     def place(self, row: int | np.integer[Any]) -> str:
         """How a row is called in a message: nothing for one sample alone, else its index."""
-        if not self.batch_shape:
-            return ""
-        position = np.unravel_index(int(row), self.batch_shape)
-        inner = ", ".join(str(int(i)) for i in position)
-        return f" of sample {inner}" if len(position) == 1 else f" of sample ({inner})"
+        return _place(int(row), self.batch_shape)
+
+    def _found_in(self, rows: NDArray[Any] | None, row: int) -> tuple[str, str]:
+        """How a message about a row begins, and how it calls the row: by its file, of several."""
+        if not isinstance(rows, JoinedRows):
+            return "", self.place(row)
+        name, row, batch_shape = rows.place(row)
+        return f"{name}: ", _place(row, batch_shape)
 
     def block(self, start: int, stop: int) -> Block:
         """The rows from start to stop, checked."""
@@ -180,7 +200,8 @@ class Problem:
 
     def to_rows(self, array: NDArray[Any]) -> NDArray[Any]:
         """An array of the logits' shape as (N, C) rows: the inverse of `restore`."""
-        return np.moveaxis(array, self.objective.axis, -1).reshape(-1, self.classes)
+        rows: NDArray[Any] = rows_of(array, self.objective.axis)
+        return rows
 
     @property
     def target_rows(self) -> NDArray[Any]:
@@ -255,7 +276,7 @@ class Problem:
             )
 
     def _take_target(self, target: ArrayLike) -> None:
-        self.target = given = as_real_array("target", target)
+        self._given_target = given = as_real_array("target", target)
         if given.dtype.kind in "iu":
             self._take_index(given)
         elif (given.dtype.kind == "f" or given.dtype == BFLOAT16) and given.shape == self.shape:
@@ -275,7 +296,7 @@ class Problem:
             if given.size == self.samples:
                 raise CecliError(f"targets of shape {given.shape}: {wanted}")
             raise CecliError(f"{count} for {samples}: {wanted}")
-        self._given_index = given.reshape(-1)
+        self._given_index = rows_of(given, None)
         self.kept_count = 0
         for start in range(0, self.samples, TARGETS_AT_ONCE):
             stop = min(start + TARGETS_AT_ONCE, self.samples)
@@ -286,7 +307,8 @@ class Problem:
                 self._refuse_target(start + int(wrong.argmax()))
 
     def _refuse_target(self, row: int) -> None:
-        target = int(np.asarray(self._given_index)[row])
+        file, place = self._found_in(self._given_index, row)
+        target = int(np.asarray(self._given_index[row]))  # type: ignore[index]
         hint = "; if it marks samples to ignore, say so: ignore_index (--ignore-index) -100"
         valid = (
             f"the {self.classes} classes are 0 to {self.classes - 1}"
@@ -294,7 +316,7 @@ class Problem:
             else "the only class is 0"
         )
         raise CecliError(
-            f"target {target}{self.place(row)} is out of range: {valid}"
+            f"{file}target {target}{place} is out of range: {valid}"
             + (hint if target == -100 else "")
         )
 
@@ -315,21 +337,22 @@ class Problem:
         self.soft = self.to_rows(given)
 
     def _checked_soft(self, start: int, stop: int) -> Floats:
-        soft = as_doubles(np.asarray(self.soft)[start:stop])
+        soft = as_doubles(self.target_rows[start:stop])
         bad = ~((soft >= 0) & (soft < np.inf))
         if bad.any():
             row, column = np.argwhere(bad)[0]
+            file, place = self._found_in(self.soft, start + int(row))
             raise CecliError(
-                f"soft target{self.place(start + row)} has {soft[row, column]:g} for class "
+                f"{file}soft target{place} has {soft[row, column]:g} for class "
                 f"{column}: probabilities are 0 or more"
             )
         totals = soft.sum(axis=1)
         off = np.abs(totals - 1.0) > SOFT_TARGET_SLACK
         if off.any():
             row = off.argmax()
+            file, place = self._found_in(self.soft, start + int(row))
             raise CecliError(
-                f"soft target{self.place(start + row)} sums to {totals[row]:.6g}: "
-                "probabilities sum to 1"
+                f"{file}soft target{place} sums to {totals[row]:.6g}: probabilities sum to 1"
             )
         return soft
 
@@ -338,13 +361,14 @@ class Problem:
         if bad.any():
             row, column = np.argwhere(bad)[0]
             value = "NaN" if np.isnan(rows[row, column]) else "+inf"
+            file, place = self._found_in(self._given_rows, start + int(row))
             raise CecliError(
-                f"logit {column}{self.place(start + row)} is {value}: logits are finite, "
+                f"{file}logit {column}{place} is {value}: logits are finite, "
                 "or -inf for a class that is masked"
             )
         masked = (rows == -np.inf).all(axis=1)
-        place = self.place(start + masked.argmax())
-        raise CecliError(f"every logit{place} is -inf: at least one class must not be masked")
+        file, place = self._found_in(self._given_rows, start + int(masked.argmax()))
+        raise CecliError(f"{file}every logit{place} is -inf: at least one class must not be masked")
 
     def _checked_weight(self) -> Floats | None:
         if self.objective.weight is None:
@@ -362,6 +386,25 @@ class Problem:
                 f"weight {column} is {weight[column]:g}: weights are 0 or more and finite"
             )
         return weight
+
+
+def batch_shape_of(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """The shape of logits without the dimension of the classes."""
+    if not shape:
+        raise CecliError("logits must have a dimension of classes; got a single number")
+    if not -len(shape) <= axis < len(shape):
+        raise CecliError(f"axis {axis} is out of range for logits of shape {shape}")
+    axis %= len(shape)
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _place(row: int, batch_shape: tuple[int, ...]) -> str:
+    """How a row is called in a message: nothing for one sample alone, else its index."""
+    if not batch_shape:
+        return ""
+    position = np.unravel_index(row, batch_shape)
+    inner = ", ".join(str(int(i)) for i in position)
+    return f" of sample {inner}" if len(position) == 1 else f" of sample ({inner})"
 
 
 def _is_short(dtype: np.dtype[Any]) -> bool:
@@ -383,10 +426,12 @@ def as_doubles(array: NDArray[Any], order: Literal["C", "F"] = "C") -> Floats:
 
 def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
     """An array of real numbers; CecliError, with the name, for anything else."""
+    array: Any
     try:
-        array = np.asarray(values)
+        array = values if isinstance(values, Joined | JoinedRows) else np.asarray(values)
     except (ValueError, TypeError, OverflowError):
         raise CecliError(f"{name} must be an array of numbers with rows of equal length") from None
-    if array.dtype.kind in "iuf" or array.dtype.name == "bfloat16" or array.dtype == BFLOAT16:
-        return array
-    raise CecliError(f"{name} must be an array of real numbers; its type is {array.dtype}")
+    dtype = array.dtype
+    if dtype.kind in "iuf" or dtype.name == "bfloat16" or dtype == BFLOAT16:
+        return array  # type: ignore[no-any-return]
+    raise CecliError(f"{name} must be an array of real numbers; its type is {dtype}")

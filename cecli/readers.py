@@ -46,9 +46,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Document",
+    "is_pattern",
     "logits_file",
     "names_file",
+    "path_and_key",
     "read_document",
+    "read_file",
     "read_given",
     "read_labels",
     "read_target",
@@ -73,7 +76,7 @@ def read_document(
     name = logits_file(arguments)
     if name is not None:
         with reading(quote(name)):
-            return _read_file(name, key)
+            return read_file(name, key)
     if key is not None:
         raise CecliError(f"--key {key}: only .npz and .safetensors files have keys")
     if tuple(arguments) in ((), ("-",)):
@@ -86,15 +89,19 @@ def read_document(
 
 
 def logits_file(arguments: Sequence[str]) -> str | None:
-    """The file that the arguments name, None where they are numbers or standard input."""
+    """The one file that the arguments name; None for several, numbers, or standard input."""
     if tuple(arguments) in ((), ("-",)):
         return None
-    for argument in arguments:
-        if names_file(argument):
-            if len(arguments) > 1:
-                raise CecliError(f"{quote(argument)} is a file: give one file, or numbers")
-            return argument
-    return None
+    files = list(filter(names_file, arguments))
+    if files and len(files) < len(arguments):
+        raise CecliError(f"{quote(files[0])} is a file: give files or numbers, not both")
+    return files[0] if len(files) == 1 and not is_pattern(files[0]) else None
+
+
+def is_pattern(text: str) -> bool:
+    """Whether the name of a file is a pattern, as the shell knows it, and not itself a file."""
+    path, _ = path_and_key(text)
+    return any(character in path for character in "*?[") and not os.path.exists(path)  # noqa: PTH110
 
 
 def _is_row(argument: str) -> bool:
@@ -108,7 +115,7 @@ def read_values(text: str, name: str) -> NDArray[np.floating[Any]]:
         if not names_file(text):
             return array_of(nested_lists(text), "value")
         with reading(quote(text)):
-            path, key = _path_and_key(text)
+            path, key = path_and_key(text)
             suffix = _suffix_of(path)
             if suffix in ARRAY_SUFFIXES:
                 array = read_array(path, key)
@@ -134,7 +141,7 @@ def read_given(text: str, key: str, stdin: BinaryIO | None) -> Given:
         if not names_file(text):
             return given_of_text(text, key)
         with reading(quote(text)):
-            path, own_key = _path_and_key(text)
+            path, own_key = path_and_key(text)
             suffix = _suffix_of(path)
             if suffix in ARRAY_SUFFIXES:
                 return given_array(read_array(path, own_key), key)
@@ -151,7 +158,7 @@ def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.integer[A
     with reading("target"):
         if "," not in text and names_file(text):
             with reading(quote(text)):
-                path, key = _path_and_key(text)
+                path, key = path_and_key(text)
                 if _suffix_of(path) in ARRAY_SUFFIXES:
                     return whole_numbers(read_array(path, key))
                 return target_of(_target_items(path), labels)
@@ -226,8 +233,9 @@ def _stdin_text(stdin: BinaryIO | None) -> str:
     return "" if stdin is None or stdin.closed else decode(stdin.read() or b"")
 
 
-def _read_file(text: str, key: str | None) -> Document:
-    path, own_key = _path_and_key(text)
+def read_file(text: str, key: str | None) -> Document:
+    """Read the document of one file, whose name may have a key behind it."""
+    path, own_key = path_and_key(text)
     if key is not None and own_key is not None:
         raise CecliError("give its key once: with --key, or behind its name")
     key, suffix = key or own_key, _suffix_of(path)
@@ -265,7 +273,7 @@ def _delimiter_of(path: str) -> str:
     return "\t" if _suffix_of(path) == ".tsv" else ","
 
 
-def _path_and_key(text: str) -> tuple[str, str | None]:
+def path_and_key(text: str) -> tuple[str, str | None]:
     """A file's name, and the key behind it where there is one: logits.npz:target."""
     match = _WITH_KEY.fullmatch(text)
     return (match[1], match[2]) if match else (text, None)

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.objective import Objective
 from cecli.parsing import quote
-from cecli.problem import Problem
+from cecli.problem import Problem, batch_shape_of
 from cecli.readers import (
     Document,
+    is_pattern,
     logits_file,
     names_file,
     read_document,
@@ -29,6 +30,7 @@ from cecli.readers import (
 
 if TYPE_CHECKING:
     from cecli.grading import Given
+    from cecli.several import Named
 
 # What an error of Problem is about, and the option that gave it.
 _ABOUT = re.compile(r"(?:every )?(logit|soft target|target|weight)\b")
@@ -52,10 +54,14 @@ OBJECTIVE = (
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What a command is asked to compute; grad and loss are those to compare with."""
+    """What a command is asked to compute; grad and loss are those to compare with.
+
+    files: of the logits, where several were named, or a pattern.
+    """
 
     problem: Problem
     labels: tuple[str, ...] | None
+    files: tuple[Named, ...] | None = None
     grad: Given | None = None
     loss: Given | None = None
 
@@ -64,17 +70,33 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     """Read all input; where a document and the command line both say something, the latter wins."""
     grad, loss = _read_given(options)
     stdin = standard_input(options["logits"])
-    document = read_document(options["logits"], stdin, options.get("key"))
+    files = _several_files(options)
+    if files is None:
+        document = read_document(options["logits"], stdin, options.get("key"))
+    else:
+        from cecli.several import read_several
+
+        document = read_several(files, options.get("key"))
     labels = document.labels
     if options["labels"] is not None:
         labels = read_labels(options["labels"])
     objective = Objective(**{**document.objective, **given_objective(options)})
-    target = _target(options, document, labels, objective) if with_target else None
+    target = _target(options, document, labels, objective, files) if with_target else None
     with naming_files(options):
         problem = Problem(document.logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
         raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
-    return Request(problem, labels, grad, loss)
+    return Request(problem, labels, files, grad, loss)
+
+
+def _several_files(options: Mapping[str, Any]) -> tuple[Named, ...] | None:
+    """The files of the logits, unless they are numbers, standard input or one file."""
+    arguments = options["logits"]
+    if arguments in ((), ("-",)) or logits_file(arguments) or not names_file(arguments[0]):
+        return None
+    from cecli.several import named_files
+
+    return named_files(arguments)
 
 
 def _read_given(options: Mapping[str, Any]) -> tuple[Given | None, Given | None]:
@@ -129,16 +151,25 @@ def _target(
     document: Document,
     labels: tuple[str, ...] | None,
     objective: Objective,
+    files: tuple[Named, ...] | None,
 ) -> NDArray[Any]:
     if options["target"] is not None and options["soft_target"] is not None:
         raise CecliError("give --target or --soft-target, not both")
     shape = document.logits.shape
     if options["target"] is not None:
+        if _names_several(options["target"], labels):
+            from cecli.several import read_several_targets
+
+            return read_several_targets(
+                options["target"], labels, document.logits, files, objective.axis
+            )
         target = read_target(options["target"], labels)
-        if not -len(shape) <= objective.axis < len(shape):
-            return target
-        return _reshaped(target, tuple(np.delete(shape, objective.axis).tolist()))
+        return _reshaped(target, batch_shape_of(shape, objective.axis))
     if options["soft_target"] is not None:
+        if _names_several(options["soft_target"]):
+            from cecli.several import read_several_probabilities
+
+            return read_several_probabilities(options["soft_target"], document.logits, files)
         soft = read_values(options["soft_target"], "--soft-target")
         if soft.ndim == 1 and len(shape) == 1 and soft.shape != shape:
             raise CecliError(
@@ -151,6 +182,17 @@ def _target(
     if document.target is not None:
         return document.target
     raise CecliError("a target is needed: -t INDEX, counted from 0, or -q PROBABILITIES")
+
+
+def _names_several(text: str, labels: tuple[str, ...] | None = None) -> bool:
+    """Whether a target is a comma list of files, or a pattern; labels may look like such."""
+    words = [word.strip() for word in text.split(",")]
+    if (len(words) == 1 and not is_pattern(text)) or set(words) <= set(labels or ()):
+        return False
+    try:
+        return all(map(names_file, words))
+    except CecliError:  # the reader of a single target says what is wrong with it
+        return False
 
 
 def _reshaped(target: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

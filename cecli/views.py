@@ -14,7 +14,7 @@ from cecli.answer import Answer, Command
 from cecli.errors import CecliError
 
 if TYPE_CHECKING:
-    from cecli.array_output import ArrayOutput
+    from cecli.answer import Output
     from cecli.derivation import Derivation
     from cecli.requests import Request
 
@@ -135,7 +135,7 @@ def _picture(answer: Answer, options: Mapping[str, Any], title: str) -> str:
 @contextmanager
 def array_file(
     command: Command, request: Request, options: Mapping[str, Any]
-) -> Iterator[ArrayOutput | None]:
+) -> Iterator[Output | None]:
     """The file for the command's array, where -o names one, written while it is computed."""
     path = options["output"]
     suffix = None if path is None else _suffix_of(path)
@@ -146,6 +146,13 @@ def array_file(
     from cecli.array_output import array_output
 
     name = array_name_of(command)
+    if request.files is not None and "*" in path:
+        from cecli.split_output import split_output
+
+        dtype = options.get("dtype")
+        with split_output(path, request.files, suffix, name, dtype, request.labels) as split:
+            yield split
+        return
     with array_output(path, suffix, name, options.get("dtype"), request.labels) as output:
         yield output
 

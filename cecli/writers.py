@@ -1,4 +1,4 @@
-"""Results as strict JSON, and as files that are either whole or not there.
+"""Results as strict JSON, and as files.
 
 The document is described in cecli-json(5) and in cecli.schema.json.
 """
@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from cecli.answer import Answer
-from cecli.errors import CecliError
 from cecli.objective import Objective
 
 if TYPE_CHECKING:
@@ -41,8 +37,11 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
     whole, rows = prod(problem.shape), problem.samples
     document: dict[str, Any] = {"schema": SCHEMA, "command": answer.command}
     found: dict[str, Any] = {"logits": _Array(whole, lambda: problem.logits)}
-    if problem.target is not None:
-        found["target" if problem.indexed else "soft_target"] = problem.target
+    if problem.has_target:
+        name = "target" if problem.indexed else "soft_target"
+        size = rows if problem.indexed else whole
+        given = _Array(size, lambda: problem.target)
+        found[name] = given if problem.batch_shape or not problem.indexed else problem.target
     found["softmax"] = _Array(whole, lambda: answer.softmax)
     found["log_softmax"] = _Array(whole, lambda: answer.log_softmax)
     if answer.labels is not None:
@@ -213,43 +212,10 @@ def plain_value(value: Any) -> Any:
     return value
 
 
-@contextmanager
-def whole_file(path: str) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name only when everything is written.
-
-    Until then it is a temporary file beside it; where writing fails or is interrupted, an older
-    file of that name stays as it was. What is not a regular file, a device, is written to directly.
-    """
-    if path.endswith(os.sep):
-        raise CecliError(f"cannot write {path}: it names a directory")
-    if path == "-":
-        raise CecliError("cannot write -: -o takes a file; --json prints on standard output")
-    from pathlib import Path
-
-    target = Path(path)
-    try:
-        if target.exists() and not target.is_file():
-            with target.open("wb") as file:
-                yield file
-            return
-        # A link stays one: what it points to is replaced.
-        target = target.resolve()
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                if target.exists():
-                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-                yield file
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise CecliError(f"cannot write {path}: {reason}") from None
-
-
 def write_lines(path: str, lines: Iterable[str]) -> None:
     """Lines as UTF-8, one after another."""
+    from cecli.whole_files import whole_file
+
     with whole_file(path) as file:
         for line in lines:
             file.write(line.encode())
@@ -257,5 +223,7 @@ def write_lines(path: str, lines: Iterable[str]) -> None:
 
 def write_text(path: str, text: str) -> None:
     """A text as UTF-8, with a newline at its end."""
+    from cecli.whole_files import whole_file
+
     with whole_file(path) as file:
         file.write((text.rstrip("\n") + "\n").encode())

@@ -740,9 +740,9 @@ def test_existing_file_without_suffix(folder: Path) -> None:
     assert_same(read_document(["2.0", "1.0"], None).logits, [2, 1])
 
 
-@pytest.mark.parametrize("arguments", [["a.npy", "b.npy"], ["a.npy", "1"], ["1", "a.npy"]])
-def test_one_file_at_a_time(arguments: list[str]) -> None:
-    assert argument_error(*arguments) == "'a.npy' is a file: give one file, or numbers"
+@pytest.mark.parametrize("arguments", [["a.npy", "1"], ["1", "a.npy"], ["a.npy", "1", "b.npy"]])
+def test_files_or_numbers(arguments: list[str]) -> None:
+    assert argument_error(*arguments) == "'a.npy' is a file: give files or numbers, not both"
 
 
 # --- The numbers of an option -------------------------------------------------------------------

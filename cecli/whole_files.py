@@ -1,0 +1,89 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from cecli.errors import CecliError
+
+
+@contextmanager
+def whole_file(path: str) -> Iterator[IO[bytes]]:
+    """Open a file that appears under its name only when everything is written.
+
+    Until then it is a temporary file beside it; where writing fails or is interrupted, an older
+    file of that name stays as it was. What is not a regular file, a device, is written to directly.
+    """
+    _check_name(path)
+    with telling(path):
+        target = Path(path)
+        if target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                yield file
+            return
+        with WholeFiles() as files, files.create(path).open("wb") as file:
+            yield file
+
+
+class WholeFiles:
+    """Files that appear under their names together, when the block ends without an error."""
+
+    def __init__(self) -> None:
+        self._files: list[tuple[Path, Path]] = []
+
+    def __enter__(self) -> WholeFiles:
+        return self
+
+    def create(self, path: str) -> Path:
+        """An empty file, to be opened, written and closed, which will be called path."""
+        _check_name(path)
+        with telling(path):
+            # A link stays one: what it points to is replaced.
+            target = Path(path).resolve()
+            temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+            self._files.append((temporary, target))
+            try:
+                temporary.open("xb").close()
+            except OSError:
+                self._files.pop()
+                raise
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            return temporary
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            for temporary, target in self._files if kind is None else ():
+                with telling(str(target)):
+                    temporary.replace(target)
+        finally:
+            for temporary, _ in self._files:
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def telling(path: str) -> Iterator[None]:
+    """What the system says against writing a file, as one line with its name."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise CecliError(f"cannot write {path}: {reason}") from None
+
+
+def _check_name(path: str) -> None:
+    if path.endswith(os.sep):
+        raise CecliError(f"cannot write {path}: it names a directory")
+    if path == "-":
+        raise CecliError("cannot write -: -o takes a file; --json prints on standard output")
