@@ -142,12 +142,16 @@ class Problem:
         objective = replace(self.objective, reduction="none")
         return Problem(self._given, self._given_target, objective)
 
-    def only(self, rows: Integers) -> Problem:
-        """Some of the rows as a batch of their own, over the divisors of the whole."""
+    def only(self, rows: Integers, *, divided: bool = True) -> Problem:
+        """Some of the rows as a batch of their own, over the divisors of the whole or over none."""
         given = self.soft if self._given_index is None else self._given_index
         target = None if given is None else given[rows]
-        chosen = Problem(self._given_rows[rows], target, replace(self.objective, axis=-1))
-        chosen.divisor, chosen.z_loss_divisor = self.divisor, self.z_loss_divisor
+        objective = replace(self.objective, axis=-1)
+        if not divided:
+            objective = replace(objective, reduction="none")
+        chosen = Problem(self._given_rows[rows], target, objective)
+        if divided:
+            chosen.divisor, chosen.z_loss_divisor = self.divisor, self.z_loss_divisor
         return chosen.rounded_to(self.dtype)
 
     def of_each_file(self) -> Iterator[Problem]:
