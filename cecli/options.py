@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECA
 
 LOGITS_HELP = (
     "LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, "
-    ".safetensors, .json, .jsonl, .csv, .tsv, .txt), or what is piped in: JSON, JSON Lines, or "
+    ".safetensors, .json, .jsonl, .csv, .tsv, .txt), several ('logits-*.npy'), or what is piped in: JSON, JSON Lines, or "
     "numbers, one sample a line. Negative numbers and -inf, which masks a class, need no --."
 )
 
