@@ -134,6 +134,11 @@ def array_name_of(command: Command) -> ArrayName:
     return _ROWS[command] or "losses"
 
 
+def rows_name_of(command: Command) -> RowsName | None:
+    """What the array of a command has in each row; None: a loss."""
+    return _ROWS[command]
+
+
 def find_answer(
     command: Command,
     problem: Problem,
@@ -173,7 +178,7 @@ def find_answer(
             report(part.stop / problem.samples)
     if command == "softmax":
         return Answer(command, problem, labels, exact)
-    return Answer(command, problem, labels, exact, totals, _summary(problem, totals, exact))
+    return Answer(command, problem, labels, exact, totals, summary_of(problem, totals, exact))
 
 
 def _exact_answer(
@@ -185,7 +190,7 @@ def _exact_answer(
         return answer
     result = solve(problem, exact=True)
     totals = tallied(problem, result.losses, worst)
-    summary = _summary(problem, totals, exact=True)
+    summary = summary_of(problem, totals, exact=True)
     return Answer(command, problem, labels, True, totals, summary, whole=result)
 
 
@@ -211,7 +216,7 @@ def find_comparison(
     comparison = compare_given(problem, request.grad, request.loss, rtol, exact=exact)
     result = comparison.result
     totals = tallied(problem, result.losses, 0) if exact else totals_of(problem)
-    summary = _summary(problem, totals, exact)
+    summary = summary_of(problem, totals, exact)
     answer = Answer(
         "compare",
         problem,
@@ -227,7 +232,7 @@ def find_comparison(
     return answer
 
 
-def _summary(problem: Problem, totals: Totals, exact: bool) -> Summary | None:
+def summary_of(problem: Problem, totals: Totals, exact: bool) -> Summary | None:
     """That of a batch; one sample alone has none."""
     if not problem.batch_shape:
         return None

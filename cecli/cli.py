@@ -12,6 +12,7 @@ from cecli.options import (
     NumbersCommand,
     check_options,
     class_options,
+    cluster_option,
     compare_options,
     exact_option,
     explanation_options,
@@ -91,6 +92,7 @@ Examples:
 @summary_options
 @exact_option
 @jobs_option
+@cluster_option
 @output_options
 @lines_option
 def loss(**options: Any) -> None:
@@ -118,6 +120,7 @@ Examples:
 @summary_options
 @exact_option
 @jobs_option
+@cluster_option
 @output_options
 @lines_option
 def grad(**options: Any) -> None:
@@ -191,8 +194,12 @@ def _run(command: Command, options: dict[str, Any]) -> None:
 
         check_output(options)
         request = read_request(options, with_target=command != "softmax")
-        with naming_files(options), array_file(command, request, options) as output:
-            answer = _answered(command, request, options, output)
+        with naming_files(options):
+            if options.get("cluster") is not None:
+                answer = _answered_by_cluster(command, request, options)
+            else:
+                with array_file(command, request, options) as output:
+                    answer = _answered(command, request, options, output)
         present(answer, options, title=context.command_path)
     except CecliError as error:
         raise click.UsageError(str(error), context) from None
@@ -223,6 +230,15 @@ def _answered(
             output=output,
             report=progress,
         )
+    return _checked(answer, options) if command == "grad" else answer
+
+
+def _answered_by_cluster(command: Command, request: Request, options: dict[str, Any]) -> Answer:
+    from cecli.cluster import find_answer_on_cluster
+    from cecli.views import Progress
+
+    with Progress("reading", request.problem.nbytes) as progress:
+        answer = find_answer_on_cluster(command, request, options, progress)
     return _checked(answer, options) if command == "grad" else answer
 
 

@@ -45,6 +45,11 @@ def _mapped(mapping: Mapping) -> NDArray[Any]:
         raise CecliError(f"{path} has changed since it was first read") from None
 
 
+def forget_files() -> None:
+    """Let go of the files that were mapped last, which are kept for the next look at them."""
+    _mapped.cache_clear()
+
+
 class Piece(NamedTuple):
     """The array of one file; of several, each holds samples along its first dimension.
 
@@ -205,13 +210,18 @@ def _batch_shape(piece: Piece, axis: int | None) -> tuple[int, ...]:
     return piece.shape[:axis] + piece.shape[axis + 1 :]
 
 
+def rows_of_pieces(pieces: Sequence[Piece], axis: int | None) -> JoinedRows:
+    """The rows of several arrays, with the classes on axis; None: all their numbers."""
+    stretches = [Stretch(piece, 0, prod(_batch_shape(piece, axis))) for piece in pieces]
+    return JoinedRows(stretches, axis)
+
+
 def rows_of(array: Any, axis: int | None) -> Any:
     """An array, joined or not, as (N, C) rows with the classes on axis; None: as (N,) numbers."""
     if isinstance(array, JoinedRows):
         return array
     if isinstance(array, Joined):
-        stretches = (Stretch(piece, 0, prod(_batch_shape(piece, axis))) for piece in array.pieces)
-        return JoinedRows(list(stretches), axis)
+        return rows_of_pieces(array.pieces, axis)
     if axis is None:
         return array.reshape(-1)
     moved = np.moveaxis(array, axis, -1)

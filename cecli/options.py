@@ -21,8 +21,9 @@ _NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECA
 
 LOGITS_HELP = (
     "LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, "
-    ".safetensors, .json, .jsonl, .csv, .tsv, .txt), several ('logits-*.npy'), or what is piped in: JSON, JSON Lines, or "
-    "numbers, one sample a line. Negative numbers and -inf, which masks a class, need no --."
+    ".safetensors, .json, .jsonl, .csv, .tsv, .txt), several ('logits-*.npy'), or what is piped "
+    "in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which masks a "
+    "class, need no --."
 )
 
 
@@ -113,6 +114,16 @@ def _files(
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
+
+
+def _addresses(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """A cluster is the local one, or told by an address or a file."""
+    from click.shell_completion import CompletionItem
+
+    local = [CompletionItem("local")] if "local".startswith(incomplete) else []
+    return [*local, CompletionItem(incomplete, type="file")]
 
 
 logits_argument = click.argument("logits", nargs=-1, shell_complete=_files)
@@ -225,6 +236,19 @@ jobs_option = _group(
             "type": click.IntRange(min=1),
             "metavar": "N",
             "help": "Compute in N threads (default: one for each core).",
+        },
+    ),
+)
+
+cluster_option = _group(
+    "Speed",
+    (
+        ("--cluster",),
+        {
+            "metavar": "ADDRESS",
+            "shell_complete": _addresses,
+            "help": "Compute on a Dask cluster: its scheduler's address or file; local starts one "
+            "here.",
         },
     ),
 )

@@ -56,7 +56,8 @@ class Problem:
     probabilities), or None where only the softmax is wanted.
     Raises CecliError for whatever cannot be computed, naming the sample and the value.
 
-    logits, target: as given, as arrays. The logits themselves are looked at when their `block` is
+    logits, target: as given, as arrays; given and given_target: the same, in several files perhaps.
+    The logits themselves are looked at when their `block` is
     taken, and the targets piece by piece, so that a problem may be larger than memory. dtype: of
     the arrays that come out; kept_count: the number of rows that are not ignored; indexed: whether
     the target is class indices.
@@ -66,8 +67,8 @@ class Problem:
         self, logits: ArrayLike, target: ArrayLike | None, objective: Objective | None = None
     ) -> None:
         self.objective = objective = objective or Objective()
-        self._given = given = as_real_array("logits", logits)
-        self._given_target: NDArray[Any] | None = None
+        self.given = given = as_real_array("logits", logits)
+        self.given_target: NDArray[Any] | None = None
         self.shape = given.shape
         self.batch_shape = batch_shape_of(given.shape, objective.axis)
         self.classes = given.shape[objective.axis]
@@ -90,28 +91,28 @@ class Problem:
     @cached_property
     def logits(self) -> NDArray[Any]:
         """The logits as given, bfloat16 as float32."""
-        return widened(np.asarray(self._given))
+        return widened(np.asarray(self.given))
 
     @property
     def target(self) -> NDArray[Any] | None:
         """The target as given, in memory where it comes from several files."""
-        return None if self._given_target is None else np.asarray(self._given_target)
+        return None if self.given_target is None else np.asarray(self.given_target)
 
     @property
     def own_dtype(self) -> np.dtype[Any]:
         """The logits' own type: float64 for integers, float32 for bfloat16."""
-        given = self._given.dtype
+        given = self.given.dtype
         return np.dtype(given.name) if given.name in ("float16", "float32") else self.dtype
 
     @property
     def nbytes(self) -> int:
         """How many bytes the logits take as given."""
-        return self._given.nbytes
+        return self.given.nbytes
 
     @property
     def has_target(self) -> bool:
         """Whether there is a target, not only logits."""
-        return self._given_target is not None
+        return self.given_target is not None
 
     @property
     def indexed(self) -> bool:
@@ -133,14 +134,14 @@ class Problem:
         objective = replace(
             self.objective, weight=None, label_smoothing=0.0, z_loss=0.0, reduction="mean"
         )
-        return Problem(self._given, self._given_target, objective)
+        return Problem(self.given, self.given_target, objective)
 
     def unreduced(self) -> Problem:
         """The same problem without a reduction: each sample by itself."""
         if self.objective.reduction == "none":
             return self
         objective = replace(self.objective, reduction="none")
-        return Problem(self._given, self._given_target, objective)
+        return Problem(self.given, self.given_target, objective)
 
     def only(self, rows: Integers, *, divided: bool = True) -> Problem:
         """Some of the rows as a batch of their own, over the divisors of the whole or over none."""
@@ -156,7 +157,7 @@ class Problem:
 
     def of_each_file(self) -> Iterator[Problem]:
         """The logits of each of several files by themselves, without their targets."""
-        given: Any = self._given
+        given: Any = self.given
         for piece in given.pieces:
             yield Problem(piece.array, None, Objective(axis=self.objective.axis))
 
@@ -280,7 +281,7 @@ class Problem:
             )
 
     def _take_target(self, target: ArrayLike) -> None:
-        self._given_target = given = as_real_array("target", target)
+        self.given_target = given = as_real_array("target", target)
         if given.dtype.kind in "iu":
             self._take_index(given)
         elif (given.dtype.kind == "f" or given.dtype == BFLOAT16) and given.shape == self.shape:

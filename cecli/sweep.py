@@ -151,6 +151,18 @@ class Totals:
         if part.tally is not None:
             self.tally = self.tally.merged(part.tally, self.worst)
 
+    def extend(self, later: Totals, start: int) -> None:
+        """Take the totals of the rows that follow, from start on, which they count from 0.
+
+        The rows up to start make whole groups of those that are summed first.
+        """
+        self.losses.extend(later.losses)
+        self.z_losses.extend(later.z_losses)
+        if later.plain is not later.losses:
+            self.plain = self._plain
+            self.plain.extend(later.plain)
+        self.tally = self.tally.merged(later.tally.shifted(start), self.worst)
+
 
 def totals_of(problem: Problem, worst: int = 0) -> Totals:
     """The totals of all rows."""

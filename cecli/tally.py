@@ -6,7 +6,7 @@ A tally of some rows and one of others make that of both, in whatever pieces the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,12 @@ class Tally:
     highest: tuple[Floats, Integers]
     infinite: int | None
     masked: bool
+
+    def shifted(self, rows: int) -> Tally:
+        """The same with its first row that many rows further on."""
+        losses, numbers = self.highest
+        infinite = None if self.infinite is None else self.infinite + rows
+        return replace(self, highest=(losses, numbers + rows), infinite=infinite)
 
     def merged(self, later: Tally, worst: int) -> Tally:
         """That of these rows and later ones, with as many of the highest losses as worst says."""

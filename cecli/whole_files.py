@@ -46,6 +46,8 @@ class WholeFiles:
         with telling(path):
             # A link stays one: what it points to is replaced.
             target = Path(path).resolve()
+            if target.exists() and not target.is_file():
+                raise CecliError(f"cannot write {path}: it is not a regular file")
             temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
             self._files.append((temporary, target))
             try:
