@@ -104,9 +104,8 @@ def find_answer_on_cluster(
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    for name in ("exact", "jsonl"):
-        if options.get(name):
-            raise CecliError(f"--{name} does not go with --cluster")
+    if options["exact"]:
+        raise CecliError("--exact does not go with --cluster: it is computed on one machine")
     path = options["output"]
     if path is not None and path.lower().endswith((".npz", ".csv", ".jsonl")):
         raise CecliError(

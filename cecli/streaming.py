@@ -25,6 +25,7 @@ _OF_A_BATCH = {
     "seed": "--seed",
     "output": "-o",
     "dtype": "--dtype",
+    "cluster": "--cluster",
 }
 _OF_A_LINE = {"target": "--target", "soft_target": "--soft-target", "key": "--key"}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ def connected(address: str, jobs: int | None) -> Iterator[Client]:
     """A client of the cluster, which is started here where the address is "local"."""
     with _silence():
         try:
-            from distributed import Client, LocalCluster
+            from distributed import Client
         except ImportError:
             raise CecliError(
                 "--cluster needs the package distributed: pip install 'cecli[cluster]'"
@@ -45,27 +46,13 @@ def connected(address: str, jobs: int | None) -> Iterator[Client]:
         client: Any = None
         try:
             try:
-                if address == "local":
-                    cluster = LocalCluster(
-                        n_workers=jobs or cores(),
-                        threads_per_worker=1,
-                        dashboard_address=None,
-                        memory_limit=None,
-                        silence_logs=logging.CRITICAL,
-                    )
-                where = _where(address) if cluster is None else {"address": cluster}
+                cluster = _local_cluster(jobs) if address == "local" else None
+                where = {"address": cluster} if cluster is not None else _where(address)
                 client = Client(**where, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-                client.wait_for_workers(1, timeout=SECONDS_WITHOUT_WORKERS)
-            except CecliError:
-                raise
             except Exception as error:  # noqa: BLE001 - whatever a wrong address makes it raise
-                if client is not None and isinstance(error, TimeoutError):
-                    raise CecliError(
-                        f"the scheduler at {address} has no workers: start some with dask worker"
-                    ) from None
-                raise CecliError(
-                    f"no scheduler can be reached at {address}: {_one_line(error)}"
-                ) from None
+                reason = _one_line(error)
+                raise CecliError(f"no scheduler can be reached at {address}: {reason}") from None
+            _wait_for_workers(client, address)
             yield client
         finally:
             for started in (client, cluster):
@@ -74,12 +61,43 @@ def connected(address: str, jobs: int | None) -> Iterator[Client]:
                         started.close(timeout=SECONDS_TO_CONNECT)
 
 
+def _local_cluster(jobs: int | None) -> Any:
+    from multiprocessing import resource_tracker
+
+    from distributed import LocalCluster
+
+    # Control-C at a terminal reaches all its processes; threads and processes that begin while the
+    # signal is blocked never see it, so that it is this one, here, which ends the others. What
+    # multiprocessing starts with the first process would take the block away, so it comes before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return LocalCluster(
+            n_workers=jobs or cores(),
+            threads_per_worker=1,
+            dashboard_address=None,
+            memory_limit=None,
+            silence_logs=logging.CRITICAL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _wait_for_workers(client: Client, address: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=SECONDS_WITHOUT_WORKERS)
+    except TimeoutError:
+        raise CecliError(
+            f"the scheduler at {address} has no workers: start some with dask worker"
+        ) from None
+
+
 def _where(address: str) -> dict[str, str]:
     """What says to the client where the scheduler is: an address, or the file it has written."""
     if "://" in address or not (os.path.exists(address) or address.endswith(".json")):  # noqa: PTH110
         return {"address": address}
     if not os.path.exists(address):  # noqa: PTH110 - the client would wait for it
-        raise CecliError(f"no scheduler can be reached at {address}: there is no such file")
+        raise FileNotFoundError("there is no such file")
     return {"scheduler_file": address}
 
 
