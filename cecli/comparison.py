@@ -147,6 +147,24 @@ def compare_given(
         grad = _as_rows(problem, grad, transposed)
     exact = exact or problem.rows.size <= MOST_EXACT
     result = solve(problem, exact=exact)
+    return compare_with(problem, result, grad, loss, rtol, exact=exact, transposed=transposed)
+
+
+def compare_with(
+    problem: Problem,
+    result: CrossEntropy,
+    grad: Given | None,
+    loss: Given | None,
+    rtol: float | None = None,
+    *,
+    exact: bool = True,
+    transposed: bool = False,
+) -> Comparison:
+    """`compare_given` where the right numbers are known.
+
+    problem: in doubles, and result what it comes to. grad: rows (N, C). exact: the result is
+    correctly rounded. transposed: the gradient was turned round to have that shape.
+    """
     grades: dict[str, Graded] = {}
     diagnosis: tuple[Diagnosis, ...] = ()
     description: tuple[str, ...] = ()
