@@ -87,7 +87,11 @@ class PythonFunction(Function):
             raise Failure(f"it returned {type(pair).__name__}, not a pair of loss and gradient")
         loss, grad = as_numbers(pair[0], "loss"), as_numbers(pair[1], "gradient")
         by = divisor(inputs, reduction, loss.shape)
-        return Reply(loss, grad) if by is None else Reply(total(loss) / by, grad / by)
+        precision = min(loss.dtype, grad.dtype, key=lambda dtype: dtype.itemsize).name
+        lower = precision if precision in ("float16", "float32") else None
+        if by is None:
+            return Reply(loss, grad, lower)
+        return Reply(total(loss) / by, grad / by, lower)
 
 
 def parameters(function: Callable[..., Any]) -> frozenset[str] | None:
