@@ -9,5 +9,5 @@ class CecliError(ValueError):
     """
 
 
-class Terminated(BaseException):  # noqa: N818 - like KeyboardInterrupt, no error
+class Terminated(BaseException):
     """SIGTERM, raised so that what was begun is cleaned up before the process ends by it."""

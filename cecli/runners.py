@@ -48,7 +48,9 @@ class Function:
             return self.answer(inputs, options, reduction)
         except Failure as failure:
             # No parameter tells whether it takes these: it was asked, and this is the answer.
-            asked = inputs.target.dtype.kind == "f" or (self.dtype is None and inputs.dtype != "float64")
+            asked = inputs.target.dtype.kind == "f" or (
+                self.dtype is None and inputs.dtype != "float64"
+            )
             if self.features is None and asked:
                 raise NotSupported(str(failure)) from None
             raise
@@ -123,7 +125,7 @@ def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
 
 def as_numbers(value: Any, name: str) -> NDArray[Any]:
     """What a function returned, as an array. Raises Failure where it does not hold numbers."""
-    array = call(np.asarray, value)
+    array: NDArray[Any] = call(np.asarray, value)
     if array.dtype.kind not in "fiu":
         raise Failure(f"the {name} is of type {type(value).__name__}, which holds no numbers")
     return array

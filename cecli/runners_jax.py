@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,11 @@ class JaxFunction(Function):
         device: str | None = None,
     ) -> None:
         try:
-            import jax
+            jax: Any = import_module("jax")
         except ImportError:
             raise CecliError("JAX is not installed beside cecli: pip install jax") from None
         jax.config.update("jax_enable_x64", True)
-        self._jax: Any = jax
+        self._jax = jax
         super().__init__(function, name, features, dtype)
         platform, _, place = (device or "").partition(":")
         try:

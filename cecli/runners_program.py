@@ -1,40 +1,23 @@
-"""A program in any language as an implementation: a line of JSON for each case, and one back.
-
-The program is not trusted: it may hang, crash, close its pipes, write without end or leave
-processes behind. Nothing here waits without a deadline, keeps more than a bounded number of its
-bytes, or leaves it running.
-"""
+"""A program in any language as an implementation: a line of JSON for each case, and one back."""
 
 from __future__ import annotations
 
 import json
-import os
-import selectors
-import signal
-import subprocess
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import IO, Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from cecli.conformance import Failure, Inputs, NotSupported, Reply
+from cecli.conversation import Conversation, shown
 from cecli.errors import CecliError
 from cecli.parsing import array_of, describe, load_json, quote
 from cecli.writers import plain_value
 
-# Seconds for a program that has closed its output, or got all its input, to end by itself.
+# Seconds for a program to end by itself when its input has ended.
 GRACE = 1.0
-# And seconds between looks whether it has ended while something it started holds its pipes open.
-LOOK_EVERY = 0.05
-CHUNK = 1 << 16
-MOST_READS_AT_THE_END = 16
 # A number takes up to 25 characters; the rest is for spaces, keys and a remark.
 MOST_BYTES_A_NUMBER, MOST_OTHER_BYTES = 64, 1 << 16
-KEPT_OF_STDERR = 2000
-MOST_SHOWN = 200
 
 
 class Program:
@@ -54,9 +37,9 @@ class Program:
         self.name = " ".join(command)
         self.features, self.dtype = features - {"arrays"}, dtype
         self._command, self._timeout = list(command), timeout
-        self._conversation: _Conversation | None = None
+        self._conversation: Conversation | None = None
         try:
-            self._conversation = _Conversation(self._command)
+            self._conversation = Conversation(self._command)
         except OSError as error:
             reason = error.strerror or str(error)
             raise CecliError(f"cannot start {quote(command[0])}: {reason}") from None
@@ -66,17 +49,12 @@ class Program:
         request = json.dumps(_request(inputs), allow_nan=False).encode() + b"\n"
         most = MOST_OTHER_BYTES + MOST_BYTES_A_NUMBER * (inputs.logits.size + len(inputs.logits))
         try:
-            if self._conversation is None:
-                self._conversation = _Conversation(self._command)
-            line = self._conversation.exchange(request, most, self._timeout)
-            return _reply(line)
+            return _reply(self._running().exchange(request, most, self._timeout))
         except (NotSupported, _ToldError):
             raise
-        except BaseException as error:
+        except BaseException:
             # After rubbish nobody knows which answer comes next; and Ctrl-C ends the program too.
-            self._end(0.0)
-            if isinstance(error, OSError):
-                raise Failure(f"it could not be started again: {error.strerror}") from None
+            self.kill()
             raise
 
     def close(self) -> None:
@@ -88,173 +66,26 @@ class Program:
         self._end(0.0)
 
     def _end(self, grace: float) -> None:
-        conversation, self._conversation = self._conversation, None
-        if conversation is not None:
-            conversation.end(grace)
+        if self._conversation is not None:
+            self._conversation.end(grace)
+            self._conversation = None
+
+    def _running(self) -> Conversation:
+        if self._conversation is None:
+            try:
+                self._conversation = Conversation(self._command)
+            except OSError as error:
+                raise Failure(f"it cannot be started again: {error.strerror}") from None
+        return self._conversation
 
 
 class _ToldError(Failure):
     """The program itself says what went wrong; it can go on."""
 
 
-class _Conversation:
-    """A running program and the three pipes to it."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        # In a session of its own it can be killed with all that it starts, and Ctrl-C reaches cecli
-        # alone, which then ends them.
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
-        self._stdin, self._stdout, self._stderr = (
-            cast(IO[bytes], pipe)
-            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr)
-        )
-        for pipe in (self._stdin, self._stdout, self._stderr):
-            os.set_blocking(pipe.fileno(), False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._stdout, selectors.EVENT_READ)
-        self._selector.register(self._stderr, selectors.EVENT_READ)
-        self._unsent = memoryview(b"")
-        self._received, self._complete, self._said = bytearray(), False, b""
-
-    def exchange(self, request: bytes, most: int, timeout: float) -> bytes:
-        """Send a line and receive one, of at most that many bytes. Raises Failure."""
-        deadline = time.monotonic() + timeout
-        self._turn(0.0)
-        if self._received:
-            raise Failure(f"it wrote without being asked: {_shown(self._received)}")
-        self._unsent = memoryview(request)
-        self._selector.register(self._stdin, selectors.EVENT_WRITE)
-        while self._unsent or not self._complete:
-            left = deadline - time.monotonic()
-            if left <= 0.0:
-                raise Failure(f"no answer within {timeout:g} seconds", fatal=True)
-            if not self._turn(min(left, LOOK_EVERY)) and self._process.poll() is not None:
-                # What it started may still hold its output open.
-                raise Failure(self._why_it_ended())
-            if len(self._received) > most:
-                raise Failure(f"it wrote more than {most:,} bytes without ending the line")
-        line, _, more = self._received.partition(b"\n")
-        if more.strip():
-            raise Failure(f"it wrote more than one line: {_shown(more)}")
-        self._received, self._complete = bytearray(), False
-        return bytes(line)
-
-    def end(self, grace: float) -> None:
-        """Close its input, wait that long, kill what is left of it and its children, and reap."""
-        self._stop_sending()
-        self._stdin.close()
-        try:
-            if grace:
-                self._await_end(time.monotonic() + grace)
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._selector.close()
-            self._stdout.close()
-            self._stderr.close()
-
-    def _turn(self, seconds: float) -> bool:
-        """Write and read what can be within that time; whether there was anything."""
-        ready = self._selector.select(seconds)
-        for key, _ in ready:
-            if key.fileobj is self._stdin:
-                self._send()
-            elif key.fileobj is self._stdout:
-                self._receive()
-            else:
-                self._overhear()
-        return bool(ready)
-
-    def _send(self) -> None:
-        try:
-            with _broken_pipes_as_errors():
-                sent = os.write(self._stdin.fileno(), self._unsent[:CHUNK])
-        except BrokenPipeError:
-            raise Failure(self._why_it_ended("input")) from None
-        self._unsent = self._unsent[sent:]
-        if not self._unsent:
-            self._selector.unregister(self._stdin)
-
-    def _receive(self) -> None:
-        data = os.read(self._stdout.fileno(), CHUNK)
-        if not data:
-            raise Failure(self._why_it_ended("output"))
-        # A blank line ends no answer.
-        self._received += data if self._received else data.lstrip()
-        self._complete = self._complete or b"\n" in data and b"\n" in self._received
-        if self._unsent and self._complete:
-            raise Failure(f"it answered before it was asked: {_shown(self._received)}")
-
-    def _overhear(self) -> None:
-        data = os.read(self._stderr.fileno(), CHUNK)
-        if not data:
-            self._selector.unregister(self._stderr)
-        self._said = (self._said + data)[-KEPT_OF_STDERR:]
-
-    def _why_it_ended(self, closed: str = "output") -> str:
-        """Why there is no answer, with the last line on standard error."""
-        self._await_end(time.monotonic() + GRACE)
-        status = self._process.returncode
-        if status is None:
-            reason = f"it closed its {closed} without an answer"
-        elif status < 0:
-            reason = f"it was killed by {_signal_name(-status)} before it answered"
-        else:
-            reason = f"it exited with status {status} before it answered"
-        said = self._said.decode(errors="replace").strip()
-        return f"{reason}: {quote(said.splitlines()[-1])}" if said else reason
-
-    def _await_end(self, deadline: float) -> None:
-        """Let it write, which is only kept from standard error, until it ends or time is up."""
-        self._stop_sending()
-        while self._process.poll() is None and (left := deadline - time.monotonic()) > 0.0:
-            if self._selector.get_map():
-                self._drain(min(left, LOOK_EVERY))
-            else:
-                with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(left)
-        for _ in range(MOST_READS_AT_THE_END):
-            if not self._drain(0.0):
-                break
-
-    def _drain(self, seconds: float) -> bool:
-        ready = self._selector.select(seconds)
-        for key, _ in ready:
-            if key.fileobj is self._stderr:
-                self._overhear()
-            elif not os.read(self._stdout.fileno(), CHUNK):
-                self._selector.unregister(self._stdout)
-        return bool(ready)
-
-    def _stop_sending(self) -> None:
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(self._stdin)
-
-
-@contextmanager
-def _broken_pipes_as_errors() -> Iterator[None]:
-    """The command line lets a closed pipe end the process: that of a program must not."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGPIPE, before)
-
-
 def _request(inputs: Inputs) -> dict[str, Any]:
     """A case as the program reads it: what is at its default is left out."""
-    request = {"logits": inputs.logits.astype(np.float64), "target": inputs.target}
+    request: dict[str, Any] = {"logits": inputs.logits.astype(np.float64), "target": inputs.target}
     request |= {name: _plain(value) for name, value in inputs.options.items()}
     if np.any(inputs.upstream != 1.0):
         request["upstream"] = _plain(inputs.upstream)
@@ -267,7 +98,7 @@ def _reply(line: bytes) -> Reply:
     try:
         answer = load_json(line.decode())
     except (CecliError, UnicodeDecodeError):
-        raise Failure(f"it wrote what is not JSON: {_shown(line)}") from None
+        raise Failure(f"it wrote what is not JSON: {shown(line)}") from None
     if not isinstance(answer, dict):
         raise Failure(f"it wrote {describe(answer)}, not an object")
     for key, kind in (("unsupported", NotSupported), ("error", _ToldError)):
@@ -289,15 +120,6 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return " ".join(value.split()) if isinstance(value, str) and value.isprintable() else "it says so"
-
-
-def _shown(data: bytes | bytearray) -> str:
-    return quote(data[:MOST_SHOWN].decode(errors="replace").strip())
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # one of those for real time
-        return f"signal {number}"
+    return (
+        " ".join(value.split()) if isinstance(value, str) and value.isprintable() else "it says so"
+    )

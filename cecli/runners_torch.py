@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,10 @@ class TorchFunction(Function):
         device: str | None = None,
     ) -> None:
         try:
-            import torch
+            torch: Any = import_module("torch")
         except ImportError:
             raise CecliError("PyTorch is not installed beside cecli: pip install torch") from None
-        self._torch: Any = torch
+        self._torch = torch
         self._is_class = isinstance(function, type)
         super().__init__(function, name, features, dtype)
         if isinstance(function, torch.nn.Module) and features is None:
