@@ -35,7 +35,8 @@ class Program:
         timeout: float = 10.0,
     ) -> None:
         self.name = " ".join(command)
-        self.features, self.dtype = features - {"arrays"}, dtype
+        self.dtype = dtype
+        self.features: frozenset[str] | None = features - {"arrays"}
         self._command, self._timeout = list(command), timeout
         self._conversation: Conversation | None = None
         try:
