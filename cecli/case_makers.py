@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.conformance import Case, Inputs, Property
+from cecli.grading import round_to_type
 
 Array = NDArray[Any]
-Arrays = Callable[[], tuple[ArrayLike, ArrayLike]]
+Arrays = Callable[[], tuple[Any, Any]]
 
 
 def case(
@@ -40,16 +41,17 @@ def case(
 
     def make() -> Inputs:
         logits, target = arrays() if callable(arrays) else arrays
-        values = np.array(logits, dtype="float32" if dtype == "bfloat16" else dtype)
+        values = as_type(logits, dtype)
         return Inputs(
             logits=layout(values) if layout else values,
-            target=np.array(target, dtype=values.dtype if soft else np.int64),
+            target=as_type(target, dtype) if soft else np.array(target, dtype=np.int64),
             options={
-                key: np.array(value, dtype=values.dtype) if key == "weight" else value
+                key: as_type(value, dtype) if key == "weight" else value
                 for key, value in options.items()
             },
             upstream=upstream if isinstance(upstream, float) else np.array(upstream),
             dtype=dtype,
+            layout=layout,
         )
 
     features = {key.replace("_", "-") for key in options if key != "reduction"}
@@ -58,6 +60,14 @@ def case(
     features |= {"upstream"} if upstream != 1.0 else set()
     features |= {"arrays"} if layout or tests == "unmodified" else set()
     return Case(name, reason, make, frozenset(features), source, tests)
+
+
+def as_type(numbers: ArrayLike, dtype: str) -> Array:
+    """A new array of numbers rounded to a type; bfloat16 numbers are held in float32."""
+    values = np.array(numbers, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        rounded = round_to_type(values, dtype)
+    return rounded.astype("float32" if dtype == "bfloat16" else dtype)
 
 
 def integers(seed: str, count: int, below: int) -> NDArray[np.int64]:

@@ -48,8 +48,8 @@ class Inputs:
     dtype is bfloat16, which NumPy lacks, a float32 array that holds bfloat16 numbers. target (N,)
     int64 class indices or (N, C) class probabilities. options: by PyTorch's names, only those that
     the case is about; no reduction means the mean. upstream: what the gradient of the loss is
-    multiplied by: a power of two with a sign, or for reduction none one for each row, (N,).
-    dtype: float64, float32, float16 or bfloat16.
+    multiplied by: 0 or a power of two with a sign, or for reduction none one for each row, (N,).
+    dtype: float64, float32, float16 or bfloat16. layout: what has laid the logits out in memory.
     """
 
     logits: NDArray[Any]
@@ -57,6 +57,7 @@ class Inputs:
     options: Mapping[str, Any] = field(default_factory=dict)
     upstream: float | NDArray[np.float64] = 1.0
     dtype: str = "float64"
+    layout: Callable[[NDArray[Any]], NDArray[Any]] | None = None
 
 
 Property = Literal["result", "unmodified", "deterministic"]
@@ -158,9 +159,16 @@ class Verdict:
 
 def all_cases(*, large: bool = False) -> Sequence[Case]:
     """Every case, family by family; large: also those that need address space for 2³¹ numbers."""
-    from cecli import number_cases
+    from cecli import call_cases, number_cases, option_cases, precision_cases, size_cases
 
-    return tuple(number_cases.cases())
+    return (
+        *number_cases.cases(),
+        *size_cases.cases(),
+        *(size_cases.large_cases() if large else ()),
+        *option_cases.cases(),
+        *call_cases.cases(),
+        *precision_cases.cases(),
+    )
 
 
 def select(cases: Sequence[Case], patterns: Collection[str]) -> list[Case]:
@@ -195,21 +203,46 @@ def verify(implementation: Implementation, cases: Sequence[Case]) -> Iterator[Ve
 
 
 def _verdict(implementation: Implementation, case: Case) -> Verdict:
-    needed = case.features - (NARROW_FEATURES if implementation.dtype else frozenset())
-    if implementation.features is not None and not needed <= implementation.features:
-        raise NotSupported(", ".join(sorted(needed - implementation.features)))
+    missing = case.features - (
+        case.features if implementation.features is None else implementation.features
+    )
+    if implementation.dtype is not None:
+        missing = missing - NARROW_FEATURES | case.features & NARROW_FEATURES - {
+            implementation.dtype
+        }
+    if missing:
+        raise NotSupported(", ".join(sorted(missing)))
+    from cecli.judging import judge, unlike
 
     def make() -> Inputs:
         inputs = case.make()
         return cast(inputs, implementation.dtype) if implementation.dtype else inputs
 
-    inputs = make()
+    inputs, untouched = make(), make()
     start = perf_counter()
     reply = implementation.run(inputs)
     seconds = perf_counter() - start
-    from cecli.judging import judge
+    fault = _changed(inputs, untouched) if case.tests == "unmodified" else None
+    if case.tests == "deterministic":
+        first = replace(reply, loss=np.copy(reply.loss), grad=np.copy(reply.grad))
+        implementation.run(replace(make(), logits=-make().logits))
+        fault = unlike(first, implementation.run(make()))
+    verdict = judge(case, untouched, reply)
+    if fault is not None and verdict.outcome != "failed":
+        verdict = replace(verdict, outcome="wrong", reason=fault, digits=None)
+    return replace(verdict, seconds=seconds)
 
-    return replace(judge(case, make(), reply), seconds=seconds)
+
+def _changed(inputs: Inputs, untouched: Inputs) -> str | None:
+    """What of the inputs is no longer as it was."""
+    pairs = {"logits": (inputs.logits, untouched.logits)}
+    pairs["target"] = (inputs.target, untouched.target)
+    if "weight" in untouched.options:
+        pairs["weight"] = (inputs.options["weight"], untouched.options["weight"])
+    for name, (now, before) in pairs.items():
+        if now.tobytes() != before.tobytes():
+            return f"the {name} {'were' if name == 'logits' else 'was'} changed in place"
+    return None
 
 
 def cast(inputs: Inputs, dtype: str) -> Inputs:
@@ -221,9 +254,10 @@ def cast(inputs: Inputs, dtype: str) -> Inputs:
     if "weight" in options:
         options["weight"] = _rounded(np.asarray(options["weight"]), dtype)
     soft = inputs.target.dtype.kind == "f"
+    logits = _rounded(inputs.logits, dtype)
     return replace(
         inputs,
-        logits=_rounded(inputs.logits, dtype),
+        logits=inputs.layout(logits) if inputs.layout else logits,
         target=_rounded(inputs.target, dtype) if soft else inputs.target,
         options=options,
         dtype=dtype,
@@ -233,7 +267,7 @@ def cast(inputs: Inputs, dtype: str) -> Inputs:
 def _rounded(numbers: NDArray[Any], dtype: str) -> NDArray[Any]:
     held_in = "float32" if dtype == "bfloat16" else dtype
     with np.errstate(all="ignore"):
-        rounded = round_to_type(numbers.astype(np.float64, order="K"), dtype).astype(held_in)
+        rounded = round_to_type(numbers.astype(np.float64, order="C"), dtype).astype(held_in)
     if (np.isinf(rounded) & ~np.isinf(numbers)).any():
         raise NotSupported(f"numbers beyond {dtype}")
     return rounded

@@ -22,9 +22,12 @@ from cecli.grading import (
 )
 from cecli.objective import Objective
 from cecli.problem import Floats, Problem
+from cecli.tolerance import type_precision
 
 # from the finest to the coarsest
 PRECISIONS = ("float64", "float32", "float16", "bfloat16")
+# With a greater share than this of its digits right, a result has no mistake but rounding.
+TELLING = 0.5
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,16 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     compared = compare_with(problem, result, given, Given(losses, precision))
     assert compared.grad is not None
     assert compared.loss is not None
-    diagnosis = compared.diagnosis
+    digits = _digits(compared)
+    telling = fault is not None or digits < TELLING * -math.log10(type_precision(precision).epsilon)
+    diagnosis = compared.diagnosis if telling else ()
     if not compared.passed and np.any(np.not_equal(inputs.upstream, 1.0)):
         diagnosis = upstream_diagnosis(problem, inputs, grad, precision) or diagnosis
     return Verdict(
         case,
         "failed" if fault else compared.grade,
         fault,
-        digits=_digits(compared) if compared.grade == "inaccurate" and not fault else None,
+        digits=digits if compared.grade == "inaccurate" and not fault else None,
         max_ulp_error=max(compared.grad.max_ulp_error, compared.loss.max_ulp_error),
         loss=Judged.of(compared.loss),
         grad=Judged.of(compared.grad),
@@ -103,6 +108,21 @@ def problem_of(inputs: Inputs) -> Problem:
     return Problem(
         inputs.logits.astype(np.float64), inputs.target, Objective(**dict(inputs.options))
     )
+
+
+def unlike(first: Reply, second: Reply) -> str | None:
+    """In what two replies to the same inputs differ, bit by bit."""
+    for name, before, after in (
+        ("loss", first.loss, second.loss),
+        ("gradient", first.grad, second.grad),
+    ):
+        one, other = np.asarray(before), np.asarray(after)
+        if one.tobytes() != other.tobytes():
+            apart = ""
+            if one.shape == other.shape:
+                apart = f", by up to {np.abs(one - other).max():.2g}"
+            return f"a second call gives another {name}{apart}"
+    return None
 
 
 def _fault(problem: Problem, losses: Floats, grad: Floats) -> str | None:
