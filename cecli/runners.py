@@ -168,13 +168,11 @@ def _samples(target: NDArray[Any], options: Mapping[str, Any]) -> float:
     return math.fsum(np.asarray(weight, dtype=np.float64)[kept])
 
 
-def cotangent(
-    inputs: Inputs, reduction: str | None, shape: tuple[int, ...]
-) -> tuple[float | NDArray[Any], float | None]:
-    """What to pull back through a loss of that shape, and its divisor as in `divisor`.
+def cotangent(inputs: Inputs, reduction: str | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """What to pull back through a loss of that shape, where a mean over rows may be left to take.
 
-    A mean over rows is pulled back as 1/divisor for each of them.
+    Of that mean it is 1/divisor for each row.
     """
     by = divisor(inputs, reduction, shape)
-    upstream = np.asarray(inputs.upstream, dtype=np.float64) / (1.0 if by is None else by)
-    return np.broadcast_to(upstream, shape) if shape else float(upstream), by
+    upstream = np.asarray(inputs.upstream, dtype=np.float64)
+    return np.broadcast_to(upstream if by is None else upstream / by, shape)

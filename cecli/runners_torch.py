@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cecli.conformance import Failure, Inputs, NotSupported, Reply
 from cecli.errors import CecliError
 from cecli.loading import reason_of
-from cecli.runners import Function, call, cotangent, parameters, total
+from cecli.runners import Function, call, cotangent, divisor, parameters, total
 
 
 class TorchFunction(Function):
@@ -60,8 +60,8 @@ class TorchFunction(Function):
         loss = loss[0] if isinstance(loss, tuple) and loss else loss
         if not isinstance(loss, torch.Tensor):
             raise Failure(f"it returned {type(loss).__name__}, not a tensor")
-        upstream, by = cotangent(inputs, reduction, tuple(loss.shape))
-        call(loss.backward, torch.tensor(np.asarray(upstream)).to(loss))
+        upstream = cotangent(inputs, reduction, tuple(loss.shape))
+        call(loss.backward, torch.tensor(upstream).to(loss))
         if leaf.grad is None:
             raise Failure("backward() left no gradient in the logits")
         losses, grad = _array(torch, loss), _array(torch, leaf.grad)
@@ -70,6 +70,7 @@ class TorchFunction(Function):
             inputs.logits[...] = _array(torch, leaf)
         if inputs.target.flags.writeable:
             inputs.target[...] = _array(torch, target)
+        by = divisor(inputs, reduction, losses.shape)
         return Reply(losses if by is None else total(losses) / by, grad)
 
     def _tensor(self, array: NDArray[Any], dtype: str) -> Any:

@@ -12,7 +12,7 @@ from cecli.case_makers import Array, Arrays, case, few_logits, integers, logits,
 from cecli.conformance import Case
 
 # Few values, so that the exact results are few as well.
-VALUES = (-0.7, 0.3, -3.1, 1.1)
+VALUES = (-0.7, -0.3, -3.1, -1.1)
 FAR_BELOW = 60.0
 MANY_CLASSES = 10_000
 CLASS_COUNTS = (
@@ -71,7 +71,7 @@ def _with_last_class(count: int) -> Arrays:
     def make() -> tuple[NDArray[np.float64], list[int]]:
         values = mostly_equal(f"classes {count}", 3, count)
         values[0] -= FAR_BELOW
-        values[:2, -1] = -FAR_BELOW - 1.75, 2.5
+        values[:2, -1] = -FAR_BELOW - 1.75, -0.9
         if count > MANY_CLASSES:
             return values[:2], [count - 1, 0]
         return values, [count - 1, 0, count // 2]
@@ -80,7 +80,7 @@ def _with_last_class(count: int) -> Arrays:
 
 
 def mostly_equal(seed: str, rows: int, classes: int) -> NDArray[np.float64]:
-    """Logits of which most are 0, and at most 64 in a row one of a few others.
+    """Logits of which most are 0, and at most 64 in a row one of a few below 0.
 
     The exponential of most is exactly 1, whose sum no order of the additions rounds: a loop is as
     good as a tree, and a case is not about that.
@@ -111,7 +111,7 @@ def _few_rows(count: int) -> Arrays:
         telling = np.unique(integers(f"rows {count}", DIFFERENT_ROWS, count))
         if count <= DIFFERENT_ROWS:
             telling = np.arange(count)
-        values[telling] = logits("rows", DIFFERENT_ROWS, 3, 5.0)[: len(telling)]
+        values[telling] = logits("rows", DIFFERENT_ROWS, 3, 3.0)[: len(telling)]
         index[telling] = targets("rows", DIFFERENT_ROWS, 3)[: len(telling)]
         values[-1], index[-1] = [-2.5, 3.0, 0.75], 0
         return values, index
