@@ -74,8 +74,13 @@ class TorchFunction(Function):
         return Reply(losses if by is None else total(losses) / by, grad)
 
     def _tensor(self, array: NDArray[Any], dtype: str) -> Any:
-        """A new tensor with the same numbers and, where it has several rows, the same strides."""
+        """A new tensor with the same numbers and the same strides."""
         torch = self._torch
+        layout = zip(array.shape, array.strides, strict=True)
+        repeated = [stride == 0 and size > 1 for size, stride in layout]
+        if any(repeated):
+            once = array[tuple(slice(1 if same else None) for same in repeated)]
+            return self._tensor(once, dtype).expand(array.shape)
         strides = [stride // array.itemsize for stride in array.strides]
         try:
             made = torch.empty_strided(

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cecli import __version__
-from cecli.conformance import OUTCOMES, SUITE, Case, Verdict
+from cecli.conformance import OUTCOMES, SUITE, Case, Outcome, Verdict
 from cecli.conformance_report import Report, Totals
 from cecli.writers import SCHEMA, plain_value
 
@@ -74,7 +74,7 @@ def _case(case: Case) -> dict[str, Any]:
     return {**about, "features": sorted(case.features)}
 
 
-def _verdict(verdict: Verdict, strict: str) -> dict[str, Any]:
+def _verdict(verdict: Verdict, strict: Outcome) -> dict[str, Any]:
     found = {
         "fault": verdict.reason,
         "digits": verdict.digits,

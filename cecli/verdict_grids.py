@@ -9,7 +9,7 @@ from typing import Any
 from cecli.cells import Column, Grid, numbers, short
 from cecli.conformance import OUTCOMES, Case, Outcome, Verdict
 from cecli.conformance_report import Report
-from cecli.numbers import format_number
+from cecli.numbers import format_given, format_number
 
 MOST_REASONS = 5
 LARGEST_PLAIN = 1000.0
@@ -57,7 +57,7 @@ def _verdict(report: Report) -> str:
     totals = report.totals
     word = "passed" if report.passed else "FAILED"
     missing = totals.counts.get("not supported", 0)
-    text = f"{report.implementation} {word}: {totals.passed} of {totals.ran} cases are "
+    text = f"{report.implementation} {word}: {totals.passed} of {_cases(totals.ran)} "
     text += f"{report.strict} or better"
     return f"{text}, {missing} not supported" if missing else text
 
@@ -69,21 +69,31 @@ def _counts_text(report: Report) -> str:
 
 def _reasons(report: Report) -> list[str]:
     """What is wrong most often, a line each."""
-    failed = [verdict for verdict in report.verdicts if not verdict.passed(report.strict)]
-    counted = Counter(_reason(verdict) for verdict in failed).most_common()
+    counted = Counter(map(_reason, report.failures)).most_common()
     lines = [f"{count} × {reason}" for reason, count in counted[:MOST_REASONS]]
     more = len(counted) - MOST_REASONS
-    return [*lines, f"… and {more} more reasons"] if more > 0 else lines
+    return [*lines, f"… and {more} more"] if more > 0 else lines
+
+
+def _missing(report: Report) -> list[str]:
+    """What keeps cases from being run, a line each."""
+    missing = (v.reason or "" for v in report.verdicts if v.outcome == "not supported")
+    counted = Counter(missing).most_common()
+    return [f"not supported: {reason}, in {_cases(count)}" for reason, count in counted]
+
+
+def _cases(count: int) -> str:
+    return f"{count} case{'s' if count != 1 else ''}"
 
 
 def _reason(verdict: Verdict) -> str:
     """Why a case did not pass, in words that cases have in common."""
     if verdict.reason is not None:
-        return verdict.reason
+        # Where it happened differs from case to case.
+        return verdict.reason.partition(" at row ")[0]
     if verdict.diagnosis:
         return ", ".join(dict.fromkeys(diagnosis.id for diagnosis in verdict.diagnosis))
-    known = "" if verdict.outcome == "acceptable" else ", by no known mistake"
-    return f"{verdict.outcome}{known}"
+    return f"{verdict.outcome}{', by no known mistake' if verdict.outcome == 'wrong' else ''}"
 
 
 def _case_grid(report: Report) -> Grid:
@@ -95,7 +105,7 @@ def _case_grid(report: Report) -> Grid:
         numbers("worst, ulps", [_ulps(verdict.max_ulp_error) for verdict in verdicts]),
     ]
     notes = [line for place in failed for line in _explained(verdicts[place], report.strict)]
-    return Grid(columns, frozenset(failed), notes)
+    return Grid(columns, frozenset(failed), [*notes, *_missing(report)])
 
 
 def _explained(verdict: Verdict, strict: str) -> list[str]:
@@ -109,7 +119,7 @@ def _explained(verdict: Verdict, strict: str) -> list[str]:
     for name, judged in (("loss", verdict.loss), ("gradient", verdict.grad)):
         if judged is not None and OUTCOMES.index(judged.grade) > least:
             place = f" at {list(judged.worst)}" if judged.worst else ""
-            yours, exact = (format_number(value, 16) for value in (judged.given, judged.exact))
+            yours, exact = (format_given(value, 17) for value in (judged.given, judged.exact))
             lines.append(f"  {name} {judged.grade}: {yours}{place}, where it is {exact}")
     if verdict.digits is not None:
         lines.append(f"  {verdict.digits:.1f} digits are left")

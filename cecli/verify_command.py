@@ -156,9 +156,9 @@ def _print_grids(grids: Sequence[Grid], options: Mapping[str, Any]) -> None:
 
 def _export(cases: Sequence[Case], path: str) -> None:
     from cecli.conformance_export import exported
-    from cecli.writers import to_json, write_lines
+    from cecli.writers import plain_value, to_json, write_lines
 
-    lines = (to_json(exported(case)) + "\n" for case in cases)
+    lines = (to_json(plain_value(line)) + "\n" for line in exported(cases))
     if path == "-":
         sys.stdout.writelines(lines)
     else:
