@@ -151,10 +151,10 @@ class Textbook:
 
     def losses(self, v: Array, total: Array, mass: Array) -> Array:
         surprise = np.log(total) - v
-        return np.where(mass == 0.0, 0.0, mass * surprise).sum(axis=1)
+        return np.asarray(np.where(mass == 0.0, 0.0, mass * surprise).sum(axis=1))
 
     def by_scaled(self, p: Array, mass: Array) -> Array:
-        return mass.sum(axis=1, keepdims=True) * p - mass
+        return np.asarray(mass.sum(axis=1, keepdims=True) * p - mass)
 
     def slope(self, z: Array) -> Array | float:
         if self.softcap is None:
@@ -246,7 +246,7 @@ class MaximumAddedBack(Textbook):
     def losses(self, v: Array, total: Array, mass: Array) -> Array:
         z = v * self.temperature + self.shift
         surprise = self.log_sum_exp(v, total) - z / self.temperature
-        return np.where(mass == 0.0, 0.0, mass * surprise).sum(axis=1)
+        return np.asarray(np.where(mass == 0.0, 0.0, mass * surprise).sum(axis=1))
 
 
 @reveals("saturation", strict="accurate", elsewhere=None)
@@ -264,13 +264,13 @@ class LosersBelowEpsilonAreNothing(Textbook):
 class ClippedLogarithm(Textbook):
     def losses(self, v: Array, total: Array, mass: Array) -> Array:
         p = np.exp(v) / total
-        return -(mass * np.log(np.maximum(p, 1e-12))).sum(axis=1)
+        return np.asarray(-(mass * np.log(np.maximum(p, 1e-12))).sum(axis=1))
 
 
 @reveals("ties")
 class MaximumLeftOutEachTime(Textbook):
     def total(self, e: Array) -> Array:
-        return 1.0 + np.where(e == 1.0, 0.0, e).sum(axis=1, keepdims=True)
+        return np.asarray(1.0 + np.where(e == 1.0, 0.0, e).sum(axis=1, keepdims=True))
 
 
 @reveals("magnitude", elsewhere=None)
@@ -282,7 +282,7 @@ class OverflowsInSingle(Textbook):
 @reveals("masks")
 class MaskGivesNan(Textbook):
     def losses(self, v: Array, total: Array, mass: Array) -> Array:
-        return (mass * (np.log(total) - v)).sum(axis=1)
+        return np.asarray((mass * (np.log(total) - v)).sum(axis=1))
 
 
 @reveals("masks")
@@ -327,7 +327,7 @@ class TailBlockLeftOut(Textbook):
 class PaddedWithZeros(Textbook):
     def total(self, e: Array) -> Array:
         padding = -e.shape[1] % 16 if e.shape[1] > 16 else 0
-        return super().total(e) + padding * np.exp(-self.shift)
+        return np.asarray(super().total(e) + padding * np.exp(-self.shift))
 
 
 @reveals("classes")
@@ -455,7 +455,7 @@ class DividesLogitsAndNotDifferences(Textbook):
         v = self.capped(z) / self.temperature
         largest = v.max(axis=1, keepdims=True)
         self.shift = largest * self.temperature
-        return v - largest
+        return np.asarray(v - largest)
 
 
 @reveals("softcap", "softcap-derivative")
