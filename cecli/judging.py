@@ -178,6 +178,7 @@ def _digits(compared: Comparison) -> float:
     for graded in (compared.grad, compared.loss):
         if graded is not None:
             off = np.abs(graded.difference) > graded.allowed
-            relative = np.abs(graded.difference[off] / graded.exact[off])
+            with np.errstate(all="ignore"):
+                relative = np.abs(graded.difference[off] / graded.exact[off])
             worst = max(worst, float(relative.max(initial=0.0)))
     return -math.log10(worst) if worst else math.inf

@@ -32,7 +32,12 @@ def _of(dtype: str) -> Iterator[Case]:
     offset, ahead, behind = RANGES[dtype]
     source = OPTAX if dtype == "bfloat16" else None
     seed = "precision"
-    yield case(f"{dtype}/small-batch", "few digits", random(7, 5, seed=seed), dtype=dtype)
+    yield case(
+        f"{dtype}/small-batch",
+        "results have few digits, and need no more",
+        random(7, 5, seed=seed),
+        dtype=dtype,
+    )
     rounded = "the loss is rounded where it need not be"
     hundred = random(8, 100, seed=seed)
     yield case(f"{dtype}/hundred-classes", rounded, hundred, source=source, dtype=dtype)

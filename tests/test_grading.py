@@ -274,6 +274,13 @@ def test_a_loss_of_another_objective_is_explained(options: Any, wrong: Any, name
     assert name in [diagnosis.id for diagnosis in comparison.diagnosis]
 
 
+@pytest.mark.parametrize("loss", [0.0, 5.0, 1e308, -math.inf])
+def test_no_other_loss_will_do_for_an_infinite_one(loss: float) -> None:
+    masked = [[-math.inf, 0.0, -20.0]]
+    assert cecli.compare(masked, [0], loss=math.inf).grade == "exact"
+    assert cecli.compare(masked, [0], loss=loss).grade == "wrong"
+
+
 def test_losses_are_judged_one_by_one() -> None:
     losses = cecli.cross_entropy(LOGITS, TARGET).losses
     assert compare(LOGITS, TARGET, loss=losses, reduction="none").passed
