@@ -123,7 +123,10 @@ def _explained(verdict: Verdict, strict: str) -> list[str]:
             lines.append(f"  {name} {judged.grade}: {yours}{place}, where it is {exact}")
     if verdict.digits is not None:
         lines.append(f"  {verdict.digits:.1f} digits are left")
-    return [*lines, *(f"  {d.id}: {d.explanation} {d.remedy}" for d in verdict.diagnosis)]
+    for found in verdict.diagnosis:
+        name = found.id if found.of == "grad" else f"{found.id} (loss)"
+        lines.append(f"  {name}: {found.explanation} {found.remedy}")
+    return lines
 
 
 def _ulps(error: float | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,12 +50,11 @@ def _check(options: Mapping[str, Any]) -> None:
     wanted = [name for name, value in given.items() if value]
     if not wanted:
         raise CecliError(NOTHING)
-    exclusive = [wanted, [name for name in ("torch", "jax") if options[name]]]
-    exclusive.append([name for name in ("json", "markdown", "export") if options[name]])
-    for names in exclusive:
+    pairs = [("torch", "jax"), ("json", "markdown"), ("json", "export"), ("markdown", "export")]
+    exclusive = [[f"--{name}" for name in pair if options[name]] for pair in pairs]
+    for names in (wanted, *exclusive):
         if len(names) > 1:
-            first, second = (f"--{name}" if name.islower() else name for name in names[:2])
-            raise CecliError(f"{first} and {second} exclude each other")
+            raise CecliError(f"{names[0]} and {names[1]} exclude each other")
     if options["program"]:
         for name in ("torch", "jax", "device"):
             if options[name]:
@@ -94,20 +94,22 @@ def _implementation(options: Mapping[str, Any]) -> Implementation:
 def _printing_to_stderr() -> Iterator[None]:
     """Whatever is printed meanwhile, by Python or by C, goes to standard error."""
     sys.stdout.flush()
-    kept = os.dup(1)
-    elsewhere = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else os.dup(2)
-    try:
-        os.dup2(elsewhere, 1)
-        with redirect_stdout(sys.stderr or sys.stdout):
-            yield
-    finally:
-        with suppress(ImportError, OSError, AttributeError):
-            import ctypes
+    with ExitStack() as stack:
+        aside = sys.stderr or stack.enter_context(Path(os.devnull).open("w"))
+        kept = os.dup(1)
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, 1)
+        stack.callback(_flush_what_c_printed)
+        os.dup2(2 if aside is sys.stderr else aside.fileno(), 1)
+        stack.enter_context(redirect_stdout(aside))
+        yield
 
-            ctypes.CDLL(None).fflush(None)  # what C has printed, it may have kept until now
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(elsewhere)
+
+def _flush_what_c_printed() -> None:
+    with suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).fflush(None)
 
 
 def _show(report: Report, options: Mapping[str, Any]) -> None:
