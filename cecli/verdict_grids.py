@@ -13,6 +13,7 @@ from cecli.numbers import format_given, format_number
 
 MOST_REASONS = 5
 LARGEST_PLAIN = 1000.0
+UNFIT = "what is not supported and the worst errors do not fit: --json shows them"
 HEADERS: Mapping[Outcome, str] = {"not supported": "unsupported"}
 
 
@@ -44,13 +45,16 @@ def _family_grid(report: Report, verbose: bool) -> Grid:
         counts = [family.counts.get(outcome, 0) for family in families]
         if any(counts):
             texts = [str(count) if count else "" for count in counts]
-            columns.append(numbers(HEADERS.get(outcome, outcome), texts))
-    columns.append(numbers("worst, ulps", [_ulps(f.max_ulp_error) for f in families]))
+            name = HEADERS.get(outcome, outcome)
+            columns.append(numbers(name, texts, optional=outcome == "not supported"))
+    errors = [_ulps(family.max_ulp_error) for family in families]
+    columns.append(numbers("worst, ulps", errors, optional=True))
     stressed = [place for place, family in enumerate(families) if family.passed < family.ran]
     notes = [_counts_text(report), *_reasons(report)]
     if not report.passed and not verbose:
         notes.append("--verbose shows each case, and why it does not pass")
-    return Grid(columns, frozenset(stressed), notes, _verdict(report), report.passed)
+    verdict = _verdict(report)
+    return Grid(columns, frozenset(stressed), notes, verdict, report.passed, UNFIT)
 
 
 def _verdict(report: Report) -> str:
