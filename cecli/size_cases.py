@@ -59,7 +59,8 @@ def _classes() -> Iterator[Case]:
         reason = "the last classes stand in a block that is not full"
         source: str | None = verl
         if count in (32769, 65537, 131073):
-            reason, source = "one class more than a block or an index of 16 bits can hold", None
+            reason = "one class more than a block or an index of 16 bits can hold"
+            source = "https://github.com/unslothai/unsloth/issues/19"
         elif count & (count - 1) == 0:
             reason, source = "the classes fill their block to the last", None
         yield case(f"classes/{count}", reason, _with_last_class(count), source=source)
