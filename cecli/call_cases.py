@@ -10,6 +10,7 @@ import numpy as np
 
 from cecli.case_makers import Array, case, logits, random, targets
 from cecli.conformance import Case
+from cecli.size_cases import crowded_rows, mostly_equal
 
 LIGER = "https://github.com/linkedin/Liger-Kernel/"
 
@@ -102,7 +103,7 @@ def _upstream() -> Iterator[Case]:
     yield case(
         "upstream/uneven-large",
         each,
-        random(4, 1025, seed="upstream"),
+        lambda: (mostly_equal("upstream", 4, 1025), [0, 1024, 700, 3]),
         source=LIGER + "pull/1298",
         upstream=[1.0, 2.0, -4.0, 0.5],
         **none,
@@ -135,7 +136,7 @@ def _unmodified() -> Iterator[Case]:
     yield kept("float64", plain, liger)
     megatron = "https://github.com/NVIDIA/Megatron-LM/pull/1594"
     yield kept("float32", plain, megatron, dtype="float32")
-    yield kept("many-classes", random(3, 1000, seed="unmodified"), liger)
+    yield kept("many-classes", _many_classes, liger)
     yield kept("none", plain, reduction="none")
     yield kept("masked", ([[0.5, -math.inf, 1.0], [-math.inf, 2.0, 1.0]], [0, 2]))
     yield kept("ignored", _some_ignored, ignore_index=-100)
@@ -144,6 +145,10 @@ def _unmodified() -> Iterator[Case]:
     yield kept("weight", plain, weight=[0.5, 2.0, 1.0, 3.0, 0.25])
     yield kept("smoothing", plain, label_smoothing=0.1)
     yield kept("soft-target", (logits("kept", 2, 4), [[0.5, 0.5, 0, 0], [0.25] * 4]), soft=True)
+
+
+def _many_classes() -> tuple[Any, Any]:
+    return mostly_equal("many classes", 3, 1000), [999, 0, 500]
 
 
 def _deterministic() -> Iterator[Case]:
@@ -155,11 +160,9 @@ def _deterministic() -> Iterator[Case]:
         return case(name, reason, arrays, tests="deterministic", **options)
 
     yield again("small", random(5, 4, seed="again"))
-    yield again("many-classes", random(2, 700, seed="again"))
-    yield again(
-        "many-rows", lambda: (np.tile(logits("again", 5, 3), (400, 1)), [2, 0, 1, 1, 0] * 400)
-    )
-    yield again("none", random(40, 7, seed="again"), reduction="none")
-    yield again("float32", random(9, 33, seed="again"), dtype="float32")
+    yield again("many-classes", _many_classes)
+    yield again("many-rows", crowded_rows(2001))
+    yield again("none", random(40, 7, 2.0, seed="again"), reduction="none")
+    yield again("float32", random(9, 33, 2.0, seed="again"), dtype="float32")
     weight = [0.1, 2.0, 0.7, 3.3]
-    yield again("weight", random(25, 4, seed="again"), source=source, weight=weight)
+    yield again("weight", random(25, 4, 2.0, seed="again"), source=source, weight=weight)

@@ -28,6 +28,9 @@ from cecli.tolerance import type_precision
 PRECISIONS = ("float64", "float32", "float16", "bfloat16")
 # With a greater share than this of its digits right, a result has no mistake but rounding.
 TELLING = 0.5
+# What explains a wrong result is looked for in cases of so many components: the same mistake is
+# made in a small case too, and there it is found at once.
+MOST_DIAGNOSED = 10_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,13 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     with np.errstate(all="ignore"):
         given = given.with_values(round_to_type(given.values, precision), None)
         losses = round_to_type(losses, precision).reshape(np.shape(result.loss))
-    compared = compare_with(problem, result, given, Given(losses, precision))
+    compared = compare_with(
+        problem,
+        result,
+        given,
+        Given(losses, precision),
+        diagnose=problem.rows.size <= MOST_DIAGNOSED,
+    )
     assert compared.grad is not None
     assert compared.loss is not None
     digits = _digits(compared)

@@ -196,9 +196,11 @@ def _soft_target() -> Iterator[Case]:
 
 def _temperature() -> Iterator[Case]:
     reason = "the logits are divided by T, and the gradient once more"
+    fast_llm = "https://github.com/ServiceNow/Fast-LLM/issues/228"
     for temperature in (0.5, 2.0, 3.7):
         arrays = random(5, 4, seed="temperature")
-        yield case(f"temperature/{temperature:g}", reason, arrays, temperature=temperature)
+        name = f"temperature/{temperature:g}"
+        yield case(name, reason, arrays, source=fast_llm, temperature=temperature)
     cold = random(4, 5, seed="cold")
     yield case("temperature/cold", "a small T saturates everything", cold, temperature=2.0**-7)
     yield case("temperature/hot", "a large T makes nearly a tie", cold, temperature=1e6)
@@ -213,7 +215,9 @@ def _softcap() -> Iterator[Case]:
     for cap in (2.0, 30.0):
         yield case(f"softcap/{cap:g}", reason, arrays, source=source, softcap=cap)
     flat = random(4, 5, 40.0, seed="flat")
-    yield case("softcap/flat", "far above the cap its derivative is nearly 0", flat, softcap=5.0)
+    zoo = "https://github.com/unslothai/unsloth-zoo/pull/593"
+    far = "far above the cap its derivative is nearly 0"
+    yield case("softcap/flat", far, flat, source=zoo, softcap=5.0)
     yield case(
         "softcap/temperature", "capped first, then divided", arrays, softcap=6, temperature=2
     )

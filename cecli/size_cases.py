@@ -14,6 +14,7 @@ from cecli.conformance import Case
 # Few values, so that the exact results are few as well.
 VALUES = (-0.7, -0.3, -3.1, -1.1)
 FAR_BELOW = 60.0
+MOST_OTHERS = 24
 MANY_CLASSES = 10_000
 CLASS_COUNTS = (
     *(3, 7, 9, 15, 17, 31, 33, 63, 65, 127, 128, 129, 255, 257, 511, 513, 1000),
@@ -59,7 +60,8 @@ def _classes() -> Iterator[Case]:
         reason = "the last classes stand in a block that is not full"
         source: str | None = verl
         if count in (32769, 65537, 131073):
-            reason, source = "one class more than a block or an index of 16 bits can hold", None
+            reason = "one class more than a block or an index of 16 bits can hold"
+            source = "https://github.com/unslothai/unsloth/issues/19"
         elif count & (count - 1) == 0:
             reason, source = "the classes fill their block to the last", None
         yield case(f"classes/{count}", reason, _with_last_class(count), source=source)
@@ -80,14 +82,14 @@ def _with_last_class(count: int) -> Arrays:
 
 
 def mostly_equal(seed: str, rows: int, classes: int) -> NDArray[np.float64]:
-    """Logits of which most are 0, and at most 64 in a row one of a few below 0.
+    """Logits of which most are 0, and some in each row one of a few below 0.
 
     The exponential of most is exactly 1, whose sum no order of the additions rounds: a loop is as
     good as a tree, and a case is not about that.
     """
     values = np.zeros((rows, classes))
     for row in range(rows):
-        places = integers(f"{seed} {row}", min(64, classes - 1), classes)
+        places = integers(f"{seed} {row}", min(MOST_OTHERS, classes - 1), classes)
         values[row, places] = few_logits(f"{seed} {row}", 1, len(places), VALUES)
     return values
 
@@ -99,10 +101,10 @@ def _rows() -> Iterator[Case]:
         if count == 65537:
             reason = "a grid of kernels may have no more than 65,535 rows"
             source = "https://github.com/torch/cunn/issues/144"
-        yield case(f"rows/{count}", reason, _few_rows(count), source=source)
+        yield case(f"rows/{count}", reason, crowded_rows(count), source=source)
 
 
-def _few_rows(count: int) -> Arrays:
+def crowded_rows(count: int) -> Arrays:
     """Rows with a loss of their own, in a crowd of rows so certain that theirs is 0."""
 
     def make() -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -100,6 +101,13 @@ class Fixed:
 def test_the_families_are_complete_and_in_order() -> None:
     assert list(dict.fromkeys(case.family for case in CASES)) == FAMILIES
     assert {case.family for case in all_cases(large=True)} == {*FAMILIES, "large"}
+
+
+def test_the_manual_tells_of_every_family() -> None:
+    page = (Path(__file__).parents[1] / "man" / "cecli-verify.1").read_text()
+    entries = re.findall(r"^\.It Cm (.*)$", page, re.MULTILINE)
+    told = {name for entry in entries for name in entry.replace("\\-", "-").split(" , ")}
+    assert {*FAMILIES, "large"} <= told
 
 
 def test_names_are_unique() -> None:
