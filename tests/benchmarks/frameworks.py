@@ -45,12 +45,18 @@ def of_scikit_learn(logits: Any, target: Any) -> Any:
 def main() -> None:
     """Print families as rows and implementations as columns, each as passed/supported."""
     found = {name: verified(arguments) for name, arguments in IMPLEMENTATIONS.items()}
-    print(f"| family | {' | '.join(f'{name} {version(name)}' for name in found)} |")
+    print(
+        f"| family | {' | '.join(f'{name} {version(name).partition('+')[0]}' for name in found)} |"
+    )
     print("| :-- |" + " --: |" * len(found))
     for rows in zip(*(document["families"] for document in found.values()), strict=True):
-        print(f"| {rows[0]['family']} | {' | '.join(map(cell, rows))} |")
-    totals = [cell(document["totals"]) for document in found.values()]
-    print(f"| **all** | {' | '.join(totals)} |")
+        if any(row["ran"] for row in rows):
+            print(f"| {rows[0]['family']} | {' | '.join(map(cell, rows))} |")
+    totals = [document["totals"] for document in found.values()]
+    print(f"| **all** | {' | '.join(map(cell, totals))} |")
+    better = [total["counts"]["exact"] + total["counts"]["accurate"] for total in totals]
+    shares = [f"{count}/{total['ran']}" for count, total in zip(better, totals, strict=True)]
+    print(f"| exact or accurate | {' | '.join(shares)} |")
 
 
 def verified(arguments: list[str]) -> Any:
