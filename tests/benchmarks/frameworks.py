@@ -45,9 +45,8 @@ def of_scikit_learn(logits: Any, target: Any) -> Any:
 def main() -> None:
     """Print families as rows and implementations as columns, each as passed/supported."""
     found = {name: verified(arguments) for name, arguments in IMPLEMENTATIONS.items()}
-    print(
-        f"| family | {' | '.join(f'{name} {version(name).partition('+')[0]}' for name in found)} |"
-    )
+    versions = [f"{name} {version(name).partition('+')[0]}" for name in found]
+    print(f"| family | {' | '.join(versions)} |")
     print("| :-- |" + " --: |" * len(found))
     for rows in zip(*(document["families"] for document in found.values()), strict=True):
         if any(row["ran"] for row in rows):
