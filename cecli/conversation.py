@@ -109,6 +109,8 @@ class Conversation:
         try:
             with _broken_pipes_as_errors():
                 sent = os.write(self._stdin.fileno(), self._unsent[:CHUNK])
+        except BlockingIOError:
+            return
         except BrokenPipeError:
             raise self._ended("input") from None
         self._unsent = self._unsent[sent:]

@@ -12,6 +12,7 @@ from typing import Any
 from cecli.errors import CecliError
 from cecli.parsing import quote
 
+LONGEST = 300
 EXPECTED = "write package.module:function or ./file.py:function"
 
 
@@ -37,8 +38,17 @@ def load(name: str) -> Any:
 
 def reason_of(error: BaseException) -> str:
     """An exception in one line: its type and what it says."""
-    said = " ".join(str(error).split())
+    try:
+        said = one_line(str(error))
+    except Exception:  # noqa: BLE001 - an exception that cannot even say what it is
+        said = ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """What somebody else's code says, on one line of bounded length that moves no cursor."""
+    line = "".join(c if c.isprintable() else "·" for c in " ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 def _module(place: str) -> ModuleType:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cecli.conformance import Failure, Inputs, NotSupported, Reply
 from cecli.errors import Terminated
-from cecli.loading import reason_of
+from cecli.loading import one_line, reason_of
 
 # What Python says of a keyword that a function does not take, and builtins of any.
 REFUSALS = ("unexpected keyword", "takes no keyword")
@@ -116,7 +116,7 @@ def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     except (KeyboardInterrupt, Terminated):
         raise
     except NotImplementedError as error:
-        raise NotSupported(str(error) or "it says so") from None
+        raise NotSupported(one_line(str(error)) or "it says so") from None
     except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
         said = reason_of(error)
         if isinstance(error, TypeError) and any(refusal in said for refusal in REFUSALS):

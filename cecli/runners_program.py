@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from cecli.conformance import Failure, Inputs, NotSupported, Reply
 from cecli.conversation import Conversation, shown
 from cecli.errors import CecliError
+from cecli.loading import one_line
 from cecli.parsing import array_of, describe, load_json, quote
 from cecli.writers import plain_value
 
@@ -34,7 +36,7 @@ class Program:
         dtype: str | None = None,
         timeout: float = 10.0,
     ) -> None:
-        self.name = " ".join(command)
+        self.name = one_line(shlex.join(command))
         self.dtype = dtype
         self.features: frozenset[str] | None = features - {"arrays"}
         self._command, self._timeout = list(command), timeout
@@ -121,6 +123,4 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return (
-        " ".join(value.split()) if isinstance(value, str) and value.isprintable() else "it says so"
-    )
+    return (one_line(value) if isinstance(value, str) else "") or "it says so"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from cecli import __version__
 from cecli.conformance import OUTCOMES, SUITE, Case, Outcome, Verdict
 from cecli.conformance_report import Report, Totals
+from cecli.verifying import kind_of, versions_of
 from cecli.writers import SCHEMA, plain_value
 
 
@@ -36,26 +33,6 @@ def document_of_report(report: Report, options: Mapping[str, Any]) -> dict[str, 
 def document_of_cases(cases: Sequence[Case]) -> dict[str, Any]:
     """The cases alone, with nothing run."""
     return {**_head(), "cases": [_case(case) for case in cases]}
-
-
-def kind_of(options: Mapping[str, Any]) -> str:
-    """What sort of implementation it is: program, torch, jax or python."""
-    kinds = ("program", "torch", "jax")
-    return next((kind for kind in kinds if options[kind]), "python")
-
-
-def versions_of(options: Mapping[str, Any]) -> dict[str, str]:
-    """cecli's version; for a function also what runs it, and its own package's where it has one."""
-    versions = {"cecli": __version__}
-    if options["program"]:
-        return versions
-    versions["python"] = platform.python_version()
-    package = options["implementation"].partition(":")[0].partition(".")[0]
-    kind = kind_of(options)
-    for name in dict.fromkeys(("numpy", *((kind,) if kind != "python" else ()), package)):
-        with suppress(PackageNotFoundError, ValueError):  # a module of one's own
-            versions[name] = version(name)
-    return versions
 
 
 def _head() -> dict[str, Any]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cecli.cells import Column, Grid, numbers, short
-from cecli.conformance import OUTCOMES, Case, Outcome, Verdict
+from cecli.conformance import OUTCOMES, SUITE, Case, Outcome, Verdict
 from cecli.conformance_report import Report
 from cecli.numbers import format_given, format_number
+from cecli.verifying import versions_of
 
 MOST_REASONS = 5
 LARGEST_PLAIN = 1000.0
@@ -20,7 +21,7 @@ HEADERS: Mapping[Outcome, str] = {"not supported": "unsupported"}
 def report_grids(report: Report, options: Mapping[str, Any]) -> list[Grid]:
     """The families with the verdict below; before them, if that is asked for, the cases."""
     cases = [_case_grid(report)] if options["verbose"] else []
-    return [*cases, _family_grid(report, options["verbose"])]
+    return [*cases, _family_grid(report, options)]
 
 
 def list_grid(cases: Sequence[Case]) -> Grid:
@@ -35,7 +36,7 @@ def list_grid(cases: Sequence[Case]) -> Grid:
     )
 
 
-def _family_grid(report: Report, verbose: bool) -> Grid:
+def _family_grid(report: Report, options: Mapping[str, Any]) -> Grid:
     families, strict = report.families, OUTCOMES.index(report.strict)
     columns = [
         Column("family", "text", [family.family for family in families]),
@@ -51,14 +52,18 @@ def _family_grid(report: Report, verbose: bool) -> Grid:
     columns.append(numbers("worst, ulps", errors, optional=True))
     stressed = [place for place, family in enumerate(families) if family.passed < family.ran]
     notes = [_counts_text(report), *_reasons(report)]
-    if not report.passed and not verbose:
+    if report.failures and not options["verbose"]:
         notes.append("--verbose shows each case, and why it does not pass")
+    versions = [f"{name} {number}" for name, number in versions_of(options).items()]
+    notes.append(f"suite {SUITE} of {', '.join(versions)}")
     verdict = _verdict(report)
     return Grid(columns, frozenset(stressed), notes, verdict, report.passed, UNFIT)
 
 
 def _verdict(report: Report) -> str:
     totals = report.totals
+    if not totals.ran:
+        return f"{report.implementation} FAILED: no case is supported"
     word = "passed" if report.passed else "FAILED"
     missing = totals.counts.get("not supported", 0)
     text = f"{report.implementation} {word}: {totals.passed} of {_cases(totals.ran)} "

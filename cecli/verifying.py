@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import platform
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from cecli import __version__
 from cecli.conformance import Implementation, all_cases, select
 from cecli.conformance import verify as verdicts_on
 from cecli.conformance_report import Report
@@ -102,3 +106,23 @@ def chosen(globs: Collection[str], *, large: bool = False) -> Sequence[Any]:
             known = ", ".join(dict.fromkeys(case.family for case in cases))
             raise CecliError(f"no case matches {quote(glob)}; the families are {known}")
     return select(cases, globs)
+
+
+def kind_of(options: Mapping[str, Any]) -> str:
+    """What sort of implementation the options name: program, torch, jax or python."""
+    kinds = ("program", "torch", "jax")
+    return next((kind for kind in kinds if options[kind]), "python")
+
+
+def versions_of(options: Mapping[str, Any]) -> dict[str, str]:
+    """cecli's version; for a function also what runs it, and its own package's where it has one."""
+    versions = {"cecli": __version__}
+    if options["program"]:
+        return versions
+    versions["python"] = platform.python_version()
+    package = options["implementation"].partition(":")[0].partition(".")[0]
+    kind = kind_of(options)
+    for name in dict.fromkeys(("numpy", *((kind,) if kind != "python" else ()), package)):
+        with suppress(PackageNotFoundError, ValueError):  # a module of one's own
+            versions[name] = version(name)
+    return versions

@@ -187,6 +187,8 @@ def test_what_is_declared_is_asked_for_whatever_the_parameters() -> None:
         (SystemExit(1), Failure, "SystemExit: 1"),
         (type("PanicException", (BaseException,), {})("oh"), Failure, "PanicException: oh"),
         (TypeError("no float16"), Failure, "TypeError: no float16"),
+        (ValueError("\x1b[31mred " + "x" * 999), Failure, f"ValueError: ·[31mred {'x' * 291}…"),
+        (type("Mute", (Exception,), {"__str__": lambda self: 1 / 0})(), Failure, "Mute"),
         (NotImplementedError("masks"), NotSupported, "masks"),
         (NotImplementedError(), NotSupported, "it says so"),
     ],

@@ -38,6 +38,8 @@ def of_scikit_learn(logits: Any, target: Any) -> Any:
     """The same by the loss of scikit-learn's multinomial models."""
     from sklearn._loss import HalfMultinomialLoss
 
+    if logits.shape[1] == 1:
+        raise NotImplementedError("it is for two classes and more")
     loss = HalfMultinomialLoss(n_classes=logits.shape[1])
     return loss.loss_gradient(target.astype(logits.dtype), logits)
 
