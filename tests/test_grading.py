@@ -281,6 +281,12 @@ def test_no_other_loss_will_do_for_an_infinite_one(loss: float) -> None:
     assert cecli.compare(masked, [0], loss=loss).grade == "wrong"
 
 
+def test_a_logarithm_that_the_maximum_absorbed_is_no_mistake_of_averaging() -> None:
+    comparison = cecli.compare([[1e15, 1e15 - 1.0]], [0], loss=0.375)
+    assert comparison.grade == "wrong"
+    assert comparison.diagnosis == ()
+
+
 def test_losses_are_judged_one_by_one() -> None:
     losses = cecli.cross_entropy(LOGITS, TARGET).losses
     assert compare(LOGITS, TARGET, loss=losses, reduction="none").passed
