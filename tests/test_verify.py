@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -314,3 +316,19 @@ def test_json_imports_no_rich() -> None:
     )
     outcome = run_process("-c", script, program=[sys.executable])
     assert (outcome.returncode, outcome.stderr) == (0, b"")
+
+
+def test_examples_of_the_help_work(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(THEIRS.replace("right", "cross_entropy"))
+    program = tmp_path / "program"
+    program.write_text(f"#!{sys.executable}\nimport sys\nfor line in sys.stdin: print(line)\n")
+    program.chmod(0o755)
+    examples = shown("verify", "-h").partition("Examples:\n")[2].splitlines()
+    assert len(examples) == 4
+    for example in examples:
+        arguments = shlex.split(example)[2:]
+        frameworks = [name for name in ("torch", "optax") if f" {name}." in example]
+        if all(map(importlib.util.find_spec, frameworks)):
+            outcome = run_process("verify", "-k", "ordinary/textbook", *arguments)
+            assert outcome.returncode == ("./program" in example), outcome.stderr
+            assert b"ordinary" in outcome.stdout
