@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.comparison import Comparison, compare_with
-from cecli.conformance import Case, Inputs, Reply, Verdict
+from cecli.conformance import Case, Failure, Inputs, Reply, Verdict
 from cecli.core import solve
 from cecli.diagnosis import Diagnosis
 from cecli.grading import (
@@ -77,7 +77,10 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     """
     problem = problem_of(inputs)
     result = solve(problem, exact=True)
-    losses, grad = np.asarray(reply.loss, np.float64), np.asarray(reply.grad, np.float64)
+    try:
+        losses, grad = _numbers("loss", reply.loss), _numbers("gradient", reply.grad)
+    except Failure as failure:
+        return Verdict(case, "failed", str(failure))
     fault = _fault(problem, losses, grad)
     if fault is not None and (grad.shape != problem.shape or losses.size != np.size(result.loss)):
         return Verdict(case, "failed", fault)
@@ -132,6 +135,17 @@ def unlike(first: Reply, second: Reply) -> str | None:
                 apart = f", by up to {np.abs(one - other).max():.2g}"
             return f"a second call gives another {name}{apart}"
     return None
+
+
+def _numbers(name: str, values: object) -> Floats:
+    """Doubles of whatever was replied."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "iufOV":  # bfloat16 is of kind V
+            return array.astype(np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise Failure(f"the {name} is not made of real numbers")
 
 
 def _fault(problem: Problem, losses: Floats, grad: Floats) -> str | None:

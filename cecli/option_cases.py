@@ -84,11 +84,18 @@ def _ignored() -> Iterator[Case]:
             ignore_index=-100,
             reduction=reduction,
         )
-    for index in (-1, 0, 2, 255):
-        reason = "the ignored index may be that of a class, or none at all"
-        source = PYTORCH + "15508" if index == 255 else None
+    reason = "the ignored index may be that of a class, or of none at all"
+    for index in (-1, 0, 2):
         arrays = _ignoring(index, (1, 6))
-        yield case(f"ignored/index-{index}", reason, arrays, source=source, ignore_index=index)
+        yield case(f"ignored/index-{index}", reason, arrays, ignore_index=index)
+    yield case(
+        "ignored/index-255",
+        reason,
+        _ignoring(255, (1, 6)),
+        source=PYTORCH + "15508",
+        ignore_index=255,
+        reduction="none",
+    )
     poison = "0·NaN is NaN: an ignored row may hold anything"
     source = PYTORCH + "11551"
     for name, fill in (("nan", NAN), ("infinity", math.inf), ("minus-infinity", MASKED)):
@@ -210,10 +217,9 @@ def _temperature() -> Iterator[Case]:
 
 def _softcap() -> Iterator[Case]:
     reason = "the gradient is multiplied by the derivative of the cap"
-    source = LIGER + "pull/423"
     arrays = random(5, 4, 9.0, seed="softcap")
     for cap in (2.0, 30.0):
-        yield case(f"softcap/{cap:g}", reason, arrays, source=source, softcap=cap)
+        yield case(f"softcap/{cap:g}", reason, arrays, softcap=cap)
     flat = random(4, 5, 40.0, seed="flat")
     zoo = "https://github.com/unslothai/unsloth-zoo/pull/593"
     far = "far above the cap its derivative is nearly 0"

@@ -14,6 +14,7 @@ from cecli.size_cases import mostly_equal
 
 OPTAX = "https://github.com/google-deepmind/optax/issues/1020"
 EXECUTORCH = "https://github.com/pytorch/executorch/pull/20089"
+PYTORCH = "https://github.com/pytorch/pytorch/pull/166232"
 # In each type: an offset and an amount by which one logit may lead.
 RANGES = {
     "float32": (1e4, 25.0, 85.0),
@@ -30,7 +31,9 @@ def cases() -> Iterator[Case]:
 
 def _of(dtype: str) -> Iterator[Case]:
     offset, ahead, behind = RANGES[dtype]
+    half = dtype != "float32"
     source = OPTAX if dtype == "bfloat16" else None
+    sums, means = (EXECUTORCH, PYTORCH) if half else (None, None)
     seed = "precision"
     yield case(
         f"{dtype}/small-batch",
@@ -49,16 +52,15 @@ def _of(dtype: str) -> Iterator[Case]:
     yield case(f"{dtype}/far-losers", "e to a power vanishes sooner", far, dtype=dtype)
     accumulated = "a sum kept in the type of the logits stops growing"
     many = (np.zeros((2, 4097)), [0, 4096])
-    yield case(f"{dtype}/many-equal", accumulated, many, source=EXECUTORCH, dtype=dtype)
+    yield case(f"{dtype}/many-equal", accumulated, many, source=sums, dtype=dtype)
 
     def mostly() -> tuple[Any, Any]:
         return mostly_equal(dtype, 2, 5000), [17, 4999]
 
-    yield case(f"{dtype}/mostly-equal", accumulated, mostly, source=EXECUTORCH, dtype=dtype)
+    yield case(f"{dtype}/mostly-equal", accumulated, mostly, source=sums, dtype=dtype)
     long = "a mean is taken of a sum that is too large or too long for the type"
     rows = (np.tile([[1.0, 25.0, -7.0], [25.0, 9.0, 0.0]], (3000, 1)), [0, 1] * 3000)
-    pytorch = "https://github.com/pytorch/pytorch/pull/166232"
-    yield case(f"{dtype}/many-rows", long, rows, source=pytorch, dtype=dtype)
+    yield case(f"{dtype}/many-rows", long, rows, source=means, dtype=dtype)
     masked = ([[0.5, -math.inf, 1.0], [-math.inf, 2.0, -math.inf]], [0, 1])
     yield case(f"{dtype}/masked", "−∞ in every type", masked, dtype=dtype)
     largest = ([[60000.0, -60000.0, 59968.0], [-60000.0, -60000.0, 0.0]], [0, 2])

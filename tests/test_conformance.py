@@ -315,6 +315,13 @@ def test_a_loss_of_another_shape_has_failed(name: str, loss: NDArray[Any] | floa
     assert "the loss has shape" in str(verdict.reason)
 
 
+@pytest.mark.parametrize("nonsense", ["0.5", 1j, True, object(), [[1.0], [2.0, 3.0]]], ids=repr)
+def test_what_is_not_numbers_has_failed(nonsense: Any) -> None:
+    told = "the loss is not made of real numbers"
+    assert judged("single/one-of-one", loss=nonsense).reason == told
+    assert judged("single/one-of-one", grad=nonsense).outcome == "failed"
+
+
 def test_one_number_may_be_an_array() -> None:
     loss = np.reshape(right(named("ordinary/small-batch")).loss, (1,))
     assert judged("ordinary/small-batch", loss=loss).outcome == "exact"
