@@ -24,6 +24,13 @@ WAITING_FOR_EACH_JOB = 3
 KEPT_NUMBERS = 3 * 2**20
 
 
+def cores() -> int:
+    """How many of the machine's cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def block_ranges(samples: int, classes: int) -> Iterator[tuple[int, int]]:
     """The first row and the one behind the last of each block."""
     size = max(1, BLOCK_NUMBERS // classes)
@@ -39,7 +46,7 @@ def each_block(
         return work(problem.block(start, stop))
 
     ranges = block_ranges(problem.samples, problem.classes)
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs or cores()
     if problem.samples * problem.classes <= BLOCK_NUMBERS:
         yield from (take(start, stop) for start, stop in ranges)
         return
@@ -59,3 +66,8 @@ def each_block(
             yield waiting.popleft().result()
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def check_rows(problem: Problem, jobs: int | None = None) -> None:
+    """Raise CecliError where a row cannot be used, before anything is made of those above it."""
+    deque(each_block(problem, lambda block: None, jobs), maxlen=0)
