@@ -202,7 +202,7 @@ Examples:
 @report_options
 @click.pass_context
 def verify(context: click.Context, /, **options: Any) -> None:
-    """Run the hard cases over somebody's cross-entropy: how good is it, and where does it break?
+    """Run the hard cases over somebody's cross-entropy, and grade it.
 
     A function of Python takes logits (N, C) and target (N,), and returns loss and gradient; one of
     PyTorch or JAX is differentiated. A program reads a case and answers it, a line of JSON each.

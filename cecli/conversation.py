@@ -185,7 +185,8 @@ def _broken_pipes_as_errors() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGPIPE, before)
+        if before is not None:  # as for a handler that is not Python's
+            signal.signal(signal.SIGPIPE, before)
 
 
 def shown(data: bytes | bytearray) -> str:

@@ -98,7 +98,7 @@ class PythonFunction(Function):
 
 
 def parameters(function: Callable[..., Any]) -> frozenset[str] | None:
-    """What a function takes by keyword behind its first two; None where that may be anything."""
+    """What a function takes by keyword; None where that may be anything."""
     try:
         found = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -113,7 +113,7 @@ def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call somebody's function. Whatever it raises becomes NotSupported or Failure."""
     try:
         return function(*arguments, **options)
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated, NotSupported, Failure):
         raise
     except NotImplementedError as error:
         raise NotSupported(one_line(str(error)) or "it says so") from None
@@ -158,23 +158,26 @@ def total(losses: NDArray[Any]) -> float:
 
 
 def _samples(target: NDArray[Any], options: Mapping[str, Any]) -> float:
-    """The number of rows that count, or the sum of their weights."""
+    """The number of rows that count, or the sum of their weights; NaN where that is 0."""
     if target.dtype.kind == "f":
         return float(len(target))
     kept = target[target != options["ignore_index"]] if "ignore_index" in options else target
     weight = options.get("weight")
     if weight is None:
-        return float(len(kept))
+        return float(len(kept)) or math.nan
     if "z_loss" in options:
         raise NotSupported("there is no parameter reduction, and z-loss has another divisor")
-    return math.fsum(np.asarray(weight, dtype=np.float64)[kept])
+    return math.fsum(np.asarray(weight, dtype=np.float64)[kept]) or math.nan
 
 
 def cotangent(inputs: Inputs, reduction: str | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """What to pull back through a loss of that shape, where a mean over rows may be left to take.
 
-    Of that mean it is 1/divisor for each row.
+    Of that mean it is 1/divisor for each row. Raises Failure where the loss has no such shape.
     """
     by = divisor(inputs, reduction, shape)
     upstream = np.asarray(inputs.upstream, dtype=np.float64)
-    return np.broadcast_to(upstream if by is None else upstream / by, shape)
+    try:
+        return np.broadcast_to(upstream if by is None else upstream / by, shape)
+    except ValueError:
+        raise Failure(f"the loss has shape {shape}") from None

@@ -64,7 +64,7 @@ class TorchFunction(Function):
         call(loss.backward, torch.tensor(upstream).to(loss))
         if leaf.grad is None:
             raise Failure("backward() left no gradient in the logits")
-        losses, grad = _array(torch, loss), _array(torch, leaf.grad)
+        losses, grad = (call(_array, torch, tensor) for tensor in (loss, leaf.grad))
         # What was changed in the tensors is to be seen in what they were made of.
         if inputs.logits.flags.writeable:
             inputs.logits[...] = _array(torch, leaf)

@@ -55,6 +55,8 @@ def _check(options: Mapping[str, Any]) -> None:
     for names in (wanted, *exclusive):
         if len(names) > 1:
             raise CecliError(f"{names[0]} and {names[1]} exclude each other")
+    if not options["timeout"] > 0.0:
+        raise CecliError(f"--timeout is {options['timeout']:g}: it must be greater than 0")
     if options["program"]:
         for name in ("torch", "jax", "device"):
             if options[name]:

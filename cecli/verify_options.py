@@ -61,7 +61,7 @@ implementation_options = _group(
     (
         ("--timeout",),
         {
-            "type": click.FloatRange(min=0.0, min_open=True, max=1e6),
+            "type": float,
             "metavar": "SECONDS",
             "default": 10.0,
             "help": "How long a program may take for a case (default 10).",

@@ -287,6 +287,12 @@ def test_losses_of_rows_are_reduced_for_a_function_that_knows_no_reduction(
     np.testing.assert_allclose(reply.grad, grad, rtol=1e-15)
 
 
+def test_a_mean_over_no_rows_is_no_number() -> None:
+    nothing = Inputs(LOGITS, TARGET, {"ignore_index": 5, "weight": np.zeros(3)})
+    reply = PythonFunction(for_each_row, "f").run(nothing)
+    assert np.isnan(reply.loss)
+
+
 def test_a_sum_of_losses_that_overflows_or_holds_infinities_is_still_one() -> None:
     for losses in ([1e308, 1e308, 1e308], [np.inf, 1.0, 2.0]):
         function = PythonFunction(lambda z, t, losses=losses: (np.array(losses), z), "f")
@@ -394,6 +400,15 @@ def test_what_goes_wrong_in_pytorch_is_told(returned: Callable[..., Any], reason
     verdict = torch_verdicts(returned, "ordinary/textbook")["ordinary/textbook"]
     assert verdict.outcome == "failed"
     assert reason in verdict.reason
+
+
+@needs_torch
+def test_a_loss_of_another_shape_than_its_upstream_gradient_has_failed() -> None:
+    def loss(logits: Any, target: Any, reduction: str = "mean") -> Any:
+        return logits.sum()
+
+    verdict = torch_verdicts(loss, "upstream/uneven")["upstream/uneven"]
+    assert (verdict.outcome, verdict.reason) == ("failed", "the loss has shape ()")
 
 
 @needs_torch
