@@ -184,10 +184,12 @@ def test_what_is_written_without_being_asked_is_found_out() -> None:
     )
 
 
-def test_a_blank_line_more_does_no_harm() -> None:
-    code = f"import sys\nfor line in sys.stdin: print('{ANSWER}'); print(flush=True)"
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+def test_a_blank_line_more_does_no_harm(pause: float) -> None:
+    answer = f"print('{ANSWER}', flush=True); time.sleep({pause}); print(flush=True)"
+    code = f"import sys, time\nfor line in sys.stdin: {answer}"
     with closing(Program(python(code))) as program:
-        for _ in range(5):
+        for _ in range(3):
             assert program.run(SMALL).loss == 1.0
 
 
@@ -334,9 +336,10 @@ def test_a_program_that_cannot_be_started_is_bad_input(command: list[str], reaso
 
 
 def test_a_closed_pipe_of_the_program_does_not_end_cecli() -> None:
-    outcome = run("verify", "-k", "classes/*", "--", "true")
+    program = ["sh", "-c", "exec <&-; sleep 0.3; exit 5"]
+    outcome = run("verify", "-k", "classes/65537", "--", *program)
     assert (outcome.returncode, outcome.stderr) == (1, b"")
-    assert b"it exited with status 0 before it answered" in outcome.stdout
+    assert b"it exited with status 5 before it answered" in outcome.stdout
 
 
 def test_progress_is_shown_on_a_terminal_only() -> None:
