@@ -74,7 +74,10 @@ class Function:
 
 
 class PythonFunction(Function):
-    """(logits, target, **options) → (loss, gradient), all arrays of NumPy."""
+    """(logits, target, **options) → (loss, gradient), all arrays of NumPy.
+
+    Or an object with the attributes loss and grad, as cecli's own.
+    """
 
     def answer(self, inputs: Inputs, options: dict[str, Any], reduction: str | None) -> Reply:
         """Call the function; reduce a loss and a gradient that it gives for each row."""
@@ -86,6 +89,8 @@ class PythonFunction(Function):
             options["upstream"] = inputs.upstream
         with np.errstate(all="ignore"):  # a masked class alone makes most functions warn
             pair = call(self.function, inputs.logits, inputs.target, **options)
+        if hasattr(pair, "loss") and hasattr(pair, "grad"):
+            pair = pair.loss, pair.grad
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise Failure(f"it returned {type(pair).__name__}, not a pair of loss and gradient")
         loss, grad = as_numbers(pair[0], "loss"), as_numbers(pair[1], "gradient")

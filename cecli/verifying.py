@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from cecli import __version__
-from cecli.conformance import Implementation, all_cases, select
+from cecli.conformance import Case, Implementation, all_cases, select
 from cecli.conformance import verify as verdicts_on
 from cecli.conformance_report import Report
 from cecli.errors import CecliError
@@ -48,8 +48,9 @@ def verify(
 ) -> Report:
     """Run the hard cases over a function, and grade what it returns.
 
-    function: (logits (N, C), target (N,), **options) → (loss, gradient); of kind torch a loss
-    function or a module's class, of kind jax a loss function, which are differentiated. features:
+    function: (logits (N, C), target (N,), **options) → (loss, gradient), or an object with the
+    attributes loss and grad; of kind torch a loss function or a module's class, of kind jax a loss
+    function, which are differentiated. features:
     what it supports; None asks it. dtype: float64, float32, float16 or bfloat16 for all logits;
     None is each case's own. device: where a framework computes. only: shell patterns of names of
     cases or families. strict: what a case must be, or better, to pass.
@@ -98,7 +99,7 @@ def features_of(features: Collection[str] | None) -> frozenset[str] | None:
     return frozenset(features)
 
 
-def chosen(globs: Collection[str], *, large: bool = False) -> Sequence[Any]:
+def chosen(globs: Collection[str], *, large: bool = False) -> Sequence[Case]:
     """The cases whose name or family matches. Raises CecliError where a pattern matches none."""
     cases = all_cases(large=large)
     for glob in globs:

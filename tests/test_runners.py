@@ -313,6 +313,14 @@ def test_the_library_verifies_a_function() -> None:
     assert report.implementation.endswith("function")
 
 
+def test_the_library_passes_its_own_suite() -> None:
+    report = cecli.verify(cecli.cross_entropy)
+    assert report.passed, report
+    missing = {v.case.family for v in report.verdicts if v.outcome == "not supported"}
+    assert missing == {"upstream", "bfloat16"}
+    assert report.totals.ran > 220
+
+
 def test_the_library_refuses_what_there_is_not() -> None:
     with pytest.raises(CecliError, match="no case matches 'nothing'; the families are ordinary"):
         cecli.verify(right, only=["nothing"])
