@@ -10,6 +10,7 @@ them, and the ratios are of the medians: above 1 cecli is faster.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import time
 from collections.abc import Callable
@@ -55,9 +56,8 @@ def torch_compiled_run(logits: Array, target: Array) -> Run:
 
 
 def jax_run(logits: Array, target: Array) -> Run:
-    import jax
-    import optax
-
+    jax: Any = importlib.import_module("jax")
+    optax: Any = importlib.import_module("optax")
     jax.config.update("jax_enable_x64", True)
 
     def mean_loss(z: Any, t: Any) -> Any:
