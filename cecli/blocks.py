@@ -18,8 +18,9 @@ from cecli.problem import Block, Problem
 
 Result = TypeVar("Result")
 
-# A mebibyte of doubles: large enough that a thread seldom waits for the interpreter.
-BLOCK_NUMBERS = 2**17
+# Two mebibytes of doubles: large enough that a thread seldom waits for the interpreter and that a
+# call of NumPy costs next to nothing, small enough for a core's share of the cache.
+BLOCK_NUMBERS = 2**18
 WAITING_FOR_EACH_JOB = 3
 KEPT_NUMBERS = 3 * 2**20
 
