@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.core import CrossEntropy, log_softmax_of, softmax_of, solve
-from cecli.problem import Problem
+from cecli.blocks import check_rows, each_block
+from cecli.core import CrossEntropy, log_softmax_of, reduced_loss, softmax_of, solve
+from cecli.problem import Block, Floats, Problem
+from cecli.sweep import Totals, Wanted, sweep, totals_of
+from cecli.tally import Tally, tally_of
 
 if TYPE_CHECKING:
+    from cecli.array_output import ArrayOutput
     from cecli.comparison import Comparison
     from cecli.derivation import Derivation
     from cecli.finite_difference import GradientCheck
@@ -19,44 +25,97 @@ if TYPE_CHECKING:
     from cecli.summary import Summary
 
 Command = Literal["softmax", "loss", "grad", "explain", "compare"]
+RowsName = Literal["softmax", "grad"]
+ArrayName = Literal["softmax", "grad", "losses"]
+Report = Callable[[float], None]
+# What the array of a command has in each of its rows; losses are no array of rows.
+_ROWS: dict[Command, RowsName | None] = {
+    "softmax": "softmax",
+    "loss": None,
+    "grad": "grad",
+    "explain": "grad",
+    "compare": "grad",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The problem of a command and its results.
 
-    result and summary are None for softmax, summary for one sample too; check where none was asked,
-    derivation but for explain, comparison but for compare.
+    totals and summary are None for softmax, summary for one sample too; check where none was asked,
+    derivation but for explain, comparison but for compare. whole: the result where all its arrays
+    are at hand; where they are not, an array is made when it is asked for.
     """
 
     command: Command
     problem: Problem
     labels: tuple[str, ...] | None
     exact: bool
-    softmax: NDArray[Any]
-    log_softmax: NDArray[Any]
-    result: CrossEntropy | None = None
+    totals: Totals | None = None
     summary: Summary | None = None
     check: GradientCheck | None = None
     derivation: Derivation | None = None
     comparison: Comparison | None = None
+    whole: CrossEntropy | None = None
 
     @property
     def passed(self) -> bool:
         """Whether no check and no comparison failed."""
         return all(found is None or found.passed for found in (self.check, self.comparison))
 
+    @cached_property
+    def result(self) -> CrossEntropy:
+        """Losses and gradient of all samples."""
+        return self.whole or solve(self.problem, exact=self.exact)
+
+    @cached_property
+    def softmax(self) -> NDArray[Any]:
+        """ŷ, of the logits' shape."""
+        if self.exact and self.totals is not None:
+            return self.result.softmax
+        return softmax_of(self.problem, exact=self.exact)
+
+    @cached_property
+    def log_softmax(self) -> NDArray[Any]:
+        """log ŷ, of the logits' shape."""
+        if self.exact and self.totals is not None:
+            return self.result.log_softmax
+        return log_softmax_of(self.problem, exact=self.exact)
+
     @property
-    def array_name(self) -> str:
-        """What the array is called, in JSON and in .npz files."""
-        return {"softmax": "softmax", "loss": "losses"}.get(self.command, "grad")
+    def divisor(self) -> float | None:
+        """What the sum of the losses is divided by."""
+        return self.problem.divisor
+
+    @property
+    def z_loss_divisor(self) -> float | None:
+        """What the sum of the z-losses is divided by, where there is a z-loss."""
+        return self.problem.z_loss_divisor if self.problem.objective.z_loss else None
+
+    @cached_property
+    def loss(self) -> float | Floats:
+        """The reduced loss; with reduction none those of the samples."""
+        if self.whole is None and self.totals is not None and self.divisor is not None:
+            return reduced_loss(self.problem, self.totals)
+        return self.result.loss
+
+    def first(self, count: int) -> Answer:
+        """The answer for the first samples alone, over the divisors of the whole."""
+        if count == self.problem.samples or self.exact or self.whole is not None:
+            return self
+        problem = self.problem.only(np.arange(count))
+        return Answer(self.command, problem, self.labels, self.exact, self.totals)
 
     @property
     def array(self) -> NDArray[Any]:
         """The array that the command is for: probabilities, losses of the samples, or gradient."""
-        if self.result is None:
-            return self.softmax
-        return self.result.losses if self.command == "loss" else self.result.grad
+        name = array_name_of(self.command)
+        return self.softmax if name == "softmax" else getattr(self.result, name)
+
+
+def array_name_of(command: Command) -> ArrayName:
+    """What the array of a command is called, in JSON and in .npz files."""
+    return _ROWS[command] or "losses"
 
 
 def find_answer(
@@ -66,65 +125,108 @@ def find_answer(
     *,
     exact: bool,
     worst: int = 0,
+    jobs: int | None = None,
+    output: ArrayOutput | None = None,
+    report: Report | None = None,
 ) -> Answer:
     """Compute what a command is asked for; the check is added by whoever shows its progress.
 
-    worst: how many samples of the highest loss the summary of a batch tells.
+    worst: how many samples of the highest loss the summary of a batch tells. jobs: threads, default
+    one a core. output: where the rows of the command's array go, one block after another. report:
+    is told the share that is done.
     """
+    if exact:
+        answer = _exact_answer(command, problem, labels, worst)
+        if output is not None:
+            write_array(answer, output)
+        return answer
+    array: RowsName | None = None
+    rounded = problem
+    if output is not None:
+        if output.is_final:
+            check_rows(problem, jobs)
+        output.begin(problem)
+        array = _ROWS[command]
+        rounded = problem.rounded_to(output.dtype_for(problem))
+    totals = Totals(worst)
+    for part in sweep(rounded, Wanted(array, losses=command != "softmax", worst=worst), jobs):
+        totals.add(part)
+        if output is not None:
+            output.write(part.total if part.array is None else part.array)
+        if report is not None:
+            report(part.stop / problem.samples)
     if command == "softmax":
-        return Answer(
-            command,
-            problem,
-            labels,
-            exact,
-            softmax_of(problem, exact=exact),
-            log_softmax_of(problem, exact=exact),
-        )
-    result = solve(problem, exact=exact)
-    summary = _summary(problem, result, exact, worst)
-    return Answer(
-        command, problem, labels, exact, result.softmax, result.log_softmax, result, summary
-    )
+        return Answer(command, problem, labels, exact)
+    return Answer(command, problem, labels, exact, totals, _summary(problem, totals, exact))
 
 
-def find_comparison(request: Request, *, rtol: float | None, exact: bool) -> Answer:
+def _exact_answer(
+    command: Command, problem: Problem, labels: tuple[str, ...] | None, worst: int
+) -> Answer:
+    if command == "softmax":
+        answer = Answer(command, problem, labels, exact=True)
+        _ = answer.softmax
+        return answer
+    result = solve(problem, exact=True)
+    totals = tallied(problem, result.losses, worst)
+    summary = _summary(problem, totals, exact=True)
+    return Answer(command, problem, labels, True, totals, summary, whole=result)
+
+
+def tallied(problem: Problem, losses: Floats, worst: int) -> Totals:
+    """Totals of nothing but what is counted, of losses that are known."""
+    flat, totals = losses.reshape(-1), Totals(worst)
+
+    def work(block: Block) -> Tally:
+        return tally_of(block, flat[block.start : block.start + len(block.kept)], worst)
+
+    for tally in each_block(problem, work):
+        totals.tally = totals.tally.merged(tally, worst)
+    return totals
+
+
+def find_comparison(
+    request: Request, *, rtol: float | None, exact: bool, output: ArrayOutput | None = None
+) -> Answer:
     """Compare the gradient and the loss of a request with the exact ones."""
     from cecli.comparison import compare_given
 
     problem = request.problem
     comparison = compare_given(problem, request.grad, request.loss, rtol, exact=exact)
     result = comparison.result
-    return Answer(
+    totals = tallied(problem, result.losses, 0) if exact else totals_of(problem)
+    summary = _summary(problem, totals, exact)
+    answer = Answer(
         "compare",
         problem,
         request.labels,
         exact,
-        result.softmax,
-        result.log_softmax,
-        result,
-        _summary(problem, result, exact),
+        totals,
+        summary,
         comparison=comparison,
+        whole=result,
     )
+    if output is not None:
+        write_array(answer, output)
+    return answer
 
 
-def _summary(problem: Problem, result: CrossEntropy, exact: bool, worst: int = 0) -> Summary | None:
+def _summary(problem: Problem, totals: Totals, exact: bool) -> Summary | None:
     """That of a batch; one sample alone has none."""
     if not problem.batch_shape:
         return None
     from cecli.summary import summarize
 
-    return summarize(problem, result.losses, exact=exact, worst=worst)
+    return summarize(problem, totals, exact=exact)
 
 
-def array_in(answer: Answer, dtype: str | None) -> NDArray[Any]:
-    """The array of an answer as a file holds it: the double result rounded once.
-
-    dtype: float16, float32 or float64; None means the logits' own, float64 for integers.
-    """
-    given = answer.problem.logits.dtype
-    wanted = np.dtype(dtype or (given.name if given.kind == "f" else "float64"))
-    if answer.command != "loss" and wanted != answer.problem.dtype:
-        problem = answer.problem.rounded_to(wanted)
-        answer = find_answer(answer.command, problem, answer.labels, exact=answer.exact)
-    with np.errstate(over="ignore", under="ignore"):
-        return answer.array.astype(wanted, copy=False)
+def write_array(answer: Answer, output: ArrayOutput) -> None:
+    """Write the array of an answer that is there as a whole: the double result rounded once."""
+    problem, wanted = answer.problem, output.dtype_for(answer.problem)
+    output.begin(problem)
+    if answer.command != "loss" and wanted != problem.dtype:
+        answer = find_answer(
+            answer.command, problem.rounded_to(wanted), answer.labels, exact=answer.exact
+        )
+    array = answer.array
+    output.write(array.reshape(-1) if answer.command == "loss" else problem.to_rows(array))

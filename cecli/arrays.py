@@ -6,8 +6,8 @@ What a header promises is compared with what the file holds before memory is tak
 from __future__ import annotations
 
 import os
-import re
 import stat
+import struct
 import warnings
 from collections.abc import Sequence
 from math import prod
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.files import open_file
 from cecli.parsing import MAXIMUM_DIMENSIONS, quote
+from cecli.problem import BFLOAT16, widened
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
@@ -28,46 +29,62 @@ SUFFIXES_WITH_KEYS = (".npz", ".safetensors")
 
 _NOT_NPY = "not an .npy file, or a damaged one"
 _NOT_NPZ = "not an .npz file, or a damaged one"
-# NumPy has no name for bfloat16: it saves such an array as two bytes of anything.
-_BFLOAT16 = np.dtype("V2")
 _CHUNK = 1 << 20
 # Logits hardly compress: what inflates to more than this, and that many times, is taken for a bomb.
 _MOST_INFLATED, _MOST_INFLATION = 1 << 26, 100
 _MOST_KEYS_LISTED = 20
 _REAL_NUMBERS = "integers, bfloat16, float16, float32 or float64"
-_SAFETENSORS_TYPES = re.compile("BOOL|[UI](8|16|32|64)|BF16|F16|F32|F64")
+_SAFETENSORS_TYPES = {
+    "BOOL": "?",
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "UI" for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+}
 
 
 def read_array(path: str, key: str | None = None) -> NDArray[Any]:
-    """Read the array of a file, by its suffix: integers, float16, float32 or float64.
+    """`map_array` with numbers in the machine's byte order, and bfloat16 as float32."""
+    array = map_array(path, key)
+    if array.dtype == BFLOAT16:
+        return widened(array)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
-    key: which array of a file of several; one alone needs none. bfloat16 becomes float32. The
-    array of an .npy file is mapped, not read, where it is in the machine's byte order. Raises
+
+def map_array(path: str, key: str | None = None) -> NDArray[Any]:
+    """Map the array of a file, by its suffix: integers, float16, float32, float64 or `BFLOAT16`.
+
+    key: which array of a file of several; one alone needs none. Its bytes stay in the file, in
+    their order, until they are looked at; but what is compressed is read into memory. Raises
     CecliError, or the system's OSError, for whatever cannot be read.
     """
     if path.lower().endswith(".npz"):
-        return _read_npz(path, key)
+        return _map_npz(path, key)
     if path.lower().endswith(".safetensors"):
-        return _read_safetensors(path, key)
+        return _map_safetensors(path, key)
     if key is not None:
         raise CecliError(f"--key {key}: only .npz and .safetensors files have keys")
-    return _read_npy(path)
-
-
-def _read_npy(path: str) -> NDArray[Any]:
     with open_file(path) as file:
         size = _size_of(file)
         shape, in_fortran_order, dtype = _read_header(file, size)
-        offset = file.tell()
-        _compare(prod(shape) * dtype.itemsize, size - offset)
-        try:
-            if not prod(shape):  # nothing cannot be mapped
-                return _plain(np.empty(shape, dtype))
+        _compare(prod(shape) * dtype.itemsize, size - file.tell())
+        return _mapped(file, file.tell(), shape, dtype, in_fortran_order)
+
+
+def _mapped(
+    file: BinaryIO,
+    offset: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    in_fortran_order: bool = False,
+) -> NDArray[Any]:
+    try:
+        if not prod(shape):  # nothing cannot be mapped
+            array = np.empty(shape, dtype)
+        else:
             order: Any = "F" if in_fortran_order else "C"
-            mapped = np.memmap(file, dtype, "r", offset, shape, order)
-        except (ValueError, TypeError, OverflowError):  # a shape that no array can have
-            raise CecliError(_NOT_NPY) from None
-        return _plain(np.asarray(mapped))
+            array = np.asarray(np.memmap(file, dtype, "r", offset, shape, order))
+    except (ValueError, TypeError, OverflowError):  # a shape that no array can have
+        raise CecliError(_NOT_NPY) from None
+    return array.view(np.uint8) if dtype.kind == "b" else array
 
 
 def _size_of(file: BinaryIO) -> int:
@@ -97,7 +114,7 @@ def _read_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.
 
 
 def _check_type(dtype: np.dtype[Any]) -> None:
-    if (dtype.kind not in "biuf" or dtype.itemsize > 8) and dtype != _BFLOAT16:
+    if (dtype.kind not in "biuf" or dtype.itemsize > 8) and dtype != BFLOAT16:
         found = "pickled objects" if dtype.hasobject else dtype.name
         raise CecliError(f"holds {found}, not {_REAL_NUMBERS}")
 
@@ -106,15 +123,6 @@ def _compare(promised: int, held: int) -> None:
     if promised != held:
         relation = "more" if promised > held else "less"
         raise CecliError(f"its header promises {relation} data than the {held} bytes it has")
-
-
-def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    """Numbers in the machine's byte order: Booleans as integers, bfloat16 as float32."""
-    if array.dtype == _BFLOAT16:
-        # bfloat16 is the upper half of float32.
-        return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    number = np.uint8 if array.dtype.kind == "b" else array.dtype.newbyteorder("=")
-    return array.astype(number, copy=False)
 
 
 # --- Files of several arrays --------------------------------------------------------------------
@@ -136,7 +144,7 @@ def _chosen(keys: Sequence[str], key: str | None) -> str:
     raise CecliError(f"say which array: --key NAME, or FILE:NAME for a target; it holds {names}")
 
 
-def _read_npz(path: str, key: str | None) -> NDArray[Any]:
+def _map_npz(path: str, key: str | None) -> NDArray[Any]:
     import zlib
     from zipfile import BadZipFile, ZipFile
 
@@ -146,7 +154,7 @@ def _read_npz(path: str, key: str | None) -> NDArray[Any]:
             with ZipFile(file) as archive:
                 members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
                 name = _chosen(list(members), key)
-                return _read_member(archive, name, members[name])
+                return _map_member(file, archive, name, members[name])
         # What forged archives make the module raise.
         except CecliError:
             raise
@@ -154,7 +162,7 @@ def _read_npz(path: str, key: str | None) -> NDArray[Any]:
             raise CecliError(_NOT_NPZ if size else "the file is empty") from None
 
 
-def _read_member(archive: ZipFile, name: str, member: ZipInfo) -> NDArray[Any]:
+def _map_member(file: BinaryIO, archive: ZipFile, name: str, member: ZipInfo) -> NDArray[Any]:
     """One array of an archive: never more of it than the archive declares."""
     from zipfile import ZIP_DEFLATED, ZIP_STORED
 
@@ -167,26 +175,43 @@ def _read_member(archive: ZipFile, name: str, member: ZipInfo) -> NDArray[Any]:
                 f"would inflate {inflation:,.0f} times, to {member.file_size:,} bytes; "
                 "if that is meant, unpack it to an .npy file"
             )
+        stored = member.compress_type == ZIP_STORED
         with archive.open(member) as stream:
             shape, in_fortran_order, dtype = _read_header(stream, member.file_size)
-            held = member.file_size - stream.tell()
+            begin = stream.tell()
+            held = member.file_size - begin
             _compare(prod(shape) * dtype.itemsize, held)
-            data = np.empty(held, dtype=np.uint8)
+            data = np.empty(0 if stored else held, dtype=np.uint8)
+            # What is stored is read too, so that its checksum is compared at the end.
             for start in range(0, held, _CHUNK):
                 piece = stream.read(min(_CHUNK, held - start))
-                data[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
                 _compare(min(_CHUNK, held - start), len(piece))
-            stream.read(1)  # at the end the checksum is compared
+                if not stored:
+                    data[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
+            stream.read(1)
+        if stored:
+            offset = _begin_of(file, member) + begin
+            return _mapped(file, offset, shape, dtype, in_fortran_order)
         order: Any = "F" if in_fortran_order else "C"
-        return _plain(data.view(dtype).reshape(shape, order=order))
+        numbers = np.uint8 if dtype.kind == "b" else dtype
+        return data.view(numbers).reshape(shape, order=order)
     except CecliError as error:
         raise CecliError(f"array {quote(name)}: {error}") from None
 
 
-def _read_safetensors(path: str, key: str | None) -> NDArray[Any]:
+def _begin_of(file: BinaryIO, member: ZipInfo) -> int:
+    """Where in the archive the bytes of a member begin: behind a header of its own."""
+    file.seek(member.header_offset + 26)
+    name, extra = struct.unpack("<HH", file.read(4))
+    return member.header_offset + 30 + int(name) + int(extra)
+
+
+def _map_safetensors(path: str, key: str | None) -> NDArray[Any]:
     with open_file(path) as file:
         if not _size_of(file):
             raise CecliError("the file is empty")
+    import json
+
     try:
         import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16, which safetensors counts on
         from safetensors import SafetensorError, safe_open
@@ -199,10 +224,15 @@ def _read_safetensors(path: str, key: str | None) -> NDArray[Any]:
         with safe_open(path, framework="numpy") as tensors:
             name = _chosen(sorted(tensors.keys()), key)
             kind = tensors.get_slice(name).get_dtype()
-            if not _SAFETENSORS_TYPES.fullmatch(kind):
+            if kind != "BF16" and kind not in _SAFETENSORS_TYPES:
                 raise CecliError(f"array {quote(name)}: holds {kind}, not {_REAL_NUMBERS}")
-            array: NDArray[Any] = tensors.get_tensor(name)
+            shape = tuple(tensors.get_slice(name).get_shape())
     except SafetensorError as error:
         reason = " ".join(str(error).split())
         raise CecliError(f"not a .safetensors file, or a damaged one: {reason}") from None
-    return _plain(array.view(_BFLOAT16) if kind == "BF16" else array)
+    dtype = BFLOAT16 if kind == "BF16" else np.dtype(_SAFETENSORS_TYPES[kind])
+    with open_file(path) as file:
+        # The library has found the header sound: its length, then what it says in JSON.
+        length = int.from_bytes(file.read(8), "little")
+        begin, _ = json.loads(file.read(length))[name]["data_offsets"]
+        return _mapped(file, 8 + length + begin, shape, dtype)

@@ -16,6 +16,7 @@ from cecli.options import (
     exact_option,
     explanation_options,
     input_options,
+    jobs_option,
     lines_option,
     logits_argument,
     loss_options,
@@ -28,6 +29,7 @@ from cecli.options import (
 
 if TYPE_CHECKING:
     from cecli.answer import Answer, Command
+    from cecli.array_output import ArrayOutput
     from cecli.requests import Request
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -64,6 +66,7 @@ Examples:
 @class_options
 @scaling_options
 @exact_option
+@jobs_option
 @output_options
 @lines_option
 def softmax(**options: Any) -> None:
@@ -88,6 +91,7 @@ Examples:
 @scaling_options
 @summary_options
 @exact_option
+@jobs_option
 @output_options
 @lines_option
 def loss(**options: Any) -> None:
@@ -114,6 +118,7 @@ Examples:
 @check_options
 @summary_options
 @exact_option
+@jobs_option
 @output_options
 @lines_option
 def grad(**options: Any) -> None:
@@ -182,30 +187,44 @@ def _run(command: Command, options: dict[str, Any]) -> None:
 
             print_lines(command, options)
             return
-        from cecli.answer import find_answer, find_comparison
         from cecli.requests import naming_files, read_request
-        from cecli.views import check_output, present
+        from cecli.views import array_file, check_output, present
 
         check_output(options)
         request = read_request(options, with_target=command != "softmax")
-        exact = options.get("exact", False)
-        with naming_files(options):
-            if command == "explain":
-                answer = _explained(request, options)
-            elif command == "compare":
-                answer = find_comparison(request, rtol=options["rtol"], exact=exact)
-            else:
-                worst = options.get("worst") or 0
-                answer = find_answer(
-                    command, request.problem, request.labels, exact=exact, worst=worst
-                )
-        if command == "grad":
-            answer = _checked(answer, options)
+        with naming_files(options), array_file(command, request, options) as output:
+            answer = _answered(command, request, options, output)
         present(answer, options, title=context.command_path)
     except CecliError as error:
         raise click.UsageError(str(error), context) from None
     if not answer.passed:
         raise click.exceptions.Exit(1)
+
+
+def _answered(
+    command: Command, request: Request, options: dict[str, Any], output: ArrayOutput | None
+) -> Answer:
+    from cecli.answer import find_answer, find_comparison
+    from cecli.views import Progress
+
+    exact = options.get("exact", False)
+    if command == "explain":
+        return _explained(request, options, output)
+    if command == "compare":
+        return find_comparison(request, rtol=options["rtol"], exact=exact, output=output)
+    problem = request.problem
+    with Progress("reading", problem.nbytes) as progress:
+        answer = find_answer(
+            command,
+            problem,
+            request.labels,
+            exact=exact,
+            worst=options.get("worst") or 0,
+            jobs=options["jobs"],
+            output=output,
+            report=progress,
+        )
+    return _checked(answer, options) if command == "grad" else answer
 
 
 def _checked(answer: Answer, options: dict[str, Any]) -> Answer:
@@ -215,15 +234,15 @@ def _checked(answer: Answer, options: dict[str, Any]) -> Answer:
         return answer
     from dataclasses import replace
 
-    from cecli.finite_difference import check
+    from cecli.checking import check_answer
     from cecli.views import Progress
 
     with Progress("checking") as progress:
-        found = check(answer.problem, answer.array, method or "decimal", step, seed or 0, progress)
+        found = check_answer(answer, method or "decimal", step, seed or 0, progress)
     return replace(answer, check=found)
 
 
-def _explained(request: Request, options: dict[str, Any]) -> Answer:
+def _explained(request: Request, options: dict[str, Any], output: ArrayOutput | None) -> Answer:
     """The answer for one sample alone, with its derivation; every number is exact."""
     import math
     from dataclasses import replace
@@ -236,7 +255,7 @@ def _explained(request: Request, options: dict[str, Any]) -> Answer:
 
     problem, labels, sample = request.problem, request.labels, options["sample"]
     own = own_problem(problem, sample)
-    answer = find_answer("explain", own, labels, exact=True)
+    answer = find_answer("explain", own, labels, exact=True, output=output)
     plain = undivided(own)
     result = solve(plain, exact=True)
     found = None

@@ -228,7 +228,7 @@ def _divisor(divisor: Decimal) -> Number:
 def _mean(case: Case, by: str, z_by: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Title, text and formulas of a mean."""
     problem, with_z_loss = case.problem, bool(case.own.objective.z_loss)
-    weighted = problem.weight is not None and problem.index is not None
+    weighted = problem.weight is not None and problem.indexed
     loss = "(L_n − λ · lse^2)" if with_z_loss else "L_n"
     apart = f"The z-loss has no weights: it is divided by the number of samples, ${z_by}$."
     if not problem.batch_shape:
@@ -239,7 +239,7 @@ def _mean(case: Case, by: str, z_by: str) -> tuple[str, tuple[str, ...], tuple[s
         z_term = " + λ · lse^2" if with_z_loss else ""
         formula = (f"M = {over(loss.replace('_n', ''), 'w_t')}{z_term}", f"w_t = {by}")
         return "The mean divides by the weight", (text, apart)[: 1 + with_z_loss], formula
-    ignored = len(problem.kept) - int(problem.kept.sum())
+    ignored = problem.samples - problem.kept_count
     out_of = f" that are not ignored ({ignored:,} are)" if ignored else ""
     text = (
         f"The batch's loss $M$ is the mean over its samples{out_of}. Only this sample's $L$ "

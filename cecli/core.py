@@ -7,7 +7,7 @@ rules for what may be asked in `problem`, and the correctly rounded arithmetic i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,20 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cecli.blocks import each_block
-from cecli.mass import mass_of
 from cecli.objective import Objective, Reduction
-from cecli.problem import Block, Floats, Problem
-from cecli.rows import (
-    Shifted,
-    grad_rows,
-    log_softmax_rows,
-    loss_rows,
-    reduce_rows,
-    shift,
-    softmax_rows,
-    z_loss_rows,
-)
+from cecli.problem import Floats, Problem
+from cecli.sweep import ArrayName, Totals, Wanted, sweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +138,7 @@ def softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
         from cecli import exact as decimal_arithmetic
 
         return decimal_arithmetic.softmax_of(problem)
-    return _array_of(problem, softmax_rows)
+    return _array_of(problem, "softmax")
 
 
 def log_softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
@@ -158,25 +147,13 @@ def log_softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
         from cecli import exact as decimal_arithmetic
 
         return decimal_arithmetic.log_softmax_of(problem)
-    return _array_of(problem, log_softmax_rows)
+    return _array_of(problem, "log_softmax")
 
 
-def _array_of(problem: Problem, rows_of: Callable[[Shifted], Floats]) -> NDArray[Any]:
+def _array_of(problem: Problem, name: ArrayName) -> NDArray[Any]:
     array = np.empty((problem.samples, problem.classes), dtype=problem.dtype)
-
-    def work(block: Block) -> None:
-        with np.errstate(all="ignore"):
-            _store(array, block, rows_of(shift(block)))
-
-    deque(each_block(problem, work), maxlen=0)
+    deque(sweep(problem, Wanted(name, array, losses=False)), maxlen=0)
     return problem.restore(array)
-
-
-def _store(array: NDArray[Any], block: Block, rows: Floats) -> None:
-    """Round a block's rows once to the array's type, in their place; no zero is −0."""
-    place = array[block.start : block.start + len(rows)]
-    place[...] = rows
-    place += 0.0
 
 
 def solve(problem: Problem, *, exact: bool = False) -> CrossEntropy:
@@ -187,22 +164,14 @@ def solve(problem: Problem, *, exact: bool = False) -> CrossEntropy:
         return decimal_arithmetic.solve(problem)
     divisor, z_loss_divisor = problem.divisor, problem.z_loss_divisor
     grad = np.empty((problem.samples, problem.classes), dtype=problem.dtype)
-
-    def work(block: Block) -> tuple[Floats, Floats]:
-        with np.errstate(all="ignore"):
-            shifted, mass = shift(block), mass_of(block)
-            _store(grad, block, grad_rows(shifted, mass, problem))
-            return loss_rows(shifted, mass), z_loss_rows(shifted, problem.objective.z_loss)
-
-    losses, z_losses = _joined(each_block(problem, work))
-    each = (losses + z_losses).reshape(problem.batch_shape)
-    loss: float | Floats = each
-    if divisor is not None and z_loss_divisor is not None:
-        with np.errstate(all="ignore"):
-            loss = reduce_rows(losses, divisor) + reduce_rows(z_losses, z_loss_divisor)
+    each, totals = np.empty(problem.samples), Totals(worst=0)
+    for part in sweep(problem, Wanted("grad", grad)):
+        each[part.start : part.start + len(part.total)] = part.total
+        totals.add(part)
+    losses = each.reshape(problem.batch_shape)
     return CrossEntropy(
-        losses=each,
-        loss=loss,
+        losses=losses,
+        loss=losses if divisor is None else reduced_loss(problem, totals),
         grad=problem.restore(grad),
         divisor=divisor,
         z_loss_divisor=z_loss_divisor if problem.objective.z_loss else None,
@@ -210,21 +179,18 @@ def solve(problem: Problem, *, exact: bool = False) -> CrossEntropy:
     )
 
 
+def reduced_loss(problem: Problem, totals: Totals) -> float:
+    """The loss of all rows, by whatever the problem divides it."""
+    loss = totals.losses.total(problem.divisor or 1.0)
+    return loss + totals.z_losses.total(problem.z_loss_divisor or 1.0)
+
+
 def losses_of(problem: Problem) -> tuple[Floats, Floats]:
     """(N,) the cross-entropy and the z-loss of each row, not yet divided by anything."""
-
-    def work(block: Block) -> tuple[Floats, Floats]:
-        with np.errstate(all="ignore"):
-            shifted = shift(block)
-            losses = loss_rows(shifted, mass_of(block))
-            return losses, z_loss_rows(shifted, problem.objective.z_loss)
-
-    return _joined(each_block(problem, work))
-
-
-def _joined(parts: Iterable[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    losses, z_losses = [np.zeros(0)], [np.zeros(0)]
-    for loss, z_loss in parts:
-        losses.append(loss)
-        z_losses.append(z_loss)
-    return np.concatenate(losses), np.concatenate(z_losses)
+    losses, z_losses = np.empty(problem.samples), np.zeros(problem.samples)
+    for part in sweep(problem, Wanted()):
+        rows = slice(part.start, part.start + len(part.total))
+        losses[rows] = part.losses
+        if part.z_losses is not None:
+            z_losses[rows] = part.z_losses
+    return losses, z_losses

@@ -155,16 +155,18 @@ def own_problem(problem: Problem, sample: int | None) -> Problem:
     sample: its row, counted from 0 in the order of the batch; None is the first. Raises CecliError
     where there is no such sample, or where it does not count.
     """
-    count, row = len(problem.rows), sample or 0
+    count, row = problem.samples, sample or 0
     if row >= count:
         valid = "there is one sample, 0" if count == 1 else f"the samples are 0 to {count - 1}"
         raise CecliError(f"sample {row} is out of range: {valid if count else 'there are none'}")
-    if not problem.kept[row]:
+    problem.block(row, row + 1)  # what is wrong with its numbers is said of this sample
+    own = problem.only(np.array([row]), divided=False)
+    if not own.kept[0]:
         raise CecliError(
             f"sample {row} is ignored, so that its loss and gradient are 0: "
             "choose another one with --sample"
         )
-    target = problem.target_rows[row]
+    target = own.target_rows[0]
     is_mean = problem.batch_shape and problem.objective.reduction == "mean"
     weights = problem.weight if is_mean and target.ndim == 0 else None
     if weights is not None and not weights[target]:
@@ -173,7 +175,7 @@ def own_problem(problem: Problem, sample: int | None) -> Problem:
             "choose another one with --sample, or --reduction sum"
         )
     objective = replace(problem.objective, axis=-1, ignore_index=None)
-    return Problem(problem.to_rows(problem.logits)[row], target, objective)
+    return Problem(own.logits[0], target, objective)
 
 
 def undivided(own: Problem) -> Problem:
@@ -232,7 +234,7 @@ def _given(case: Case, labels: tuple[str, ...] | None) -> tuple[str, ...]:
     own = case.own
     logits = [f"$z_{i} = {case.pencil.given(case.logit(i))}$" for i in case.shown]
     more = f", and {len(case.hidden):,} more" if case.hidden else ""
-    where = f"Sample {case.row} of {len(case.problem.rows):,}. " if case.problem.batch_shape else ""
+    where = f"Sample {case.row} of {case.problem.samples:,}. " if case.problem.batch_shape else ""
     count = f"{own.classes:,} class{'es' if own.classes != 1 else ''}"
     given = [f"{where}Given are the logits of {count}, {', '.join(logits)}{more}; {_target(case)}."]
     if labels is not None:

@@ -51,7 +51,7 @@ def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
     """One sample: a row for each class."""
     problem = answer.problem
     logits, target = problem.logits.astype(np.float64), problem.target
-    soft = None if problem.index is not None or target is None else target
+    soft = None if problem.indexed else target
     index = None if problem.index is None or not problem.kept[0] else int(problem.index[0])
     classes = _shown_classes(answer.softmax, index, top)
     columns = [
@@ -67,7 +67,7 @@ def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
     ]
     if answer.command != "grad":
         columns.append(numbers("log-softmax", formatted(answer.log_softmax[classes], digits)))
-    if answer.result is not None and answer.command == "grad":
+    if answer.command == "grad":
         grad = answer.result.grad[classes]
         largest = float(np.abs(answer.result.grad).max()) or 1.0
         columns += [
@@ -81,14 +81,16 @@ def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
 
 def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
     """A batch: a row for each sample, with the command's array where that fits."""
-    problem, result = answer.problem, answer.result
-    count = min(problem.samples, top)
-    rows = np.arange(count)
-    columns = [Column("sample", "text", [_sample_name(answer, row) for row in rows.tolist()])]
-    if problem.index is not None and problem.target is not None:
+    samples = answer.problem.samples
+    count = min(samples, top)
+    rows, first = np.arange(count), answer.first(count)
+    problem = first.problem
+    names = [_sample_name(answer, row) for row in rows.tolist()]
+    columns = [Column("sample", "text", names)]
+    if problem.indexed and problem.target is not None:
         given = problem.target.reshape(-1)[:count].tolist()
         columns.append(Column("target", "text", [class_name(answer, index) for index in given]))
-    softmax = problem.to_rows(answer.softmax)[:count]
+    softmax = problem.to_rows(first.softmax)[:count]
     best = problem.rows[:count].argmax(axis=1)
     columns.append(
         Column(
@@ -101,17 +103,17 @@ def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
         )
     )
     columns.append(numbers("its ŷ", formatted(softmax[rows, best], digits)))
-    if result is not None:
-        losses = result.losses.reshape(-1)[:count]
+    if answer.command != "softmax":
+        losses = first.result.losses.reshape(-1)[:count]
         columns.append(numbers("loss", formatted(losses, digits)))
-    array = softmax if result is None else problem.to_rows(result.grad)[:count]
     if answer.command != "loss" and problem.classes <= MOST_CLASS_COLUMNS:
+        array = problem.to_rows(first.array)[:count]
         symbol = "ŷ" if answer.command == "softmax" else "∂L/∂z"
         columns += [
             numbers(f"{symbol} {class_name(answer, i)}", formatted(array[:, i], digits), True)
             for i in range(problem.classes)
         ]
-    notes = _left_out(problem.samples - count, "sample", "samples")
+    notes = _left_out(samples - count, "sample", "samples")
     return Grid(columns, notes=notes + _loss_notes(answer, digits))
 
 
@@ -201,20 +203,19 @@ def _errors_text(check: GradientCheck) -> str:
 
 def _loss_notes(answer: Answer, digits: int) -> list[str]:
     """The loss, what it was reduced by, and whatever is not at its default."""
-    problem, result, objective = answer.problem, answer.result, answer.problem.objective
+    problem, totals, objective = answer.problem, answer.totals, answer.problem.objective
     notes = []
-    if result is not None:
-        if result.divisor is None:
+    if totals is not None:
+        if answer.divisor is None:
             if not problem.batch_shape:
-                notes.append(f"loss  {format_number(float(result.losses), digits)}")
+                notes.append(f"loss  {format_number(float(answer.loss), digits)}")
             if answer.command == "grad":
                 notes.append("reduction none: the gradient is that of the losses' sum")
         else:
             notes.append(f"loss  {_loss_text(answer, digits)}")
-        infinite = np.isinf(result.losses.reshape(-1))
-        if (problem.rows[infinite] == -np.inf).any():
+        if totals.tally.masked:
             notes.append("the loss is infinite: a masked class carries target mass")
-        elif infinite.any():
+        elif totals.tally.infinite is not None:
             notes.append("the loss is larger than the largest double")
     if answer.summary is not None and answer.summary.perplexity is not None:
         summary = f"perplexity {format_given(answer.summary.perplexity, digits)}"
@@ -225,37 +226,37 @@ def _loss_notes(answer: Answer, digits: int) -> list[str]:
         if answer.summary.top5_accuracy is not None:
             summary += f", top 5 {answer.summary.top5_accuracy:.2%}"
         notes.append(summary)
-    ignored = len(problem.kept) - int(problem.kept.sum())
+    ignored = problem.samples - problem.kept_count
     if ignored:
-        notes.append(f"{ignored:,} of {len(problem.kept):,} samples ignored")
+        notes.append(f"{ignored:,} of {problem.samples:,} samples ignored")
     options = objective_text(objective)
     return notes + ([f"with {options}"] if options else [])
 
 
 def _loss_text(answer: Answer, digits: int) -> str:
-    problem, result = answer.problem, answer.result
-    if result is None or result.divisor is None:
+    problem, divided_by = answer.problem, answer.divisor
+    if divided_by is None:
         return ""
-    value = format_number(float(np.asarray(result.loss)), digits)
+    value = format_number(float(answer.loss), digits)
     reduction, weighted = problem.objective.reduction, problem.weight is not None
     if not problem.batch_shape and not weighted:
-        plain = problem.index is not None and not problem.objective.label_smoothing
+        plain = problem.indexed and not problem.objective.label_smoothing
         formula = f"−log ŷ_{int(problem.target_rows[0])}" if plain else "−Σ y_i log ŷ_i"
         return f"L = {formula} = {value}" if not problem.objective.z_loss else f"L = {value}"
-    divisor = format_divisor(result.divisor, digits)
+    divisor = format_divisor(divided_by, digits)
     if reduction == "sum":
         return f"{value}, the sum over {_samples(answer)}"
-    by = f"Σ weight = {divisor}" if weighted and problem.index is not None else divisor
+    by = f"Σ weight = {divisor}" if weighted and problem.indexed else divisor
     text = f"{value}, the mean over {_samples(answer)}: Σ loss / {by}"
-    if not problem.batch_shape and problem.index is not None:
+    if not problem.batch_shape and problem.indexed:
         text += ", which divides the weight out again"
-    if result.z_loss_divisor is not None:
-        text += f" (z-loss / {format_divisor(result.z_loss_divisor, digits)})"
+    if answer.z_loss_divisor is not None:
+        text += f" (z-loss / {format_divisor(answer.z_loss_divisor, digits)})"
     return text
 
 
 def _samples(answer: Answer) -> str:
-    count = int(answer.problem.kept.sum())
+    count = answer.problem.kept_count
     return f"{count:,} sample{'s' if count != 1 else ''}"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, BinaryIO
 
-from cecli.answer import Command
+from cecli.answer import Command, array_name_of
 from cecli.core import softmax_of, solve
 from cecli.documents import Document, document_of_json, labels_of, objective_of
 from cecli.errors import CecliError
@@ -19,6 +19,7 @@ from cecli.files import decode
 from cecli.objective import Objective
 from cecli.parsing import array_of, load_json, reading, target_of
 from cecli.problem import Problem
+from cecli.sweep import Wanted, sweep
 from cecli.writers import plain_value
 
 CHUNK_BYTES = 1 << 20
@@ -58,22 +59,41 @@ def answer_lines(stream: BinaryIO, settings: Settings) -> Iterator[str]:
                 yield text
 
 
-def lines_of(command: Command, problem: Problem, *, exact: bool) -> Iterator[str]:
+def lines_of(
+    command: Command, problem: Problem, *, exact: bool, jobs: int | None = None
+) -> Iterator[str]:
     """A line for each sample of a problem: its target, its own loss and the command's array."""
-    columns: dict[str, Any] = {}
     own = problem.unreduced()
-    if problem.index is not None and problem.target is not None:
-        columns["target"] = problem.target.reshape(-1).tolist()
-    if command == "softmax":
-        columns["softmax"] = plain_value(problem.to_rows(softmax_of(own, exact=exact)))
-    else:
-        result = solve(own, exact=exact)
-        columns["loss"] = plain_value(result.losses.reshape(-1))
-        if command == "grad":
-            columns["grad"] = plain_value(problem.to_rows(result.grad))
+    target = None if problem.target is None or not problem.indexed else problem.target.reshape(-1)
     encode = json.JSONEncoder(allow_nan=False).encode
-    for values in zip(*columns.values(), strict=True):
-        yield encode(dict(zip(columns, values, strict=True))) + "\n"
+    for start, losses, array in _parts_of(command, own, exact, jobs):
+        rows = slice(start, start + len(array if losses is None else losses))
+        columns: dict[str, Any] = {}
+        if target is not None:
+            columns["target"] = target[rows].tolist()
+        if losses is not None:
+            columns["loss"] = plain_value(losses)
+        if array is not None:
+            columns[array_name_of(command)] = plain_value(array)
+        for values in zip(*columns.values(), strict=True):
+            yield encode(dict(zip(columns, values, strict=True))) + "\n"
+
+
+def _parts_of(
+    command: Command, problem: Problem, exact: bool, jobs: int | None
+) -> Iterator[tuple[int, Any, Any]]:
+    """The first row, the losses and the rows of the array, block by block."""
+    name = array_name_of(command)
+    if exact and command == "softmax":
+        yield 0, None, problem.to_rows(softmax_of(problem, exact=True))
+    elif exact:
+        result = solve(problem, exact=True)
+        grad = problem.to_rows(result.grad) if command == "grad" else None
+        yield 0, result.losses.reshape(-1), grad
+    else:
+        wanted = Wanted(None if name == "losses" else name, losses=command != "softmax")
+        for part in sweep(problem, wanted, jobs):
+            yield part.start, part.total if wanted.losses else None, part.array
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:

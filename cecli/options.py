@@ -217,6 +217,18 @@ exact_option = _group(
     ),
 )
 
+jobs_option = _group(
+    "Speed",
+    (
+        ("--jobs",),
+        {
+            "type": click.IntRange(min=1),
+            "metavar": "N",
+            "help": "Compute in N threads (default: one for each core).",
+        },
+    ),
+)
+
 summary_options = _group(
     "Summary",
     (

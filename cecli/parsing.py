@@ -328,16 +328,14 @@ def _class_index(item: object, index_of_label: Mapping[str, int]) -> int | None:
     return index if index is not None and -(2**63) <= index < 2**63 else None
 
 
-def whole_numbers(array: NDArray[Any]) -> NDArray[np.int64]:
-    """An array of class indices, of any dtype, as int64."""
-    wrong = np.zeros(array.shape, dtype=bool)
+def whole_numbers(array: NDArray[Any]) -> NDArray[np.integer[Any]]:
+    """An array of class indices: integers as they are, other numbers as int64."""
     if array.dtype.kind == "f":
         array = as_float64(array)
         wrong = ~((np.trunc(array) == array) & (np.abs(array) < 2.0**63))
-    elif array.dtype == np.uint64:
-        wrong = array >= 2**63
-    if wrong.any():
-        position = int(wrong.argmax())
-        place = _item("target", position, array.shape)
-        raise CecliError(f"{place} is {array.flat[position]}: a class index is a whole number")
-    return array.astype(np.int64)
+        if wrong.any():
+            position = int(wrong.argmax())
+            place = _item("target", position, array.shape)
+            raise CecliError(f"{place} is {array.flat[position]}: a class index is a whole number")
+        return array.astype(np.int64)
+    return array

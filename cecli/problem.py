@@ -24,6 +24,9 @@ Logits = NDArray[np.float32] | Floats
 
 SOFT_TARGET_SLACK = 0.01
 FEW_CLASSES = 64
+TARGETS_AT_ONCE = 2**18
+# NumPy has no name for bfloat16: it saves such an array as two bytes of anything.
+BFLOAT16 = np.dtype("V2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +51,23 @@ class Block:
 class Problem:
     """Logits of any shape as N rows of C classes, their targets and the objective, all checked.
 
-    logits: real numbers, shape (…, C, …) with the classes on objective.axis.
+    logits: real numbers, shape (…, C, …) with the classes on objective.axis; an array of two bytes
+    without a type, as NumPy saves it, is bfloat16.
     target: integers of the batch's shape (class indices), floats of the logits' shape (class
     probabilities), or None where only the softmax is wanted.
     Raises CecliError for whatever cannot be computed, naming the sample and the value.
 
     logits, target: as given, as arrays. The logits themselves are looked at when their `block` is
-    taken, so that a problem may be larger than memory.
+    taken, and the targets piece by piece, so that a problem may be larger than memory. dtype: of
+    the arrays that come out; kept_count: the number of rows that are not ignored; indexed: whether
+    the target is class indices.
     """
 
     def __init__(
         self, logits: ArrayLike, target: ArrayLike | None, objective: Objective | None = None
     ) -> None:
         self.objective = objective = objective or Objective()
-        self.logits = given = as_real_array("logits", logits)
+        self._given = given = as_real_array("logits", logits)
         self.target: NDArray[Any] | None = None
         if given.ndim == 0:
             raise CecliError("logits must have a dimension of classes; got a single number")
@@ -77,26 +83,68 @@ class Problem:
             raise CecliError(f"logits of shape {given.shape} have no classes: an empty sample")
         self.dtype = np.dtype(np.float32 if _is_short(given.dtype) else np.float64)
         self._given_rows = moved.reshape(-1, self.classes)
-        self.samples = len(self._given_rows)
-        self.index: Integers | None = None
+        self.samples = self.kept_count = len(self._given_rows)
         self.soft: NDArray[Any] | None = None
-        self.kept = np.ones(self.samples, dtype=bool)
+        self._given_index: NDArray[Any] | None = None
         if target is not None:
             self._take_target(target)
         self.weight = self._checked_weight()
+
+    @cached_property
+    def logits(self) -> NDArray[Any]:
+        """The logits as given, bfloat16 as float32."""
+        return widened(self._given)
+
+    @property
+    def own_dtype(self) -> np.dtype[Any]:
+        """The logits' own type: float64 for integers, float32 for bfloat16."""
+        given = self._given.dtype
+        return np.dtype(given.name) if given.name in ("float16", "float32") else self.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the logits take as given."""
+        return self._given.nbytes
+
+    @property
+    def indexed(self) -> bool:
+        """Whether the target is class indices."""
+        return self._given_index is not None
+
+    @cached_property
+    def kept(self) -> NDArray[np.bool_]:
+        """(N,) which rows are not ignored."""
+        return self._kept_in(0, self.samples)
+
+    @cached_property
+    def index(self) -> Integers | None:
+        """(N,) the class indices, 0 where a row is ignored; None for a soft target."""
+        return self._index_in(0, self.samples)
 
     def unweighted(self) -> Problem:
         """The same logits and target without weights, smoothing and z-loss, under the mean."""
         objective = replace(
             self.objective, weight=None, label_smoothing=0.0, z_loss=0.0, reduction="mean"
         )
-        return Problem(self.logits, self.target, objective)
+        return Problem(self._given, self.target, objective)
 
     def unreduced(self) -> Problem:
         """The same problem without a reduction: each sample by itself."""
         if self.objective.reduction == "none":
             return self
-        return Problem(self.logits, self.target, replace(self.objective, reduction="none"))
+        return Problem(self._given, self.target, replace(self.objective, reduction="none"))
+
+    def only(self, rows: Integers, *, divided: bool = True) -> Problem:
+        """Some of the rows as a batch of their own, over the divisors of the whole or over none."""
+        given = self.soft if self._given_index is None else self._given_index
+        target = None if given is None else given[rows]
+        objective = replace(self.objective, axis=-1)
+        if not divided:
+            objective = replace(objective, reduction="none")
+        chosen = Problem(self._given_rows[rows], target, objective)
+        if divided:
+            chosen.divisor, chosen.z_loss_divisor = self.divisor, self.z_loss_divisor
+        return chosen.rounded_to(self.dtype)
 
     def rounded_to(self, dtype: np.dtype[Any]) -> Problem:
         """The same problem with results of another type."""
@@ -116,17 +164,16 @@ class Problem:
         """The rows from start to stop, checked."""
         # Stored column by column, few classes make for long operations all the same.
         order: Literal["C", "F"] = "F" if self.classes <= FEW_CLASSES else "C"
-        given = self._given_rows[start:stop]
-        dtype = np.dtype(np.float32 if _is_short(given.dtype) else np.float64)
-        logits: Logits = np.asarray(given, dtype=dtype, order=order)
-        kept = self.kept[start:stop]
-        if not kept.all():
-            logits = logits.copy(order="K")
-            logits[~kept] = 0.0
-        maximum = logits.max(axis=1).astype(np.float64)
+        kept = self._kept_in(start, stop)
+        with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
+            logits = _as_logits(self._given_rows[start:stop], order)
+            if not kept.all():
+                logits = logits.copy(order="K")
+                logits[~kept] = 0.0
+            maximum = logits.max(axis=1).astype(np.float64)
         if not np.isfinite(maximum).all():
             self._refuse_rows(logits, start)
-        index = None if self.index is None else self.index[start:stop]
+        index = self._index_in(start, stop)
         soft = None if self.soft is None else self._checked_soft(start, stop)
         return Block(self, start, logits, maximum, index, soft, kept)
 
@@ -171,17 +218,33 @@ class Problem:
         if self.objective.reduction == "sum":
             return 1.0
         self._require_rows()
-        if self.weight is None or self.index is None:
-            return float(self.kept.sum())
-        try:
-            divisor = math.fsum(self.weight[self.index[self.kept]].tolist())
-        except OverflowError:
-            divisor = math.inf
+        if self.weight is None or not self.indexed:
+            return float(self.kept_count)
+        divisor = self._weight_of_targets(self.weight)
         if not 0.0 < divisor < math.inf:
             raise CecliError(
                 f"the mean is undefined: the weights of the targets sum to {divisor:g}"
             )
         return divisor
+
+    def _weight_of_targets(self, weight: Floats) -> float:
+        """Σ weight[target] over the rows kept, correctly rounded: each weight times its count."""
+        counts = np.zeros(self.classes, dtype=np.int64)
+        for start in range(0, self.samples, TARGETS_AT_ONCE):
+            stop = min(start + TARGETS_AT_ONCE, self.samples)
+            kept = np.asarray(self._index_in(start, stop))[self._kept_in(start, stop)]
+            counts += np.bincount(kept, minlength=self.classes)
+        # Two factors of 26 bits each have a product that no double rounds.
+        high = (weight.view(np.int64) & -(2**27)).view(np.float64)
+        few = counts & (2**26 - 1)
+        with np.errstate(over="ignore"):
+            products = [
+                part * count for part in (high, weight - high) for count in (few, counts - few)
+            ]
+        try:
+            return math.fsum(np.concatenate(products).tolist())
+        except OverflowError:
+            return math.inf
 
     @cached_property
     def z_loss_divisor(self) -> float | None:
@@ -189,12 +252,12 @@ class Problem:
         if self.objective.reduction != "mean":
             return self.divisor
         self._require_rows()
-        return float(self.kept.sum())
+        return float(self.kept_count)
 
     def _require_rows(self) -> None:
         if not self.samples:
             raise CecliError("the mean is undefined: the batch has no samples")
-        if not self.kept.any():
+        if not self.kept_count:
             raise CecliError(
                 f"the mean is undefined: every target is {self.objective.ignore_index}, "
                 "the index to ignore"
@@ -204,7 +267,7 @@ class Problem:
         self.target = given = as_real_array("target", target)
         if given.dtype.kind in "iu":
             self._take_index(given)
-        elif given.dtype.kind == "f" and given.shape == self.shape:
+        elif (given.dtype.kind == "f" or given.dtype == BFLOAT16) and given.shape == self.shape:
             self._take_soft(given)
         else:
             raise CecliError(
@@ -221,24 +284,39 @@ class Problem:
             if given.size == self.samples:
                 raise CecliError(f"targets of shape {given.shape}: {wanted}")
             raise CecliError(f"{count} for {samples}: {wanted}")
-        flat = given.reshape(-1)
-        ignored = self.objective.ignore_index
-        if ignored is not None:
-            self.kept = flat != ignored
-        wrong = self.kept & ((flat < 0) | (flat >= self.classes))
-        if wrong.any():
-            row = int(wrong.argmax())
-            hint = "; if it marks samples to ignore, say so: ignore_index (--ignore-index) -100"
-            valid = (
-                f"the {self.classes} classes are 0 to {self.classes - 1}"
-                if self.classes > 1
-                else "the only class is 0"
-            )
-            raise CecliError(
-                f"target {flat[row]}{self.place(row)} is out of range: {valid}"
-                + (hint if flat[row] == -100 else "")
-            )
-        self.index = np.where(self.kept, flat, 0).astype(np.int64)
+        self._given_index = given.reshape(-1)
+        self.kept_count = 0
+        for start in range(0, self.samples, TARGETS_AT_ONCE):
+            stop = min(start + TARGETS_AT_ONCE, self.samples)
+            kept, flat = self._kept_in(start, stop), self._given_index[start:stop]
+            self.kept_count += int(np.count_nonzero(kept))
+            wrong = kept & ((flat < 0) | (flat >= self.classes))
+            if wrong.any():
+                self._refuse_target(start + int(wrong.argmax()))
+
+    def _refuse_target(self, row: int) -> None:
+        target = int(np.asarray(self._given_index)[row])
+        hint = "; if it marks samples to ignore, say so: ignore_index (--ignore-index) -100"
+        valid = (
+            f"the {self.classes} classes are 0 to {self.classes - 1}"
+            if self.classes > 1
+            else "the only class is 0"
+        )
+        raise CecliError(
+            f"target {target}{self.place(row)} is out of range: {valid}"
+            + (hint if target == -100 else "")
+        )
+
+    def _kept_in(self, start: int, stop: int) -> NDArray[np.bool_]:
+        if self._given_index is None or self.objective.ignore_index is None:
+            return np.ones(stop - start, dtype=bool)
+        return np.asarray(self._given_index[start:stop] != self.objective.ignore_index)
+
+    def _index_in(self, start: int, stop: int) -> Integers | None:
+        if self._given_index is None:
+            return None
+        flat = self._given_index[start:stop]
+        return np.where(self._kept_in(start, stop), flat, 0).astype(np.int64)
 
     def _take_soft(self, given: NDArray[Any]) -> None:
         if self.objective.ignore_index is not None:
@@ -246,7 +324,7 @@ class Problem:
         self.soft = self.to_rows(given)
 
     def _checked_soft(self, start: int, stop: int) -> Floats:
-        soft: Floats = np.array(np.asarray(self.soft)[start:stop], dtype=np.float64)
+        soft = as_doubles(np.asarray(self.soft)[start:stop])
         bad = ~((soft >= 0) & (soft < np.inf))
         if bad.any():
             row, column = np.argwhere(bad)[0]
@@ -280,7 +358,7 @@ class Problem:
     def _checked_weight(self) -> Floats | None:
         if self.objective.weight is None:
             return None
-        weight = as_real_array("weight", self.objective.weight).astype(np.float64)
+        weight = as_doubles(as_real_array("weight", self.objective.weight))
         if weight.shape != (self.classes,):
             raise CecliError(
                 f"weight has shape {weight.shape}: {self.classes} classes need "
@@ -296,7 +374,26 @@ class Problem:
 
 
 def _is_short(dtype: np.dtype[Any]) -> bool:
-    return dtype.name in ("float16", "float32", "bfloat16")
+    return dtype.name in ("float16", "float32", "bfloat16") or dtype == BFLOAT16
+
+
+def widened(array: NDArray[Any]) -> NDArray[Any]:
+    """bfloat16, the upper half of float32, as float32."""
+    if array.dtype != BFLOAT16:
+        return array
+    return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
+
+
+def as_doubles(array: NDArray[Any], order: Literal["C", "F"] = "C") -> Floats:
+    """A copy in float64; a signalling NaN is one like any other."""
+    with np.errstate(invalid="ignore"):
+        return np.array(widened(array), dtype=np.float64, order=order)
+
+
+def _as_logits(array: NDArray[Any], order: Literal["C", "F"]) -> Logits:
+    """Half and single precision as float32, all else as float64: the array itself where it is."""
+    dtype = np.dtype(np.float32 if _is_short(array.dtype) else np.float64)
+    return np.asarray(widened(array), dtype=dtype, order=order)
 
 
 def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
@@ -305,6 +402,6 @@ def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
         array = np.asarray(values)
     except (ValueError, TypeError, OverflowError):
         raise CecliError(f"{name} must be an array of numbers with rows of equal length") from None
-    if array.dtype.kind in "iuf" or array.dtype.name == "bfloat16":
+    if array.dtype.kind in "iuf" or array.dtype.name == "bfloat16" or array.dtype == BFLOAT16:
         return array
     raise CecliError(f"{name} must be an array of real numbers; its type is {array.dtype}")

@@ -8,12 +8,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.arrays import ARRAY_SUFFIXES, SUFFIXES_WITH_KEYS, read_array
+from cecli.arrays import ARRAY_SUFFIXES, SUFFIXES_WITH_KEYS, map_array, read_array
 from cecli.delimited import TABLE_SUFFIXES, Table, read_table, read_words
 from cecli.documents import (
     NO_LOGITS,
@@ -102,7 +102,7 @@ def _is_row(argument: str) -> bool:
     return len(argument.replace(",", " ").split()) > 1 and not BRACKET.search(argument)
 
 
-def read_values(text: str, name: str) -> NDArray[np.float64]:
+def read_values(text: str, name: str) -> NDArray[np.floating[Any]]:
     """Read the numbers of an option, such as class weights; errors begin with its name."""
     with reading(name):
         if not names_file(text):
@@ -111,7 +111,8 @@ def read_values(text: str, name: str) -> NDArray[np.float64]:
             path, key = _path_and_key(text)
             suffix = _suffix_of(path)
             if suffix in ARRAY_SUFFIXES:
-                return as_float64(read_array(path, key))
+                array = read_array(path, key)
+                return array if array.dtype.kind == "f" else as_float64(array)
             if suffix in TABLE_SUFFIXES:
                 return _table_of(path).flat
             if suffix == ".json":
@@ -142,7 +143,7 @@ def read_given(text: str, key: str, stdin: BinaryIO | None) -> Given:
             return given_of_text(read_text(path), key)
 
 
-def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.int64]:
+def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.integer[Any]]:
     """Read class indices or labels: one, a comma list, a nested list, or a file."""
     text = text.strip()
     if text in (labels or ()):  # a label may look like a file, or hold a comma
@@ -231,7 +232,7 @@ def _read_file(text: str, key: str | None) -> Document:
         raise CecliError("give its key once: with --key, or behind its name")
     key, suffix = key or own_key, _suffix_of(path)
     if suffix in ARRAY_SUFFIXES:
-        array = read_array(path, key)
+        array = map_array(path, key)
         if array.ndim == 0:
             raise CecliError("a single number, where logits have a dimension of classes")
         return Document(array)

@@ -47,7 +47,6 @@ SMALLEST_PLAIN_REST = 2.0**-900
 SPLIT_BITS = 52
 # Up to here the difference of two logits cannot overflow, whatever the smaller one is.
 LARGEST_PLAIN_LOGIT = 2.0**969
-ROWS_PER_GROUP = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,14 +287,3 @@ def grad_rows(shifted: Shifted, mass: Mass, problem: Problem) -> Floats:
     grad = _scaled_exponentials(shifted, factor, shifted.sech)
     mass.finish(grad, shifted, divisor, z_term)
     return grad if enlarged == 1.0 else grad * enlarged
-
-
-def reduce_rows(values: Floats, divisor: float) -> float:
-    """Σ values / divisor, over fixed groups of rows so that no split of the batch changes it."""
-    # Sums of the largest doubles overflow although their mean need not.
-    shrink = 2.0**-100 if values.size and values.max() > 2.0**900 else 1.0
-    groups = -(-len(values) // ROWS_PER_GROUP)
-    padded = np.zeros(groups * ROWS_PER_GROUP)
-    padded[: len(values)] = values * shrink
-    total = math.fsum(sum_rows(padded.reshape(groups, ROWS_PER_GROUP)).tolist())
-    return float(np.float64(total) / divisor / shrink)

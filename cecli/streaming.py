@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cecli.answer import Command
+from cecli.blocks import check_rows
 from cecli.errors import CecliError
 from cecli.files import open_file
 from cecli.json_lines import Settings, answer_lines, lines_of
@@ -44,9 +45,11 @@ def _lines(command: Command, options: Mapping[str, Any]) -> Iterator[str]:
     if options["logits"] in ((), ("-",)):
         stream = standard_input(options["logits"])
     if stream is None and not (path or "").lower().endswith(".jsonl"):
-        request = read_request(options, with_target=command != "softmax")
+        problem = read_request(options, with_target=command != "softmax").problem
         with naming_files(options):
-            yield "".join(lines_of(command, request.problem, exact=exact))
+            if not exact:
+                check_rows(problem, options["jobs"])
+            yield from lines_of(command, problem, exact=exact, jobs=options["jobs"])
         return
     for name, option in _OF_A_LINE.items():
         if options.get(name) is not None:

@@ -6,17 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cecli.blocks import each_block
-from cecli.core import losses_of, softmax_of
-from cecli.objective import Objective
-from cecli.problem import Block, Floats, Integers, Problem
-from cecli.rows import reduce_rows
+from cecli.core import softmax_of
+from cecli.problem import Problem
+from cecli.sweep import Totals
+from cecli.tally import Bars
 
-BEST = 5
 CLASSES_FOR_BEST = 10
-BARS = 10
 SAMPLES_FOR_BARS = 20
 
 
@@ -24,7 +20,8 @@ SAMPLES_FOR_BARS = 20
 class Histogram:
     """How many finite losses of samples kept lie between two edges, of which there is one more.
 
-    An edge belongs to the bar above it, the last one to the last bar.
+    An edge belongs to the bar above it. The bars are as wide as a power of two, at most sixteen,
+    and reach from the lowest loss to the highest.
     """
 
     edges: tuple[float, ...]
@@ -68,93 +65,60 @@ class Summary:
     worst_samples: tuple[Sample, ...] | None = None
 
 
-def summarize(
-    problem: Problem, losses: Floats | None = None, *, exact: bool = False, worst: int = 0
-) -> Summary:
+def summarize(problem: Problem, totals: Totals, *, exact: bool = False) -> Summary:
     """What a batch comes to beside its loss.
 
-    losses: those of the samples, in the batch's shape; without them there is neither a histogram
-    nor the worst. worst: how many samples of the highest loss.
+    totals: of all rows. exact: perplexity and bits correctly rounded, by decimal arithmetic.
     """
-    kept = problem.kept
-    if not kept.any():
+    kept, tally = problem.kept_count, totals.tally
+    if not kept:
         return Summary(problem.samples, problem.classes)
-    perplexity, bits = _perplexity_and_bits(problem, exact)
-    accuracy = top5 = None
-    if problem.index is not None:
-        ranks = _ranks(problem)[kept]
-        accuracy = float((ranks == 0).mean())
-        if problem.classes >= CLASSES_FOR_BEST:
-            top5 = float((ranks < BEST).mean())
-    flat = None if losses is None else losses.reshape(-1)
+    perplexity, bits = _perplexity_and_bits(problem, totals, exact)
     return Summary(
         problem.samples,
         problem.classes,
         perplexity,
         bits,
-        accuracy,
-        top5,
-        None if flat is None else _histogram(flat[kept]),
-        None if flat is None or not worst else _worst(problem, flat, worst, exact),
+        tally.hits / kept if problem.indexed else None,
+        tally.best / kept if problem.indexed and problem.classes >= CLASSES_FOR_BEST else None,
+        _histogram(tally.bars),
+        _worst(problem, totals, exact) if totals.worst else None,
     )
 
 
-def _perplexity_and_bits(problem: Problem, exact: bool) -> tuple[float, float]:
-    plain = problem.unweighted()
+def _perplexity_and_bits(problem: Problem, totals: Totals, exact: bool) -> tuple[float, float]:
     if exact:
         from cecli import exact as decimal_arithmetic
 
-        return decimal_arithmetic.perplexity_and_bits_of(plain)
-    with np.errstate(all="ignore"):
-        mean = reduce_rows(losses_of(plain)[0], float(problem.kept.sum()))
+        return decimal_arithmetic.perplexity_and_bits_of(problem.unweighted())
+    mean = totals.plain.total(float(problem.kept_count))
+    with np.errstate(over="ignore"):
         return float(np.exp(mean)), mean / math.log(2)
 
 
-def _ranks(problem: Problem) -> Integers:
-    """(N,) how many logits of a row come before the target's, the first among equal ones first."""
-
-    def work(block: Block) -> Integers:
-        index = np.asarray(block.index)
-        own = block.logits[np.arange(len(index)), index][:, None]
-        before = np.arange(problem.classes) < index[:, None]
-        ahead = (block.logits > own) | ((block.logits == own) & before)
-        ranks: Integers = ahead.sum(axis=1)
-        return ranks
-
-    return np.concatenate(list(each_block(problem, work)))
-
-
-def _histogram(losses: Floats) -> Histogram | None:
-    finite = losses[np.isfinite(losses)]
-    if len(finite) < SAMPLES_FOR_BARS:
+def _histogram(bars: Bars) -> Histogram | None:
+    filled = np.flatnonzero(bars.counts)
+    if bars.counts.sum() < SAMPLES_FOR_BARS or bars.is_point:
         return None
-    low, high = min(0.0, float(finite.min())), float(finite.max())
-    if not high > low or not math.isfinite(high - low):
-        return None
-    counts, edges = np.histogram(finite, BARS, (low, high))
-    return Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
+    first, last = int(filled[0]), int(filled[-1])
+    edges = np.ldexp(np.arange(first, last + 2, dtype=np.float64), bars.exponent)
+    return Histogram(tuple(edges.tolist()), tuple(bars.counts[first : last + 1].tolist()))
 
 
-def _worst(problem: Problem, losses: Floats, count: int, exact: bool) -> tuple[Sample, ...]:
-    order = np.argsort(np.where(problem.kept, -losses, np.inf), kind="stable")
-    rows = order[: min(count, int(problem.kept.sum()))]
-    logits = problem.to_rows(problem.logits)[rows]
-    objective = Objective(
-        temperature=problem.objective.temperature, softcap=problem.objective.softcap
-    )
-    probabilities: NDArray[np.float64] = softmax_of(
-        Problem(logits, None, objective).rounded_to(np.dtype(np.float64)), exact=exact
-    )
-    predicted = logits.argmax(axis=1).tolist()
+def _worst(problem: Problem, totals: Totals, exact: bool) -> tuple[Sample, ...]:
+    losses, rows = totals.tally.highest
+    own = problem.only(rows).rounded_to(np.dtype(np.float64))
+    probabilities = softmax_of(own, exact=exact)
+    predicted = own.rows.argmax(axis=1).tolist()
     found = []
     for place, row in enumerate(rows.tolist()):
-        target = None if problem.index is None else int(problem.index[row])
+        target = None if own.index is None else int(own.index[place])
         found.append(
             Sample(
                 tuple(int(i) for i in np.unravel_index(row, problem.batch_shape)),
                 target,
                 predicted[place],
-                float(losses[row]),
+                float(losses[place]),
                 None if target is None else float(probabilities[place, target]),
                 float(probabilities[place, predicted[place]]),
             )

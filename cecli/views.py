@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cecli.answer import Answer
+from cecli.answer import Answer, Command
 from cecli.errors import CecliError
 
 if TYPE_CHECKING:
+    from cecli.array_output import ArrayOutput
     from cecli.derivation import Derivation
+    from cecli.requests import Request
 
 SECONDS_BEFORE_A_BAR = 1.0
 STEPS = 1000
@@ -104,9 +107,7 @@ def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
 
     path = options["output"]
     suffix = _suffix_of(path)
-    if suffix in ARRAY_SUFFIXES:
-        _write_array(answer, path, suffix, options.get("dtype"))
-    elif suffix == ".json":
+    if suffix == ".json":
         arrays = True if options["arrays"] is None else options["arrays"]
         write_text(path, to_json(document_of(answer, arrays)))
     elif suffix == ".jsonl":
@@ -116,7 +117,7 @@ def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
         write_lines(path, lines_of(answer.command, answer.problem, exact=answer.exact))
     elif suffix == ".svg":
         write_text(path, _picture(answer, options, title))
-    elif answer.derivation is not None:
+    elif suffix not in ARRAY_SUFFIXES and answer.derivation is not None:
         write_text(path, _text(answer.derivation, suffix))
 
 
@@ -131,26 +132,32 @@ def _picture(answer: Answer, options: Mapping[str, Any], title: str) -> str:
     return picture(grids_of(answer, options["digits"], options["top"]), title, sys.stdout)
 
 
-def _write_array(answer: Answer, path: str, suffix: str, dtype: str | None) -> None:
-    from cecli.answer import array_in
-    from cecli.writers import write_csv, write_npy, write_npz
+@contextmanager
+def array_file(
+    command: Command, request: Request, options: Mapping[str, Any]
+) -> Iterator[ArrayOutput | None]:
+    """The file for the command's array, where -o names one, written while it is computed."""
+    path = options["output"]
+    suffix = None if path is None else _suffix_of(path)
+    if suffix not in ARRAY_SUFFIXES:
+        yield None
+        return
+    from cecli.answer import array_name_of
+    from cecli.array_output import array_output
 
-    array = array_in(answer, dtype)
-    if suffix == ".npz":
-        write_npz(path, array, answer.array_name)
-    elif suffix == ".csv" and answer.command == "loss":
-        write_csv(path, array.reshape(-1, 1), ["loss"])
-    elif suffix == ".csv":
-        write_csv(path, answer.problem.to_rows(array), answer.labels)
-    else:
-        write_npy(path, array)
+    name = array_name_of(command)
+    with array_output(path, suffix, name, options.get("dtype"), request.labels) as output:
+        yield output
 
 
 class Progress:
-    """A bar on standard error, where that is a terminal and the work is long."""
+    """A bar on standard error, where that is a terminal and the work is long.
 
-    def __init__(self, label: str) -> None:
-        self._label, self._start = label, time.monotonic()
+    nbytes: how much there is to do, for the rate beside the time left.
+    """
+
+    def __init__(self, label: str, nbytes: int | None = None) -> None:
+        self._label, self._nbytes, self._start = label, nbytes, time.monotonic()
         self._bar: Any = None
         self._shown = 0
         self._wanted = sys.stderr is not None and sys.stderr.isatty()
@@ -163,14 +170,29 @@ class Progress:
         if not self._wanted:
             return
         if self._bar is None and time.monotonic() - self._start > SECONDS_BEFORE_A_BAR:
-            self._bar = click.progressbar(length=STEPS, label=self._label, width=0, file=sys.stderr)
+            self._bar = click.progressbar(
+                length=STEPS,
+                label=self._label,
+                width=0,
+                file=sys.stderr,
+                item_show_func=self._rate,
+            )
             self._bar.__enter__()
         if self._bar is not None and int(fraction * STEPS) > self._shown:
-            self._bar.update(int(fraction * STEPS) - self._shown)
-            self._shown = int(fraction * STEPS)
+            self._advance(int(fraction * STEPS))
+
+    def _advance(self, done: int) -> None:
+        self._bar.update(done - self._shown, current_item=done)
+        self._shown = done
+
+    def _rate(self, done: int | None) -> str | None:
+        if self._nbytes is None or done is None:
+            return None
+        seconds = time.monotonic() - self._start
+        return f"{self._nbytes * done / STEPS / seconds / 1e6:,.0f} MB/s"
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if self._bar is not None:
             if kind is None:
-                self._bar.update(STEPS - self._shown)
+                self._advance(STEPS)
             self._bar.__exit__(None, None, None)

@@ -5,19 +5,16 @@ The document is described in cecli-json(5) and in cecli.schema.json.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING, Any
+from math import prod
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cecli.answer import Answer
 from cecli.errors import CecliError
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MOST_NUMBERS = 100_000
-ROWS_AT_ONCE = 1024
 
 
 def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
@@ -41,12 +37,14 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
     arrays: True keeps all arrays, False leaves them out, None leaves them out where they hold more
     than MOST_NUMBERS numbers together; "omitted" then names them.
     """
-    problem, result = answer.problem, answer.result
+    problem = answer.problem
+    whole, rows = prod(problem.shape), problem.samples
     document: dict[str, Any] = {"schema": SCHEMA, "command": answer.command}
-    found: dict[str, Any] = {"logits": problem.logits}
+    found: dict[str, Any] = {"logits": _Array(whole, lambda: problem.logits)}
     if problem.target is not None:
-        found["soft_target" if problem.index is None else "target"] = problem.target
-    found["softmax"], found["log_softmax"] = answer.softmax, answer.log_softmax
+        found["target" if problem.indexed else "soft_target"] = problem.target
+    found["softmax"] = _Array(whole, lambda: answer.softmax)
+    found["log_softmax"] = _Array(whole, lambda: answer.log_softmax)
     if answer.labels is not None:
         document["labels"] = list(answer.labels)
     objective = _objective(problem.objective)
@@ -54,31 +52,43 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
         document["objective"] = objective
     if answer.exact:
         document["exact"] = True
-    if result is not None:
-        found["loss"] = result.loss
+    if answer.totals is not None:
+        losses = _Array(rows, lambda: answer.result.losses)
+        per_sample = answer.divisor is None and problem.batch_shape
+        found["loss"] = losses if per_sample else answer.loss
         if problem.batch_shape:
-            found["losses"] = result.losses
-        if problem.batch_shape or result.divisor != 1.0:
-            found["reduction"], found["divisor"] = problem.objective.reduction, result.divisor
+            found["losses"] = losses
+        if problem.batch_shape or answer.divisor != 1.0:
+            found["reduction"], found["divisor"] = problem.objective.reduction, answer.divisor
             if problem.objective.z_loss:
-                found["z_loss_divisor"] = result.z_loss_divisor
+                found["z_loss_divisor"] = answer.z_loss_divisor
         if answer.summary is not None:
             found |= _summary(answer.summary)
         if answer.command in ("grad", "explain", "compare"):
-            found["grad"] = result.grad
+            found["grad"] = _Array(whole, lambda: answer.result.grad)
     document |= _with_arrays(found, arrays)
     document |= _proof(answer, lists="omitted" not in document)
     return {name: plain_value(value) for name, value in document.items()}
+
+
+class _Array(NamedTuple):
+    """An array that is made when it is known to be printed."""
+
+    size: int
+    make: Callable[[], Any]
 
 
 def _with_arrays(found: dict[str, Any], arrays: bool | None) -> dict[str, Any]:
     sizes = {
         name: value.size
         for name, value in found.items()
-        if isinstance(value, np.ndarray) and value.ndim > 0
+        if isinstance(value, _Array) or (isinstance(value, np.ndarray) and value.ndim > 0)
     }
     if arrays or (arrays is None and sum(sizes.values()) <= MOST_NUMBERS):
-        return found
+        return {
+            name: value.make() if isinstance(value, _Array) else value
+            for name, value in found.items()
+        }
     kept = {name: value for name, value in found.items() if name not in sizes}
     return {**kept, "omitted": list(sizes)}
 
@@ -236,39 +246,6 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise CecliError(f"cannot write {path}: {reason}") from None
-
-
-def write_npy(path: str, array: NDArray[Any]) -> None:
-    """An array as .npy."""
-    with whole_file(path) as file:
-        # Handed a file, NumPy asks for its position, which a pipe does not have.
-        stream: Any = SimpleNamespace(write=file.write)
-        np.lib.format.write_array(stream, array, allow_pickle=False)
-
-
-def write_npz(path: str, array: NDArray[Any], name: str) -> None:
-    """An array as .npz, under its name."""
-    with whole_file(path) as file:
-        arrays: dict[str, Any] = {name: array}
-        np.savez(file, **arrays)
-
-
-def write_csv(path: str, rows: NDArray[Any], names: Sequence[str] | None) -> None:
-    """(N, C) rows as CSV, below a header of names where there are some.
-
-    Every number is the shortest text that reads back to it.
-    """
-    with whole_file(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        writer = csv.writer(text, lineterminator="\n")
-        if names is not None:
-            writer.writerow(names)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            block = rows[start : start + ROWS_AT_ONCE]
-            # Python has doubles alone: the shortest text of a shorter number is NumPy's.
-            texts = block if block.dtype == np.float64 else block.astype(str)
-            writer.writerows(texts.tolist())
-        text.detach()
 
 
 def write_lines(path: str, lines: Iterable[str]) -> None:

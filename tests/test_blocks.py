@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cecli import CecliError, blocks, cross_entropy, softmax
-from cecli.core import solve
+from cecli.core import reduced_loss, solve
+from cecli.grouped_sum import GroupedSum
 from cecli.objective import Objective
 from cecli.problem import Problem
+from cecli.sweep import Totals, Wanted, sweep, totals_of
+from cecli.tally import empty_tally
 
 RANDOM = np.random.default_rng(3)
 OBJECTIVES: list[dict[str, Any]] = [
@@ -32,7 +38,7 @@ def test_no_size_of_block_and_no_thread_shows(
     results = []
     for numbers, jobs in ((10**9, 1), (7, 1), (7 * 1000, 2), (7 * 333, 3)):
         monkeypatch.setattr(blocks, "BLOCK_NUMBERS", numbers)
-        monkeypatch.setattr("os.cpu_count", lambda jobs=jobs: jobs)
+        monkeypatch.setattr(blocks, "cores", lambda jobs=jobs: jobs)
         result = cross_entropy(logits, target, **objective)
         arrays = [np.asarray(result.loss), result.losses, result.grad, result.softmax]
         results.append([array.tobytes() for array in arrays])
@@ -59,7 +65,68 @@ def test_every_width_has_the_same_results_row_by_row(classes: int) -> None:
 
 def test_probabilities_are_made_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     result = solve(Problem(np.zeros((2, 3)), np.array([0, 1]), Objective()))
-    monkeypatch.setattr("cecli.core.softmax_rows", None)
+    monkeypatch.setattr("cecli.sweep.softmax_rows", None)
     assert result.loss == pytest.approx(np.log(3))
     with pytest.raises(TypeError):
         _ = result.softmax
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+def test_jobs_leave_no_trace(jobs: int) -> None:
+    logits = RANDOM.normal(size=(40_000, 9))
+    problem = Problem(logits, RANDOM.integers(0, 9, 40_000), Objective(z_loss=0.01))
+    wanted = Wanted("grad", worst=3)
+    parts = list(sweep(problem, wanted, jobs))
+    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
+    whole = solve(problem)
+    grad = np.concatenate([part.array for part in parts if part.array is not None])
+    assert grad.tobytes() == whole.grad.tobytes()
+    totals = Totals(worst=3)
+    for part in parts:
+        totals.add(part)
+    assert reduced_loss(problem, totals) == whole.loss
+    highest = np.argsort(-whole.losses, kind="stable")[:3]
+    assert totals.tally.highest[1].tolist() == highest.tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.one_of(st.floats(0, 1e3), st.sampled_from([1e300, 5e-324, 0.0])), max_size=5000),
+    st.lists(st.integers(0, 5000), max_size=6),
+)
+def test_a_grouped_sum_does_not_depend_on_the_pieces(values: list[float], cuts: list[int]) -> None:
+    array = np.array(values, dtype=np.float64)
+    whole, pieces = GroupedSum(), GroupedSum()
+    whole.add(array)
+    for piece in np.split(array, sorted(min(cut, len(array)) for cut in cuts)):
+        pieces.add(piece)
+    first, second = GroupedSum(), GroupedSum()
+    first.add(array[:2048])
+    second.add(array[2048:])
+    if len(array) >= 2048:
+        first.extend(second)
+        assert first.total() == whole.total()
+    assert pieces.total(7.0) == whole.total(7.0)
+    exact = sum(map(Fraction, values), Fraction(0))
+    assert whole.total() == pytest.approx(float(exact), rel=2e-16, abs=0.0)
+
+
+def test_a_grouped_sum_overflows_only_where_its_mean_does() -> None:
+    total = GroupedSum()
+    total.add(np.full(3000, 1.7e308))
+    assert total.total(3000.0) == pytest.approx(1.7e308, rel=1e-15)
+    assert total.total() == np.inf
+
+
+def test_bars_do_not_depend_on_the_pieces() -> None:
+    losses = RANDOM.exponential(size=4000) ** 3
+    logits = np.stack([np.zeros(4000), np.log(np.expm1(losses))], axis=1)
+    problem = Problem(logits, np.zeros(4000, dtype=int), Objective())
+    whole = totals_of(problem).tally.bars
+    pieces = empty_tally()
+    for rows in np.split(np.arange(4000), [1, 17, 18, 900]):
+        pieces = pieces.merged(totals_of(problem.only(rows)).tally, 0)
+    assert (pieces.bars.exponent, pieces.bars.counts.tolist()) == (
+        whole.exponent,
+        whole.counts.tolist(),
+    )

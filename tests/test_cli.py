@@ -24,7 +24,7 @@ import pytest
 from numpy.typing import NDArray
 
 import cecli
-from cecli import core, rows
+from cecli import rows, sweep
 from cecli.__main__ import main
 from cecli.cli import main as group
 from cecli.readers import read_document
@@ -648,7 +648,7 @@ def wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
         grad[..., 1] += 1e-9
         return grad
 
-    monkeypatch.setattr(core, "grad_rows", wrong)
+    monkeypatch.setattr(sweep, "grad_rows", wrong)
 
 
 @pytest.mark.parametrize("view", [[], ["--json"], ["--markdown"]])

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cecli import cross_entropy, log_softmax, objective, problem, softmax
 from cecli.summary import summarize
+from cecli.sweep import totals_of
 from oracle import (
     MAX,
     Golden,
@@ -358,17 +359,17 @@ def test_perplexity_is_correctly_rounded(rows: list[list[float]]) -> None:
     assert isinstance(exact.loss, Fraction)
     with mp.workdps(60):
         wanted = mp.exp(mp.mpf(exact.loss.numerator) / exact.loss.denominator)
-    assert summarize(batch, exact=True).perplexity == float(wanted)
-    assert summarize(batch).perplexity == pytest.approx(float(wanted), rel=1e-12)
+    assert summarize(batch, totals_of(batch), exact=True).perplexity == float(wanted)
+    assert summarize(batch, totals_of(batch)).perplexity == pytest.approx(float(wanted), rel=1e-12)
 
 
 def test_perplexity_at_its_ends() -> None:
     one_class = problem.Problem([[7.0, -np.inf], [1.0, -np.inf]], [0, 0])
-    assert summarize(one_class, exact=True).perplexity == 1.0
+    assert summarize(one_class, totals_of(one_class), exact=True).perplexity == 1.0
     masked = problem.Problem([[7.0, -np.inf], [1.0, -np.inf]], [0, 1])
-    assert summarize(masked, exact=True).perplexity == np.inf
+    assert summarize(masked, totals_of(masked), exact=True).perplexity == np.inf
     hopeless = problem.Problem([[1e5, 0.0]], [1])
-    assert summarize(hopeless, exact=True).perplexity == np.inf
+    assert summarize(hopeless, totals_of(hopeless), exact=True).perplexity == np.inf
 
 
 def test_nearly_equal_logits_leave_a_tiny_gradient() -> None:

@@ -153,9 +153,9 @@ def test_checks_follow_the_schema(logits: str, target: list[str], method: str) -
 
 
 def test_a_failed_check_with_nan_follows_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cecli import core
+    from cecli import sweep
 
-    monkeypatch.setattr(core, "grad_rows", lambda *_: np.array([[NAN, INF, 0.0]]))
+    monkeypatch.setattr(sweep, "grad_rows", lambda *_: np.array([[NAN, INF, 0.0]]))
     result = CliRunner().invoke(main, ["grad", SAMPLE, "-t", "0", "--check", "--json"])
     assert strict(result.stdout)["check"]["passed"] is False
 
@@ -291,8 +291,8 @@ def test_numbers_round_trip_bit_for_bit(row: list[float], command: Command, data
     answer = find_answer(command, Problem(row, target, Objective()), None, exact=False)
     document = strict(to_json(document_of(answer)))
     wanted = {"logits": row, "softmax": answer.softmax, "log_softmax": answer.log_softmax}
-    if answer.result is not None:
-        wanted |= {"grad": answer.result.grad, "loss": answer.result.loss}
+    if answer.totals is not None:
+        wanted |= {"grad": answer.result.grad, "loss": answer.loss}
     for name, values in wanted.items():
         assert bits(numbers(document[name])) == bits(np.ravel(np.asarray(values)).tolist())
 

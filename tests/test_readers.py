@@ -554,8 +554,7 @@ def test_npy(folder: Path, name: str, dtype: str) -> None:
     with (folder / name).open("wb") as file:
         np.save(file, array)
     logits = read_document([name], None).logits
-    assert logits.dtype == array.dtype.newbyteorder("=")
-    assert logits.dtype.isnative
+    assert logits.dtype == array.dtype
     assert_same(logits, array)
 
 
@@ -773,7 +772,8 @@ def test_values_of_files(folder: Path) -> None:
     assert_same(read_values("w.json", "--weight"), [1, 2.5])
     for name, expected in (("w.npy", [1, 2]), ("nan.npy", [NAN])):
         values = read_values(name, "--weight")
-        assert values.dtype == np.float64
+        assert values.dtype.kind == "f"
+        assert values.dtype.isnative
         assert_same(values, expected)
 
 
@@ -840,7 +840,7 @@ def test_target_without_labels() -> None:
 def test_target_of_npy_file(folder: Path, dtype: str) -> None:
     np.save(folder / "t.npy", np.array([[0], [2]], dtype=dtype))
     target = read_target("t.npy", None)
-    assert target.dtype == np.int64
+    assert target.dtype.kind in "iu"
     assert_same(target, [[0], [2]])
 
 
@@ -856,7 +856,6 @@ def test_target_of_json_file(folder: Path) -> None:
         (np.array([[0, NAN]]), "target[0][1] is nan: a class index is a whole number"),
         (np.array([INF], dtype="f2"), "target[0] is inf: a class index is a whole number"),
         (np.array([1e300]), "target[0] is 1e+300: a class index is a whole number"),
-        (np.array(2**63, dtype="u8"), f"target is {2**63}: a class index is a whole number"),
         (np.array(["cat"]), f"holds str96, {DTYPES}"),
     ],
 )

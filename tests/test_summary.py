@@ -19,7 +19,9 @@ import cecli
 from cecli.cli import main
 from cecli.objective import Objective
 from cecli.problem import Problem
-from cecli.summary import BARS, summarize
+from cecli.summary import summarize
+from cecli.sweep import totals_of
+from cecli.tally import BARS
 
 SAMPLES = 50
 DIGITS = Path(__file__).parent / "data" / "digits.npz"
@@ -45,7 +47,7 @@ def test_summary_against_plain_python(seed: int, classes: int, tied: bool, ignor
     target = random.integers(0, classes, SAMPLES)
     problem = Problem(logits, target, Objective(ignore_index=1 if ignored else None))
     result = cecli.cross_entropy(logits, target, ignore_index=1 if ignored else None)
-    summary = summarize(problem, result.losses, worst=7)
+    summary = summarize(problem, totals_of(problem, worst=7))
     kept = [row for row in range(SAMPLES) if not (ignored and target[row] == 1)]
     best = [
         sorted(range(classes), key=lambda i, z=row: (-z[i], i))  # type: ignore[misc]
@@ -72,16 +74,22 @@ def test_summary_against_plain_python(seed: int, classes: int, tied: bool, ignor
     if summary.histogram is None:
         return
     edges, counts = summary.histogram.edges, summary.histogram.counts
-    assert len(edges) == len(counts) + 1 == BARS + 1
-    assert sum(counts) == len(kept)
-    assert edges[-1] == max(losses[row] for row in kept)
-    for low, count in zip(edges[1:-1], np.cumsum(counts)[:-1], strict=True):
-        assert count == sum(losses[row] < low for row in kept)
+    own = [losses[row] for row in kept]
+    assert len(edges) == len(counts) + 1 <= BARS + 1
+    assert edges[-2] <= max(own) < edges[-1]
+    assert edges[0] <= min(own) < edges[1]
+    width = edges[1] - edges[0]
+    assert np.frexp(width)[0] == 0.5
+    assert max(own) >= width * BARS / 2
+    for low, high, count in zip(edges, edges[1:], counts, strict=False):
+        assert high - low == width
+        assert count == sum(low <= loss < high for loss in own)
 
 
 def test_exact_bits_are_correctly_rounded() -> None:
     logits = np.random.default_rng(2).normal(size=(6, 4))
-    found = summarize(Problem(logits, np.arange(6) % 4, Objective()), exact=True).bits
+    problem = Problem(logits, np.arange(6) % 4, Objective())
+    found = summarize(problem, totals_of(problem), exact=True).bits
     with mpmath.workdps(50):
         losses = [
             mpmath.log(mpmath.fsum(map(mpmath.exp, row))) - row[i % 4]
@@ -126,8 +134,7 @@ def test_infinite_losses_stand_beside_the_histogram() -> None:
     logits[3] = [-np.inf, 0]
     logits[4] = [1, 0]
     problem = Problem(logits, np.zeros(25, dtype=int), Objective())
-    losses = cecli.cross_entropy(logits, np.zeros(25, dtype=int)).losses
-    summary = summarize(problem, losses, worst=1)
+    summary = summarize(problem, totals_of(problem, worst=1))
     assert summary.histogram is not None
     assert sum(summary.histogram.counts) == 24
     assert summary.worst_samples is not None
@@ -148,5 +155,5 @@ def test_tables(form: list[str]) -> None:
     labels = "zero,one,two,three,four,five,six,seven,eight,nine"
     outcome = CliRunner().invoke(main, [*arguments, "--labels", labels])
     assert outcome.exit_code == 0, outcome.stderr
-    for text in ("top 5 99.61%", "bits", "loss from", "1,594", "1660", "four", "nine", "█"):
+    for text in ("top 5 99.61%", "bits", "loss from", "1,568", "1660", "four", "nine", "█"):
         assert text in outcome.stdout
