@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cecli.comparison import Comparison, compare
+    from cecli.conformance_report import Report
     from cecli.core import CrossEntropy, cross_entropy, log_softmax, softmax
     from cecli.diagnosis import Diagnosis
     from cecli.errors import CecliError
     from cecli.finite_difference import GradientCheck, check_gradient
+    from cecli.verifying import verify
 
 __version__ = "0.1.0"
 
@@ -23,11 +25,13 @@ __all__ = [
     "CrossEntropy",
     "Diagnosis",
     "GradientCheck",
+    "Report",
     "check_gradient",
     "compare",
     "cross_entropy",
     "log_softmax",
     "softmax",
+    "verify",
 ]
 
 _HOMES = {
@@ -36,11 +40,13 @@ _HOMES = {
     "CrossEntropy": "core",
     "Diagnosis": "diagnosis",
     "GradientCheck": "finite_difference",
+    "Report": "conformance_report",
     "check_gradient": "finite_difference",
     "compare": "comparison",
     "cross_entropy": "core",
     "log_softmax": "core",
     "softmax": "core",
+    "verify": "verifying",
 }
 
 

@@ -8,11 +8,9 @@ import sys
 from types import FrameType
 from typing import TextIO
 
+from cecli.errors import Terminated
+
 BAD_USAGE = 2
-
-
-class _TerminatedError(BaseException):
-    """SIGTERM, raised so that temporary files are removed before the process ends by it."""
 
 
 def main() -> None:
@@ -24,7 +22,7 @@ def main() -> None:
         status = _run() if sys.stdout is not None else _refuse("it is closed")
     except KeyboardInterrupt:
         status = signal.SIGINT
-    except _TerminatedError:
+    except Terminated:
         status = signal.SIGTERM
     if isinstance(status, signal.Signals):
         # The parent is to see which signal it was, as from any other program.
@@ -87,7 +85,7 @@ def _abandon(stream: TextIO | None) -> None:
 
 def _prepare_signals() -> None:
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise _TerminatedError
+        raise Terminated
 
     signal.signal(signal.SIGTERM, terminate)
     if hasattr(signal, "SIGPIPE"):

@@ -9,14 +9,18 @@ summation part I", SIAM J. Sci. Comput. 2008 (the split that makes a sum exact).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from cecli.problem import Floats
+from cecli.problem import Floats, Logits
+
+SMALLEST_BUFFER = 16
 
 
-def remainder_of(left: Floats, right: Floats, difference: Floats) -> Floats:
+def remainder_of(left: Logits, right: Floats, difference: Floats) -> Floats:
     """What rounding left out of difference = left − right, exactly."""
     virtual = difference - left
     remainder = difference - virtual
@@ -24,6 +28,26 @@ def remainder_of(left: Floats, right: Floats, difference: Floats) -> Floats:
     virtual += right
     remainder -= virtual
     return remainder
+
+
+def subtracts_exactly(logits: Logits) -> bool:
+    """Whether any two of the logits differ by a double, so that nothing is lost in subtracting.
+
+    Single-precision numbers of 2^e or more are multiples of 2^(e − 23). If 2^(e + 29) is above all
+    of them, differences are less than 2^(e + 30) and, as such multiples, of 53 bits or fewer.
+    Zeros and infinities change nothing in that.
+    """
+    if logits.dtype != np.float32 or not logits.size:
+        return False
+    magnitude = np.abs(logits)
+    smallest, largest = magnitude.min(), magnitude.max()
+    if smallest == 0.0:
+        magnitude[magnitude == 0.0] = largest
+        smallest = magnitude.min()
+    if largest == np.inf:
+        magnitude[magnitude == np.inf] = smallest
+        largest = magnitude.max()
+    return bool(float(largest) <= float(smallest) * 2.0**28)
 
 
 def divide(high: Floats, low: Floats | float, divisor: float) -> tuple[Floats, Floats]:
@@ -72,4 +96,19 @@ def times_square(numbers: Floats, root: Floats | None) -> Floats:
 
 def scaled_product(terms: Floats, factor: Floats, scale: Floats | float) -> Floats:
     """terms·factor·scale for a scale ≤ 1, so that nothing overflows and only the end is rounded."""
+    if isinstance(scale, float) and scale == 1.0:
+        return terms * factor
     return np.where(factor > 1.0, terms * (factor * scale), terms * factor * scale)
+
+
+@contextmanager
+def no_buffer() -> Iterator[None]:
+    """Where doubles meet one double a row: rows of up to 8,192 go through NumPy's buffer otherwise.
+
+    It would be needed for converting alone, and takes twice as long as the arithmetic.
+    """
+    size = np.setbufsize(SMALLEST_BUFFER)
+    try:
+        yield
+    finally:
+        np.setbufsize(size)

@@ -110,9 +110,14 @@ class Batch:
     @cached_property
     def log_sum_exp(self) -> Floats:
         """lse (n, 1)"""
-        total = np.exp(self.scaled - self.maximum).sum(axis=1, keepdims=True)
-        log_sum_exp: Floats = self.maximum + np.log(total)
+        log_sum_exp: Floats = self.maximum + np.log(self.total_exponential)
         return log_sum_exp
+
+    @cached_property
+    def total_exponential(self) -> Floats:
+        """Σ e^{v − m} (n, 1)"""
+        total: Floats = np.exp(self.scaled - self.maximum).sum(axis=1, keepdims=True)
+        return total
 
     @cached_property
     def target(self) -> Floats:
@@ -159,7 +164,8 @@ class Batch:
 
     def losses(self) -> Floats:
         """What each row adds to L, (n,)."""
-        log_softmax = self.scaled - self.log_sum_exp
+        # in this order, or a large maximum would absorb the logarithm
+        log_softmax = self.scaled - self.maximum - np.log(self.total_exponential)
         terms = np.where(self.mass == 0.0, 0.0, self.mass * log_softmax)
         losses = -terms.sum(axis=1) / self.divisor
         if self.z_loss:

@@ -43,7 +43,8 @@ class Column:
 class Grid:
     """Columns of equal length, the rows to stress, and lines to print below.
 
-    verdict: the line that comes first below a check, which passed or not.
+    verdict: the line that comes first below a check, which passed or not. unfit: the line for
+    optional columns that there was no room for.
     """
 
     columns: list[Column]
@@ -51,6 +52,7 @@ class Grid:
     notes: list[str] = field(default_factory=list)
     verdict: str = ""
     passed: bool = True
+    unfit: str = "the classes do not fit side by side: --json or -o FILE shows them"
 
 
 def objective_text(objective: Objective) -> str:

@@ -27,6 +27,15 @@ from cecli.options import (
     summary_options,
     target_options,
 )
+from cecli.verify_options import (
+    VerifyCommand,
+    case_options,
+    implementation_argument,
+    implementation_options,
+    program_argument,
+    report_options,
+    verdict_options,
+)
 
 if TYPE_CHECKING:
     from cecli.answer import Answer, Command, Output
@@ -175,6 +184,40 @@ def compare(**options: Any) -> None:
     The exit status is 1 where a number is not acceptable.
     """
     _run("compare", options)
+
+
+@main.command(
+    cls=VerifyCommand,
+    epilog="""\
+Examples:
+  cecli verify mine:cross_entropy
+  cecli verify --torch torch.nn.functional:cross_entropy
+  cecli verify --jax optax.losses:softmax_cross_entropy_with_integer_labels
+  cecli verify --features weight,label-smoothing -- ./program --fast
+""",
+)
+@implementation_argument
+@program_argument
+@implementation_options
+@case_options
+@verdict_options
+@report_options
+@click.pass_context
+def verify(context: click.Context, /, **options: Any) -> None:
+    """Run the hard cases over somebody's cross-entropy, and grade it.
+
+    A function of Python takes logits (N, C) and target (N,), and returns loss and gradient; one of
+    PyTorch or JAX is differentiated. A program reads a case and answers it, a line of JSON each.
+    The exit status is 1 where a case does not pass.
+    """
+    try:
+        from cecli.verify_command import carry_out
+
+        passed = carry_out(options)
+    except CecliError as error:
+        raise click.UsageError(str(error), context) from None
+    if not passed:
+        raise click.exceptions.Exit(1)
 
 
 def _run(command: Command, options: dict[str, Any]) -> None:

@@ -147,15 +147,35 @@ def compare_given(
         grad = _as_rows(problem, grad, transposed)
     exact = exact or problem.rows.size <= MOST_EXACT
     result = solve(problem, exact=exact)
+    return compare_with(problem, result, grad, loss, rtol, exact=exact, transposed=transposed)
+
+
+def compare_with(
+    problem: Problem,
+    result: CrossEntropy,
+    grad: Given | None,
+    loss: Given | None,
+    rtol: float | None = None,
+    *,
+    exact: bool = True,
+    transposed: bool = False,
+    diagnose: bool = True,
+) -> Comparison:
+    """`compare_given` where the right numbers are known.
+
+    problem: in doubles, and result what it comes to. grad: rows (N, C). exact: the result is
+    correctly rounded. transposed: the gradient was turned round to have that shape. diagnose: look
+    for what explains a wrong result.
+    """
     grades: dict[str, Graded] = {}
     diagnosis: tuple[Diagnosis, ...] = ()
     description: tuple[str, ...] = ()
     if grad is not None:
         grades["grad"], diagnosis, description = _judge_gradient(
-            problem, result, grad, rtol, exact, transposed
+            problem, result, grad, rtol, exact, transposed, diagnose
         )
     if loss is not None:
-        grades["loss"], found = _judge_loss(problem, result, loss, rtol, exact)
+        grades["loss"], found = _judge_loss(problem, result, loss, rtol, exact, diagnose)
         diagnosis += found
     worst = max((graded.grade for graded in grades.values()), key=GRADES.index)
     return Comparison(
@@ -202,13 +222,14 @@ def _judge_gradient(
     rtol: float | None,
     exact: bool,
     transposed: bool,
+    diagnose: bool,
 ) -> tuple[Graded, tuple[Diagnosis, ...], tuple[str, ...]]:
     right = problem.to_rows(result.grad)
     allowance = gradient_allowance(problem, right, grad, rtol)
     graded = grade(grad, right, allowance, certain=exact)
     index = problem.indices_of(*(np.array([i]) for i in graded.worst))[0]
     graded = replace(graded, worst=tuple(index.tolist()))
-    if graded.passed and not transposed:
+    if not diagnose or (graded.passed and not transposed):
         return graded, (), ()
     from cecli.batch import batch_of, with_softmax_across
     from cecli.description import describe
@@ -236,7 +257,12 @@ def _judge_gradient(
 
 
 def _judge_loss(
-    problem: Problem, result: CrossEntropy, loss: Given, rtol: float | None, exact: bool
+    problem: Problem,
+    result: CrossEntropy,
+    loss: Given,
+    rtol: float | None,
+    exact: bool,
+    diagnose: bool,
 ) -> tuple[Graded, tuple[Diagnosis, ...]]:
     right = np.asarray(result.loss, dtype=np.float64)
     if loss.values.shape != right.shape and loss.values.size == right.size == 1:
@@ -249,7 +275,7 @@ def _judge_loss(
         )
     allowance = loss_allowance(problem, right, loss, rtol)
     graded = grade(loss, right, allowance, certain=exact)
-    if graded.passed:
+    if graded.passed or not diagnose:
         return graded, ()
     from cecli.batch import batch_of
     from cecli.loss_diagnosis import diagnose_loss

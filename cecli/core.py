@@ -112,7 +112,7 @@ def cross_entropy(
     temperature, softcap: as in `softmax`. z_loss: adds z_loss·logsumexp² for each sample.
     exact: every number correctly rounded, by decimal arithmetic (about 50 µs a component).
 
-    For index targets the loss is within 2 ulps and every component of softmax and gradient within
+    For index targets the loss is within 3 ulps and every component of softmax and gradient within
     4 ulps of the exact result; for soft targets and smoothing a component of the gradient is within
     4 ulps of the larger of Yŷ_i and y_i. An ignored sample has loss 0, gradient 0 and softmax NaN,
     whatever its logits hold. A sample whose loss overflows before it is weighted has an infinite

@@ -72,13 +72,20 @@ def cap_slope(logit: float | Decimal, softcap: float | None) -> Decimal:
     return 4 * decay / (1 + decay) ** 2
 
 
-def sums_without_each(terms: Sequence[Decimal]) -> list[Decimal]:
-    """For each of some terms ≥ 0 the sum of all the others, without cancellation."""
-    total = sum(terms, Decimal(0))
+def sums_without_each(
+    terms: Sequence[Decimal], counts: Sequence[int] | None = None
+) -> list[Decimal]:
+    """For each of some terms ≥ 0 the sum of all the others, without cancellation.
+
+    counts: how often each term stands in the sum, of which it is left out once; by default once.
+    """
+    counts = counts or [1] * len(terms)
+    total = sum((term * count for term, count in zip(terms, counts, strict=True)), Decimal(0))
     sums = [total - term for term in terms]
     # Only the largest term can be more than half of the total.
     largest = max(range(len(terms)), key=terms.__getitem__)
-    sums[largest] = sum((t for i, t in enumerate(terms) if i != largest), Decimal(0))
+    left = [count - (i == largest) for i, count in enumerate(counts)]
+    sums[largest] = sum((t * count for t, count in zip(terms, left, strict=True)), Decimal(0))
     return sums
 
 

@@ -1,4 +1,4 @@
-"""The one exception of the package."""
+"""The one exception of the package, and a signal's."""
 
 
 class CecliError(ValueError):
@@ -7,3 +7,7 @@ class CecliError(ValueError):
     Its text is one line: what is wrong, where, and what would be right. The command line
     prints it as it is and exits with status 2.
     """
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised so that what was begun is cleaned up before the process ends by it."""

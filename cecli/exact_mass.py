@@ -11,21 +11,25 @@ from cecli.problem import Problem
 
 
 def exact_mass(problem: Problem, row: int) -> list[Fraction]:
-    """y_k = weight_k · ((1 − ε)·q_k + ε/C) of one row; empty probabilities for no target."""
-    smoothing = Fraction(float(problem.objective.label_smoothing))
-    mass = [Fraction(0)] * problem.classes
+    """y_k = weight_k · ((1 − ε)·q_k + ε/C) of one row; all 0 for no target.
+
+    Classes of the same probability and weight share one object.
+    """
+    classes, smoothing = problem.classes, Fraction(float(problem.objective.label_smoothing))
+    target = [0.0] * classes
     if problem.soft is not None:
-        mass = [Fraction(q) for q in problem.soft[row].tolist()]
+        target = problem.soft[row].tolist()
     elif problem.index is not None:
-        mass[problem.index[row]] = Fraction(1)
+        target[problem.index[row]] = 1.0
     else:
-        return mass
-    if smoothing:
-        mass = [(1 - smoothing) * q + smoothing / problem.classes for q in mass]
-    if problem.weight is not None:
-        weight = problem.weight.tolist()
-        mass = [Fraction(w) * y if y else Fraction(0) for w, y in zip(weight, mass, strict=True)]
-    return mass
+        return [Fraction(0)] * classes
+    weight = [1.0] * classes if problem.weight is None else problem.weight.tolist()
+    pairs = list(zip(target, weight, strict=True))
+    mass = {
+        (q, w): Fraction(w) * ((1 - smoothing) * Fraction(q) + smoothing / classes)
+        for q, w in set(pairs)
+    }
+    return [mass[pair] for pair in pairs]
 
 
 def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:

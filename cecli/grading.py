@@ -29,6 +29,7 @@ ONE_DIGIT = 0.1
 # However wide the spread of the logits, nothing that has lost half of itself is acceptable.
 LARGEST_RATE = 0.5
 NARROW_TYPES = ("float16", "bfloat16", "float32")
+TOO_FEW_DIGITS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +57,16 @@ class Given:
 def given_array(values: ArrayLike, name: str) -> Given:
     """An array, judged as the narrowest type that holds all its values.
 
-    Whole numbers, zeros among them, fit every type and tell nothing: they keep their own.
+    Whole numbers, zeros among them, and those of few binary digits, as 1/2 or 3/4, come from every
+    type and tell nothing: where there are no others, they keep their own.
     """
     array = as_real_array(name, values)
     own = array.dtype.name if array.dtype.name in NARROW_TYPES else "float64"
     with np.errstate(invalid="ignore"):
         numbers = array.astype(np.float64)
         finite = numbers[np.isfinite(numbers)]
-        if not (np.rint(finite) == finite).all():
+        first_digits = np.ldexp(np.frexp(finite)[0], TOO_FEW_DIGITS)
+        if not ((np.rint(finite) == finite) | (np.rint(first_digits) == first_digits)).all():
             for narrow in NARROW_TYPES:
                 if (round_to_type(finite, narrow) == finite).all():
                     return Given(numbers, narrow)
@@ -191,7 +194,8 @@ def grade(given: Given, exact: Floats, allowance: Allowance, *, certain: bool = 
     exact: what they should be, of the same shape. certain: these are correctly rounded; where they
     are not, no double is called exact.
     """
-    allowed = allowance.total
+    # an infinite number is the right one or it is not
+    allowed = np.where(np.isinf(exact), 0.0, allowance.total)
     with np.errstate(all="ignore"):
         difference = np.where(given.values == exact, 0.0, given.values - exact)
         error = np.where(np.isnan(difference), math.inf, np.abs(difference))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cecli.accurate import scaled_product, sum_rows, times_square
 from cecli.problem import Block, Floats, Integers
@@ -26,29 +27,31 @@ class OneHot:
     column: Integers
     total: Floats
 
-    def dot(self, difference: Floats, remainder: Floats) -> tuple[Floats, Floats]:
+    def dot(self, shifted: Shifted) -> tuple[Floats, Floats]:
         """(N,) Σ_i y_i (m − v_i), in two parts: rounded, and what that left out.
 
         A class without mass takes no part, not even where its distance is infinite.
         """
-        each = np.arange(len(self.column))
-        amount = self.total * -difference[each, self.column]
-        left_out = self.total * -remainder[each, self.column]
-        return np.where(self.total == 0.0, 0.0, amount), left_out
+        difference, remainder = shifted.difference(self.column)
+        amount = self.total * -difference
+        return np.where(self.total == 0.0, 0.0, amount), self.total * -remainder
 
-    def finish(self, grad: Floats, shifted: Shifted, divisor: float, z_term: Floats) -> None:
+    def finish(
+        self, grad: Floats, shifted: Shifted, divisor: float, z_term: Floats | float
+    ) -> None:
         """Turn factor·ŷ_t into its gradient, with 1 − ŷ_t summed from the other classes.
 
         1 − ŷ_t = ((1 − e^{v_t − m}) + R) / (1 + R), which is R / (1 + R) for the largest logit.
         """
-        each = np.arange(len(self.column))
-        target = shifted.exponentials[each, self.column]
-        rest = shifted.rest * shifted.scale
-        others = np.where(target == 1.0, shifted.rest, (1.0 - target) + rest)
-        scale = np.where(target == 1.0, shifted.scale, 1.0)
-        sech = None if shifted.sech is None else shifted.sech[each, self.column]
+        target = pick(shifted.exponentials, self.column)
+        others, scale = (1.0 - target) + shifted.rest * shifted.scale, shifted.scale
+        if shifted.has_tails:
+            leads = target == 1.0
+            others = np.where(leads, shifted.rest, others)
+            scale = np.where(leads, scale, 1.0)
+        sech = None if shifted.sech is None else pick(shifted.sech, self.column)
         own = times_square(others / shifted.sum, sech)
-        grad[each, self.column] = times_square(
+        grad[np.arange(len(grad)), self.column] = times_square(
             z_term / shifted.sum * target, sech
         ) - scaled_product(own, self.total / divisor, scale)
 
@@ -64,12 +67,15 @@ class Spread:
         """(N,) Y = Σ_i y_i"""
         return sum_rows(self.mass)
 
-    def dot(self, difference: Floats, remainder: Floats) -> tuple[Floats, Floats]:
+    def dot(self, shifted: Shifted) -> tuple[Floats, Floats]:
         """(N,) Σ_i y_i (m − v_i), in two parts: rounded, and what that left out."""
+        difference, remainder = shifted.difference()
         terms = np.where(self.mass == 0.0, 0.0, self.mass * -difference)
         return sum_rows(terms), -(self.mass * remainder).sum(axis=1)
 
-    def finish(self, grad: Floats, shifted: Shifted, divisor: float, z_term: Floats) -> None:
+    def finish(
+        self, grad: Floats, shifted: Shifted, divisor: float, z_term: Floats | float
+    ) -> None:
         """Subtract y; at the largest logit (Y − y_i) ŷ_i − y_i (1 − ŷ_i), both parts ≥ 0."""
         grad -= times_square(self.mass / divisor, shifted.sech)
         top = shifted.top
@@ -85,6 +91,17 @@ class Spread:
 Mass = OneHot | Spread
 
 
+def pick(rows: NDArray[Any], column: Integers) -> NDArray[Any]:
+    """(N,) of each row the element in its column. Faster than a pair of indices."""
+    # Blocks are contiguous one way or the other, so that neither ravel copies.
+    by_row = rows.flags.c_contiguous
+    flat, each = (rows if by_row else rows.T).ravel(), np.arange(len(column))
+    picked: NDArray[Any] = flat.take(
+        each * rows.shape[1] + column if by_row else column * len(rows) + each
+    )
+    return picked
+
+
 def mass_of(block: Block) -> Mass:
     """The target mass of a block's rows."""
     problem, index = block.problem, block.index
@@ -95,7 +112,7 @@ def mass_of(block: Block) -> Mass:
     if block.soft is not None:
         mass = block.soft.copy()
     else:
-        mass = np.zeros_like(block.logits)
+        mass = np.zeros_like(block.logits, dtype=np.float64)
         mass[np.arange(len(mass)), index] = 1.0
     if smoothing:
         mass = (1.0 - smoothing) * mass + smoothing / problem.classes

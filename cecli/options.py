@@ -35,7 +35,29 @@ class SectionOption(click.Option):
         self.section = section
 
 
-class NumbersCommand(click.Command):
+class SectionedCommand(click.Command):
+    """A command whose help has a section for each group of options, and examples as written."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One section for each group of options."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                section = getattr(parameter, "section", "Other")
+                sections.setdefault(section, []).append(record)
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The epilogue as it is written: examples keep their lines."""
+        if self.epilog:
+            formatter.write_paragraph()
+            formatter.write(self.epilog)
+
+
+class NumbersCommand(SectionedCommand):
     """A command whose arguments are numbers, negative ones too, anywhere and without `--`.
 
     A mistyped option is still an error: only what reads as a number is taken for one.
@@ -72,30 +94,12 @@ class NumbersCommand(click.Command):
                     options += [] if value is None else [value]
         return options, numbers
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """One section for each group of options."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                section = getattr(parameter, "section", "Other")
-                sections.setdefault(section, []).append(record)
-        for name, records in sections.items():
-            with formatter.section(name):
-                formatter.write_dl(records)
-
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What the command does, and what all of them take for LOGITS."""
         super().format_help_text(ctx, formatter)
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_text(LOGITS_HELP)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The epilogue as it is written: examples keep their lines."""
-        if self.epilog:
-            formatter.write_paragraph()
-            formatter.write(self.epilog)
 
 
 def _group(section: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[F], F]:
@@ -305,7 +309,11 @@ compare_options = _group(
     ),
     (
         ("--loss",),
-        {"metavar": "LOSS", "shell_complete": _files, "help": "Your loss: a number or a file."},
+        {
+            "metavar": "LOSS",
+            "shell_complete": _files,
+            "help": "Your loss: a number or a file.",
+        },
     ),
     (
         ("--rtol",),

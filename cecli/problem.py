@@ -22,6 +22,7 @@ from cecli.objective import Objective
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Logits = NDArray[np.float32] | Floats
 
 SOFT_TARGET_SLACK = 0.01
 FEW_CLASSES = 64
@@ -32,15 +33,17 @@ BFLOAT16 = np.dtype("V2")
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Consecutive rows of a problem in float64, the first of them row number start.
+    """Consecutive rows of a problem, the first of them row number start.
 
-    logits (N, C): zeros in the rows that are not kept. maximum (N,): of each row. index (N,) or
-    soft (N, C): the target, neither where only the softmax is wanted. kept (N,): not ignored.
+    logits (N, C): float32 where they were given in half or single precision, else float64; zeros in
+    the rows that are not kept, and perhaps the caller's own memory in the others. maximum (N,): of
+    each row. index (N,) or soft (N, C): the target, neither where only the softmax is wanted.
+    kept (N,): not ignored.
     """
 
     problem: Problem
     start: int
-    logits: Floats
+    logits: Logits
     maximum: Floats
     index: Integers | None
     soft: Floats | None
@@ -182,11 +185,13 @@ class Problem:
         """The rows from start to stop, checked."""
         # Stored column by column, few classes make for long operations all the same.
         order: Literal["C", "F"] = "F" if self.classes <= FEW_CLASSES else "C"
-        logits = as_doubles(self._given_rows[start:stop], order)
         kept = self._kept_in(start, stop)
-        if not kept.all():
-            logits[~kept] = 0.0
-        maximum = logits.max(axis=1)
+        with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
+            logits = _as_logits(self._given_rows[start:stop], order)
+            if not kept.all():
+                logits = logits.copy(order="K")
+                logits[~kept] = 0.0
+            maximum = logits.max(axis=1).astype(np.float64)
         if not np.isfinite(maximum).all():
             self._refuse_rows(logits, start)
         index = self._index_in(start, stop)
@@ -196,7 +201,7 @@ class Problem:
     @cached_property
     def rows(self) -> Floats:
         """All rows as one block's logits (N, C)."""
-        return self.block(0, self.samples).logits
+        return np.asarray(self.block(0, self.samples).logits, dtype=np.float64)
 
     def restore(self, rows: NDArray[Any]) -> NDArray[Any]:
         """(N, C) rows in the logits' own shape."""
@@ -361,7 +366,7 @@ class Problem:
             )
         return soft
 
-    def _refuse_rows(self, rows: Floats, start: int) -> None:
+    def _refuse_rows(self, rows: Logits, start: int) -> None:
         bad = np.isnan(rows) | (rows == np.inf)
         if bad.any():
             row, column = np.argwhere(bad)[0]
@@ -427,6 +432,12 @@ def as_doubles(array: NDArray[Any], order: Literal["C", "F"] = "C") -> Floats:
     """A copy in float64; a signalling NaN is one like any other."""
     with np.errstate(invalid="ignore"):
         return np.array(widened(array), dtype=np.float64, order=order)
+
+
+def _as_logits(array: NDArray[Any], order: Literal["C", "F"]) -> Logits:
+    """Half and single precision as float32, all else as float64: the array itself where it is."""
+    dtype = np.dtype(np.float32 if _is_short(array.dtype) else np.float64)
+    return np.asarray(widened(array), dtype=dtype, order=order)
 
 
 def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:

@@ -26,9 +26,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.accurate import divide, remainder_of, scaled_product, sum_rows, times_square
-from cecli.mass import Mass
-from cecli.problem import Block, Floats, Integers, Problem
+from cecli.accurate import (
+    divide,
+    no_buffer,
+    remainder_of,
+    scaled_product,
+    subtracts_exactly,
+    sum_rows,
+    times_square,
+)
+from cecli.mass import Mass, pick
+from cecli.problem import Block, Floats, Integers, Logits, Problem
 
 # e^x is a normal number above this; below it exponentials are taken at e^TAIL_SHIFT the scale.
 TAIL_START = -650.0
@@ -45,38 +53,56 @@ LARGEST_PLAIN_LOGIT = 2.0**969
 class Shifted:
     """Rows v (the logits, capped and divided by the temperature) relative to their maximum m.
 
-    difference, remainder (N, C): v − m as a double and what that rounding left out; lowest is the
-    least difference of all. exponentials (N, C): e^{v − m}. maximum (N,): m.
-    rest, scale (N,): R = rest·scale. scale is 1 but where R is next to the subnormal numbers.
-    log_sum (N,): log1p(R) = log_sum·scale. sech (N, C): of z/softcap, whose square is dv/dz times
-    the temperature; None without a softcap.
+    logits (N, C), maximum (N,): capped, but not yet divided by the temperature. lossless: whether
+    they are float32 whose differences are doubles. exponentials (N, C): e^{v − m}. rest (N,):
+    R = rest·scale. scale: 1, or (N,) if R is next to the subnormal numbers in some row.
+    sech (N, C): of z/softcap, whose square is dv/dz times the temperature; None without a softcap.
     """
 
-    difference: Floats
-    remainder: Floats
-    lowest: float
+    logits: Logits
     maximum: Floats
+    temperature: float
+    lossless: bool
     exponentials: Floats
     rest: Floats
-    scale: Floats
-    log_sum: Floats
+    scale: Floats | float
     sech: Floats | None
     kept: NDArray[np.bool_]
+
+    @property
+    def has_tails(self) -> bool:
+        """Whether scale is not 1 in some row."""
+        return isinstance(self.scale, np.ndarray)
 
     @cached_property
     def top(self) -> Integers:
         """(N,) the column of the maximum, the first of several."""
-        return np.asarray(self.difference.argmax(axis=1))
+        return np.asarray(self.logits.argmax(axis=1))
 
     @cached_property
     def sum(self) -> Floats:
-        """(N,) 1 + R = Σ_j e^{v_j − m}."""
+        """(N,) 1 + R = Σ_j e^{v_j − m}"""
         return 1.0 + self.rest * self.scale
+
+    @cached_property
+    def log_sum(self) -> Floats:
+        """(N,) log1p(R) over scale."""
+        log_sum = np.log1p(self.rest)
+        # log1p(R) = R to the last digit where R is as small as that
+        return np.where(self.scale == 1.0, log_sum, self.rest) if self.has_tails else log_sum
 
     @property
     def log_sum_exp(self) -> Floats:
-        """(N,) log Σ_j e^{v_j} = m + log1p(R)."""
-        return self.maximum + self.log_sum * self.scale
+        """(N,) log Σ_j e^{v_j} = m + log1p(R)"""
+        return self.maximum / self.temperature + self.log_sum * self.scale
+
+    def difference(self, column: Integers | None = None) -> tuple[Floats, Floats | float]:
+        """v − m as a double and what that rounding left out: (N,) of a column each, else (N, C)."""
+        if column is None:
+            logits, maximum = self.logits, self.maximum[:, None]
+        else:
+            logits, maximum = pick(self.logits, column), self.maximum
+        return _difference(logits, maximum, self.temperature, self.lossless)
 
 
 def shift(block: Block) -> Shifted:
@@ -85,32 +111,21 @@ def shift(block: Block) -> Shifted:
     logits, maximum = block.logits, block.maximum
     temperature, sech = float(objective.temperature), None
     if objective.softcap is not None:
-        logits, sech = _cap(logits, float(objective.softcap))
+        logits, sech = _cap(logits.astype(np.float64), float(objective.softcap))
         maximum = logits.max(axis=1)
-    maximum_over_temperature = maximum / temperature
-    if maximum.size and maximum.max() > LARGEST_PLAIN_LOGIT:
+    if maximum.max(initial=0.0) > LARGEST_PLAIN_LOGIT:
         logits, maximum, temperature = logits * 0.5, maximum * 0.5, temperature * 0.5
-    difference = logits - maximum[:, None]
-    remainder = remainder_of(logits, maximum[:, None], difference)
-    lowest = float(difference.min(initial=0.0))
-    if not lowest > -LARGEST_PLAIN_LOGIT:
-        remainder[~np.isfinite(remainder)] = 0.0
-    if temperature != 1.0:
-        difference, remainder = divide(difference, remainder, temperature)
-        lowest = float(difference.min(initial=0.0))
-    exponentials = np.exp(difference)
-    exponentials += exponentials * remainder
-    rest, scale = _rest(exponentials, difference, remainder)
+    lossless = subtracts_exactly(logits)
+    exponentials = _exponentials(logits, maximum[:, None], temperature, lossless)
+    rest, scale = _rest(exponentials, logits, maximum, temperature)
     return Shifted(
-        difference=difference,
-        remainder=remainder,
-        lowest=lowest,
-        maximum=maximum_over_temperature,
+        logits=logits,
+        maximum=maximum,
+        temperature=temperature,
+        lossless=lossless,
         exponentials=exponentials,
         rest=rest,
         scale=scale,
-        # log1p(R) = R to the last digit where R is as small as that
-        log_sum=np.where(scale == 1.0, np.log1p(rest), rest),
         sech=sech,
         kept=block.kept,
     )
@@ -126,7 +141,42 @@ def _cap(logits: Floats, softcap: float) -> tuple[Floats, Floats]:
     return capped, np.where(masked, 1.0, 2.0 * decay / (1.0 + decay * decay))
 
 
-def _rest(exponentials: Floats, difference: Floats, remainder: Floats) -> tuple[Floats, Floats]:
+def _difference(
+    logits: Logits, maximum: Floats, temperature: float, lossless: bool
+) -> tuple[Floats, Floats | float]:
+    """(logits − maximum) / temperature as a double, and what rounding left out if it is finite."""
+    difference: Floats = logits.astype(np.float64, copy=False)
+    remainder: Floats | float = 0.0
+    with no_buffer():
+        if lossless:
+            difference -= maximum
+        else:
+            logits, difference = difference, difference - maximum
+            remainder = remainder_of(logits, maximum, difference)
+    if isinstance(remainder, np.ndarray) and not difference.min(initial=0) > -LARGEST_PLAIN_LOGIT:
+        remainder[~np.isfinite(remainder)] = 0.0
+    if temperature == 1.0:
+        return difference, remainder
+    return divide(difference, remainder, temperature)
+
+
+def _exponentials(
+    logits: Logits, maximum: Floats, temperature: float, lossless: bool, shift: float = 0.0
+) -> Floats:
+    """e^{(logits − maximum) / temperature + shift}"""
+    exponentials, remainder = _difference(logits, maximum, temperature, lossless)
+    if shift:
+        exponentials += shift
+    np.exp(exponentials, out=exponentials)
+    if isinstance(remainder, np.ndarray):
+        remainder *= exponentials
+        exponentials += remainder
+    return exponentials
+
+
+def _rest(
+    exponentials: Floats, logits: Logits, maximum: Floats, temperature: float
+) -> tuple[Floats, Floats | float]:
     """R = Σ_j e^{v_j − m} − 1 as rest·scale, with all its digits also where R is tiny.
 
     Each term is cut, by adding and subtracting a number, into a multiple of a unit and what is
@@ -140,66 +190,75 @@ def _rest(exponentials: Floats, difference: Floats, remainder: Floats) -> tuple[
     rest = high.sum(axis=1) - 1.0
     np.subtract(exponentials, high, out=high)
     rest += high.sum(axis=1)
-    scale = np.ones_like(rest)
     small = np.flatnonzero(rest < 16 * classes * power * 2.0**-SPLIT_BITS)
-    if len(small):
-        rest[small], scale[small] = _small_rest(
-            exponentials[small], difference[small], remainder[small]
-        )
+    if not len(small):
+        return rest, 1.0
+    rest[small], small_scale = _small_rest(
+        exponentials[small], logits[small], maximum[small], temperature
+    )
+    if isinstance(small_scale, float):
+        return rest, small_scale
+    scale = np.ones_like(rest)
+    scale[small] = small_scale
     return rest, scale
 
 
 def _small_rest(
-    exponentials: Floats, difference: Floats, remainder: Floats
-) -> tuple[Floats, Floats]:
+    exponentials: Floats, logits: Logits, maximum: Floats, temperature: float
+) -> tuple[Floats, Floats | float]:
     """The same with the maximum left out of the sum, at e^TAIL_SHIFT the scale where R is tiny."""
-    each, top = np.arange(len(difference)), difference.argmax(axis=1)
+    each, top = np.arange(len(logits)), logits.argmax(axis=1)
     exponentials[each, top] = 0.0
     rest = sum_rows(exponentials)
+    tiny = np.flatnonzero(rest < SMALLEST_PLAIN_REST)
+    if not len(tiny):
+        return rest, 1.0
+    terms = _exponentials(logits[tiny], maximum[tiny, None], temperature, False, TAIL_SHIFT)
+    terms[np.arange(len(tiny)), top[tiny]] = 0.0
+    rest[tiny] = sum_rows(terms)
     scale = np.ones_like(rest)
-    tiny = rest < SMALLEST_PLAIN_REST
-    if tiny.any():
-        terms = np.exp(difference[tiny] + TAIL_SHIFT)
-        terms += terms * remainder[tiny]
-        terms[np.arange(len(terms)), top[tiny]] = 0.0
-        rest[tiny], scale[tiny] = sum_rows(terms), TAIL_SCALE
+    scale[tiny] = TAIL_SCALE
     return rest, scale
 
 
 def _scaled_exponentials(shifted: Shifted, factor: Floats, sech: Floats | None = None) -> Floats:
     """factor·e^{v − m}·sech², rounded once where it or the exponential alone is subnormal."""
-    product = times_square(shifted.exponentials * factor, sech)
-    if shifted.lowest < TAIL_START:
-        tail = (shifted.difference < TAIL_START) & (shifted.difference > -np.inf)
-        terms = np.exp(shifted.difference[tail] + TAIL_SHIFT)
-        terms += terms * shifted.remainder[tail]
-        terms = times_square(terms, None if sech is None else sech[tail])
-        product[tail] = scaled_product(
-            terms, np.broadcast_to(factor, product.shape)[tail], TAIL_SCALE
+    with no_buffer():
+        product = shifted.exponentials * factor[:, None]
+    product = times_square(product, sech)
+    tail_start = shifted.maximum + TAIL_START * shifted.temperature
+    if shifted.logits.min(initial=np.inf) < tail_start.max(initial=-np.inf):
+        tail = (shifted.logits < tail_start[:, None]) & (shifted.logits > -np.inf)
+        row = tail.nonzero()[0]
+        terms = _exponentials(
+            shifted.logits[tail], shifted.maximum[row], shifted.temperature, False, TAIL_SHIFT
         )
+        terms = times_square(terms, None if sech is None else sech[tail])
+        product[tail] = scaled_product(terms, factor[row], TAIL_SCALE)
     return product
 
 
 def softmax_rows(shifted: Shifted) -> Floats:
     """ŷ_i = e^{v_i − m} / (1 + R)"""
-    probabilities = _scaled_exponentials(shifted, 1.0 / shifted.sum[:, None])
+    probabilities = _scaled_exponentials(shifted, 1.0 / shifted.sum)
     probabilities[~shifted.kept] = np.nan
     return probabilities
 
 
 def log_softmax_rows(shifted: Shifted) -> Floats:
     """log ŷ_i = (v_i − m) − log1p(R)"""
-    log_sum = (shifted.log_sum * shifted.scale)[:, None]
-    logarithms: Floats = shifted.difference + (shifted.remainder - log_sum)
+    logarithms, remainder = shifted.difference()
+    logarithms += remainder - (shifted.log_sum * shifted.scale)[:, None]
     logarithms[~shifted.kept] = np.nan
     return logarithms
 
 
 def loss_rows(shifted: Shifted, mass: Mass) -> Floats:
     """L = Σ_i y_i (m − v_i) + Y log1p(R)"""
-    distance, left_out = mass.dot(shifted.difference, shifted.remainder)
+    distance, left_out = mass.dot(shifted)
     near = scaled_product(shifted.log_sum, mass.total, shifted.scale) + left_out
-    return np.where(np.isinf(distance), distance, distance + near)
+    near[np.isinf(distance)] = 0.0
+    return distance + near
 
 
 def z_loss_rows(shifted: Shifted, z_loss: float) -> Floats:
@@ -220,11 +279,11 @@ def grad_rows(shifted: Shifted, mass: Mass, problem: Problem) -> Floats:
     temperature *= enlarged
     divisor = (problem.divisor or 1.0) * temperature
     z_divisor = (problem.z_loss_divisor or 1.0) * temperature
-    z_term = np.zeros_like(shifted.sum)
+    z_term: Floats | float = 0.0
     if problem.objective.z_loss:
         z_term = 2.0 * problem.objective.z_loss * shifted.log_sum_exp / z_divisor
         z_term[~shifted.kept] = 0.0
     factor = (mass.total / divisor + z_term) / shifted.sum
-    grad = _scaled_exponentials(shifted, factor[:, None], shifted.sech)
+    grad = _scaled_exponentials(shifted, factor, shifted.sech)
     mass.finish(grad, shifted, divisor, z_term)
     return grad if enlarged == 1.0 else grad * enlarged

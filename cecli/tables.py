@@ -69,7 +69,7 @@ def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
         columns = _fit(grid, width)
         notes = list(grid.notes)
         if len(columns) < len(grid.columns) and any(c.optional for c in grid.columns):
-            notes.insert(0, "the classes do not fit side by side: --json or -o FILE shows them")
+            notes.insert(0, grid.unfit)
         bar_width = _bar_width(columns, width)
         needed = _width(columns, bar_width)
         if width is None:

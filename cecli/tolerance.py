@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cecli.decimals import wide_context
-from cecli.exact import ExactRow
+from cecli.exact_row import ExactRow
 from cecli.problem import Floats, Integers
 
 ULPS = 4

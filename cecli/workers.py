@@ -143,8 +143,9 @@ def compare(client: Client, files: Sequence[tuple[str, int]], command: Command) 
 
 def _differences(own: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
     for name, place, key in (("Python", "host", "python"), ("NumPy", "packages", "numpy")):
-        if own[place][key] != here[place][key]:
-            yield f"{name} {own[place][key]}, here {here[place][key]}"
+        theirs, ours = (str(versions[place][key]).split(".final")[0] for versions in (own, here))
+        if theirs != ours:
+            yield f"{name} {theirs}, here {ours}"
 
 
 def _named(workers: Sequence[str]) -> str:

@@ -94,6 +94,7 @@ class Machines:
         """A worker of one thread; `wait_for` waits until it has joined."""
         return self._start(
             *("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"),
+            *("--death-timeout", str(LIMIT)),
             *("--preload", str(self.folder / "preload.py")),
             settings=settings,
         )

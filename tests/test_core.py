@@ -209,6 +209,16 @@ def test_short_input(logits: ArrayLike, dtype: DTypeLike, weight: float | None) 
         np.testing.assert_array_equal(function(logits), getattr(actual, function.__name__))
 
 
+@pytest.mark.parametrize("tiny", [0.0, 1e-9, -3e-12, 1e-30, 2.0**-149])
+@pytest.mark.parametrize("large", [40.0, 17.3, -25.1, 300.7])
+def test_short_numbers_far_apart_lose_nothing_in_subtracting(large: float, tiny: float) -> None:
+    logits = np.array([[large, tiny, -tiny], [tiny, large, -INF]], dtype=np.float32)
+    for targets in ([0, 0], [1, 1], [2, 0]):
+        actual, exact = actual_and_exact(logits, targets, reduction="none")
+        assert worst_ulps(actual.losses, exact.losses) <= 2
+        assert worst_ulps(actual.grad, exact.grad, np.float32) <= 0.5001
+
+
 def test_what_overflows_float32_is_infinite() -> None:
     logits = np.array([3e38, -3e38], dtype=np.float32)
     result = cross_entropy(logits, 1, weight=[1.0, 1e200], reduction="sum")

@@ -121,6 +121,11 @@ def test_no_component_can_be_wrong_unseen(
     assert not compare(logits, target, grad=grad).passed
 
 
+def test_halves_are_no_sign_of_half_precision() -> None:
+    tied = [18.0, -37.0, 18.0]
+    assert compare(tied, 0, grad=np.array([-0.5, 0.0, 0.5])).grade == "wrong"
+
+
 def test_a_large_problem_claims_no_correct_rounding() -> None:
     logits = np.random.default_rng(1).normal(0, 2, (100, 50))
     grad = cecli.cross_entropy(logits, np.zeros(100, int)).grad
@@ -142,6 +147,8 @@ def test_a_large_problem_claims_no_correct_rounding() -> None:
         (np.array([0.10009765625, 2.0**-60]), "bfloat16"),
         (np.array([0.0, 0.0]), "float64"),
         (np.array([1.0, -1.0]), "float64"),
+        (np.array([-0.5, 0.0, 0.5]), "float64"),
+        (np.array([0.25, -0.75, 0.375]), "float64"),
         (np.array([0.0, 0.0], np.float16), "float16"),
         (np.array([3, 4]), "float64"),
     ],
@@ -272,6 +279,19 @@ def test_a_loss_of_another_objective_is_explained(options: Any, wrong: Any, name
     loss = cecli.cross_entropy(LOGITS, TARGET, **wrong).loss
     comparison = compare(LOGITS, TARGET, loss=loss, **options)
     assert name in [diagnosis.id for diagnosis in comparison.diagnosis]
+
+
+@pytest.mark.parametrize("loss", [0.0, 5.0, 1e308, -math.inf])
+def test_no_other_loss_will_do_for_an_infinite_one(loss: float) -> None:
+    masked = [[-math.inf, 0.0, -20.0]]
+    assert cecli.compare(masked, [0], loss=math.inf).grade == "exact"
+    assert cecli.compare(masked, [0], loss=loss).grade == "wrong"
+
+
+def test_a_logarithm_that_the_maximum_absorbed_is_no_mistake_of_averaging() -> None:
+    comparison = cecli.compare([[1e15, 1e15 - 1.0]], [0], loss=0.375)
+    assert comparison.grade == "wrong"
+    assert comparison.diagnosis == ()
 
 
 def test_losses_are_judged_one_by_one() -> None:

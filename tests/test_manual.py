@@ -119,6 +119,8 @@ SHELLS = {
         ("cecli loss --reduction ", {"mean", "sum", "none"}),
         ("cecli loss --reduction=s", {"sum"}),
         ("cecli loss log", {"logits of mine.npy"}),
+        ("cecli verify --strict ", {"accurate", "acceptable"}),
+        ("cecli verify --timeout 3 -- lab", {"labels.npy"}),
         ("cecli loss logits.npy --target lab", {"labels.npy"}),
     ],
 )
