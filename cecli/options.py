@@ -126,8 +126,9 @@ def _addresses(
     """A cluster is the local one, or told by an address or a file."""
     from click.shell_completion import CompletionItem
 
-    local = [CompletionItem("local")] if "local".startswith(incomplete) else []
-    return [*local, CompletionItem(incomplete, type="file")]
+    if incomplete and "local".startswith(incomplete):
+        return [CompletionItem("local")]
+    return _files(context, parameter, incomplete)
 
 
 logits_argument = click.argument("logits", nargs=-1, shell_complete=_files)

@@ -881,7 +881,6 @@ def test_examples_of_the_help_work(name: str) -> None:
         ("softmax broken.json", ["broken.json", "line 2"]),
         ("softmax deep.json", ["deep.json", "deep"]),
         ("softmax latin.json", ["latin.json", "UTF-8"]),
-        ("softmax good.npy good.npy", ["good.npy"]),
         ("softmax good.npy 1", ["good.npy"]),
         ("loss good.npy -t missing.npy", ["missing.npy"]),
         ("loss good.npy -t halves.npy", ["halves.npy", "0.5"]),

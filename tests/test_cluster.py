@@ -6,16 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 import cecli
-from cecli import cluster, workers
+from cecli import CecliError, cluster, workers
 from test_cli import complaint, run
 
 pytest.importorskip("distributed", reason="the extra cecli[cluster] is not installed")
@@ -48,11 +51,17 @@ if "old" in settings:
     cecli.__version__ = "0.0.1"
 if "blind" in settings:
     pathlib.Path.stat = blind
+if "full" in settings:
+    def refuse(*arguments):
+        raise OSError(28, "No space left on device")
+    os.pwrite = refuse
 if "rounding" in settings:
     tasks.zlib.crc32 = lambda data: 0
 if "numpy" in settings:
     import distributed.versions as versions
-    versions._version_cached = lambda package: "1.0"
+    info = versions.get_package_info
+    if info.__name__ != "<lambda>":
+        versions.get_package_info = lambda names, info=info: {**info(names), "numpy": "1.0"}
 """
 
 
@@ -305,6 +314,53 @@ def test_the_scheduler_killed_midway(new_machines: Machines, folder: Path) -> No
         stdout, stderr = client.communicate(timeout=LIMIT)
     assert (client.returncode, stdout) == (2, b"")
     assert stderr == b"cecli grad: the connection to the scheduler was lost\n"
+    assert sorted(folder.iterdir()) == before
+
+
+def test_all_workers_killed_midway(
+    new_machines: Machines, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "SECONDS_WITHOUT_WORKERS", 2.0)
+    machines = new_machines
+    worker = machines.start_worker()
+    machines.wait_for(1)
+    machines.shut()
+    before = sorted(folder.iterdir())
+
+    def kill() -> None:
+        wait_until(lambda: machines.begun(worker))
+        worker.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        text = complaint(*GRAD, "-o", "out.npy", "--cluster", machines.file)
+    finally:
+        killer.join(LIMIT)
+    assert "the scheduler has lost all its workers" in text
+    assert sorted(folder.iterdir()) == before
+
+
+def test_rows_that_kill_every_worker() -> None:
+    """Dask gives up on a task that was lost with a worker a few times."""
+    from distributed import KilledWorker
+
+    last = SimpleNamespace(address="tcp://10.0.0.1:4000")
+    future = mock.Mock()
+    future.result.side_effect = KilledWorker("run-7", last, 3)
+    with pytest.raises(CecliError, match=r"died again and again .* tcp://10\.0\.0\.1:4000"):
+        workers._value(future)
+
+
+def test_a_disk_that_is_full(new_machines: Machines, folder: Path) -> None:
+    machines = new_machines
+    machines.start_worker("full")
+    machines.wait_for(1)
+    before = sorted(folder.iterdir())
+    text = complaint(*GRAD, "-o", "out.npy", "--cluster", machines.file)
+    assert "worker tcp://127.0.0.1:" in text
+    assert "No space left on device" in text
+    assert "out.npy" in text
     assert sorted(folder.iterdir()) == before
 
 

@@ -122,6 +122,8 @@ SHELLS = {
         ("cecli verify --strict ", {"accurate", "acceptable"}),
         ("cecli verify --timeout 3 -- lab", {"labels.npy"}),
         ("cecli loss logits.npy --target lab", {"labels.npy"}),
+        ("cecli loss logits.npy --cluster loc", {"local"}),
+        ("cecli loss logits.npy --cluster lab", {"labels.npy"}),
     ],
 )
 @pytest.mark.parametrize("shell", SHELLS)
