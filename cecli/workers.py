@@ -5,13 +5,14 @@ Scheduling, retrying and moving data is dask's; here everything that goes wrong 
 
 from __future__ import annotations
 
+import json
 import logging
-import os
 import signal
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,8 +48,8 @@ def connected(address: str, jobs: int | None) -> Iterator[Client]:
         try:
             try:
                 cluster = _local_cluster(jobs) if address == "local" else None
-                where = {"address": cluster} if cluster is not None else _where(address)
-                client = Client(**where, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+                place = _scheduler_of(address) if cluster is None else cluster
+                client = Client(place, timeout=SECONDS_TO_CONNECT, set_as_default=False)
             except Exception as error:  # noqa: BLE001 - whatever a wrong address makes it raise
                 reason = _one_line(error)
                 raise CecliError(f"no scheduler can be reached at {address}: {reason}") from None
@@ -92,13 +93,22 @@ def _wait_for_workers(client: Client, address: str) -> None:
         ) from None
 
 
-def _where(address: str) -> dict[str, str]:
-    """What says to the client where the scheduler is: an address, or the file it has written."""
-    if "://" in address or not (os.path.exists(address) or address.endswith(".json")):  # noqa: PTH110
-        return {"address": address}
-    if not os.path.exists(address):  # noqa: PTH110 - the client would wait for it
-        raise FileNotFoundError("there is no such file")
-    return {"scheduler_file": address}
+def _scheduler_of(address: str) -> str:
+    """The address of a scheduler, which may have written it into a file.
+
+    Raises OSError or ValueError: a client that cannot begin with it would not end in silence.
+    """
+    if "://" not in address and (address.endswith(".json") or Path(address).exists()):
+        content = json.loads(Path(address).read_bytes())
+        address = content["address"] if isinstance(content, dict) and "address" in content else ""
+        if not address:
+            raise ValueError("the file holds no address")
+    from distributed.comm import get_address_host_port
+
+    _, port = get_address_host_port(address)
+    if not 0 < port < 2**16:
+        raise ValueError(f"{port} is not a port")
+    return address
 
 
 @contextmanager
@@ -262,4 +272,6 @@ class _Patience:
 
 
 def _one_line(error: object) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says; the system's errors say too much, and some say nothing."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()) or type(error).__name__

@@ -494,7 +494,7 @@ def test_a_worker_that_may_differ_is_named(
 def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "SECONDS_TO_CONNECT", 0.5)
     start = time.monotonic()
-    for address in ("127.0.0.1:1", "tcp://127.0.0.1:1", "no.json", "t.npy", "nonsense://x"):
+    for address in ("127.0.0.1:1", "tcp://127.0.0.1:1", "no.json", "t.npy", "x://y:1", "head", "h:99999"):
         text = complaint(*GRAD, "--cluster", address)
         assert f"no scheduler can be reached at {address}: " in text
     assert time.monotonic() - start < 20
