@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.parsing import is_number, parse_number, quote
 
-TABLE_SUFFIXES = (".csv", ".tsv")
 TARGET_COLUMN = "target"
 
 

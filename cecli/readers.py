@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.arrays import ARRAY_SUFFIXES, SUFFIXES_WITH_KEYS, map_array, read_array
-from cecli.delimited import TABLE_SUFFIXES, Table, read_table, read_words
 from cecli.documents import (
     NO_LOGITS,
     Document,
@@ -42,6 +41,7 @@ from cecli.parsing import (
 )
 
 if TYPE_CHECKING:
+    from cecli.delimited import Table
     from cecli.grading import Given
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "read_values",
 ]
 
+TABLE_SUFFIXES = (".csv", ".tsv")
 _SUFFIXES = (*ARRAY_SUFFIXES, ".json", ".jsonl", *TABLE_SUFFIXES, ".txt")
 _LABEL_SUFFIXES = (".json", ".txt")
 _KEYED = "|".join(map(re.escape, SUFFIXES_WITH_KEYS))
@@ -175,6 +176,8 @@ def _target_items(path: str) -> object:
     if suffix == ".jsonl":
         return json_lines(text)
     if suffix in TABLE_SUFFIXES:
+        from cecli.delimited import read_words
+
         return read_words(text, _delimiter_of(path))
     words = [_words(line.strip()) for line in text.split("\n") if line.strip()]
     return words[0] if len(words) == 1 else words
@@ -266,6 +269,8 @@ def _document_of_table(table: Table) -> Document:
 
 
 def _table_of(path: str) -> Table:
+    from cecli.delimited import read_table
+
     return read_table(read_text(path), _delimiter_of(path))
 
 
