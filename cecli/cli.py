@@ -279,10 +279,12 @@ def _answered(
 def _answered_by_cluster(command: Command, request: Request, options: dict[str, Any]) -> Answer:
     from cecli.cluster import find_answer_on_cluster
     from cecli.views import Progress
+    from cecli.whole_files import WholeFiles
 
-    with Progress("reading", request.problem.nbytes) as progress:
-        answer = find_answer_on_cluster(command, request, options, progress)
-    return _checked(answer, options) if command == "grad" else answer
+    with WholeFiles() as files:
+        with Progress("reading", request.problem.nbytes) as progress:
+            answer = find_answer_on_cluster(command, request, options, files, progress)
+        return _checked(answer, options) if command == "grad" else answer
 
 
 def _checked(answer: Answer, options: dict[str, Any]) -> Answer:

@@ -6,6 +6,7 @@ and adds up what the tasks return; the workers read and write the files themselv
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -51,13 +52,10 @@ class Job:
         return [self._task(start, min(start + size, samples)) for start in range(0, samples, size)]
 
     def _task(self, start: int, stop: int) -> Task:
-        places = (
-            place
-            for place in self.places
-            if place.first < stop and start < place.first + place.rows
-        )
+        firsts = [place.first for place in self.places]
+        places = self.places[max(0, bisect_right(firsts, start) - 1) : bisect_left(firsts, stop)]
         logits, target = (rows.between(start, stop) for rows in (self.logits, self.target))
-        return Task(start, logits, target, tuple(places))
+        return Task(start, logits, target, places)
 
     @property
     def files(self) -> list[tuple[str, int]]:
@@ -72,17 +70,22 @@ class Job:
 
 
 def find_answer_on_cluster(
-    command: Command, request: Request, options: Mapping[str, Any], report: Report
+    command: Command,
+    request: Request,
+    options: Mapping[str, Any],
+    files: WholeFiles,
+    report: Report,
 ) -> Answer:
     """What `find_answer` finds, by the workers of the cluster that --cluster names.
 
+    files: those of the output, which are complete when this returns.
     Raises CecliError for whatever cannot be computed, and for a cluster that does not do it.
     """
     _check_options(options)
     problem, worst = request.problem, options.get("worst") or 0
     logits, target = _rows_in_files(request, options)
     _ = problem.divisor
-    with WholeFiles() as files, connected(options["cluster"], options["jobs"]) as client:
+    with connected(options["cluster"], options["jobs"]) as client:
         places = _places(command, request, options, files)
         dtype = places[0].dtype if places else problem.dtype
         setting = Setting(

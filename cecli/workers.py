@@ -126,36 +126,43 @@ def _silence() -> Iterator[None]:
 
 def compare(client: Client, files: Sequence[tuple[str, int]], command: Command) -> None:
     """Refuse workers that lack a file or have another cecli; tell which may round otherwise."""
+    try:
+        _check_finding("the scheduler", client.run_on_scheduler(look, ()))
+    except ImportError as error:
+        raise CecliError(f"the scheduler cannot load cecli: {_one_line(error)}") from None
     found = client.run(look, files, on_error="return")
-    here = look(())
+    for worker, finding in sorted(found.items()):
+        _check_finding(f"worker {worker}", finding)
+    versions: Any = client.get_versions()
     differences: dict[str, list[str]] = {}
     for worker, finding in sorted(found.items()):
-        if not isinstance(finding, Finding):
-            raise CecliError(f"worker {worker} cannot run cecli: {_one_line(finding)}")
-        if finding.version != here.version:
-            raise CecliError(f"worker {worker} has cecli {finding.version}, this is {here.version}")
-        if finding.lacks is not None:
-            raise CecliError(f"worker {worker} does not see every file: {finding.lacks}")
-    versions: Any = client.get_versions()
-    for worker in sorted(found):
-        own = versions["workers"].get(worker)
-        if own is None:
-            continue
-        text = ", ".join(_differences(own, versions["client"]))
-        if found[worker].arithmetic != here.arithmetic:
-            text = f"{text}, " if text else ""
-            text += "another exp or tanh"
+        own = versions["workers"].get(worker, versions["client"])
+        text = ", ".join(_differences(finding, own, versions["client"]))
         if text:
             differences.setdefault(text, []).append(worker)
     for text, workers in differences.items():
         click.echo(f"cecli {command}: {_named(workers)}: {text}; last digits may differ", err=True)
 
 
-def _differences(own: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+def _check_finding(name: str, finding: Finding | Exception) -> None:
+    here = look(())
+    if not isinstance(finding, Finding):
+        raise CecliError(f"{name} cannot run cecli: {_one_line(finding)}")
+    if finding.version != here.version:
+        raise CecliError(f"{name} has cecli {finding.version}, this is {here.version}")
+    if finding.lacks is not None:
+        raise CecliError(f"{name} does not see every file: {finding.lacks}")
+
+
+def _differences(
+    finding: Finding, own: Mapping[str, Any], here: Mapping[str, Any]
+) -> Iterator[str]:
     for name, place, key in (("Python", "host", "python"), ("NumPy", "packages", "numpy")):
         theirs, ours = (str(versions[place][key]).split(".final")[0] for versions in (own, here))
         if theirs != ours:
             yield f"{name} {theirs}, here {ours}"
+    if finding.arithmetic != look(()).arithmetic:
+        yield "another exp or tanh"
 
 
 def _named(workers: Sequence[str]) -> str:

@@ -423,6 +423,7 @@ def test_a_cluster_on_this_machine_ends_with_its_client(folder: Path) -> None:
         ("loss z.npy -t t.npy -o /dev/null", ["cannot write /dev/null: it is not a regular file"]),
         ("grad nan.npy -t t.npy -o out.npy", ["'nan.npy': logit 2 of sample 1500 is NaN"]),
         ("grad nan-*.npy -t t.npy -o out-*.npy", ["'nan-1.npy': logit 2 of sample 800 is NaN"]),
+        ("grad z.npy -t at.npy --check -o out.npy", ["sample 10 is infinite"]),
         ("loss z.npy -q bad.npy", ["'bad.npy': soft target of sample 4999 sums to"]),
         ("loss z.npy -t t.npy --ignore-index 9 --weight 0,0,0,0,0,0,0", ["sum to 0"]),
     ],
@@ -432,6 +433,9 @@ def test_what_is_wrong_is_one_line(
 ) -> None:
     logits, soft = np.load("z.npy"), np.load("q.npy")
     np.save("one.npy", logits[0])
+    target = np.load("t.npy")
+    target[10] = 3
+    np.save("at.npy", target)
     np.save("float.npy", np.load("t.npy").astype(np.float64))
     np.savez_compressed("z.npz", logits)
     np.save("of.npy", np.array([0, 1]))
@@ -494,7 +498,15 @@ def test_a_worker_that_may_differ_is_named(
 def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "SECONDS_TO_CONNECT", 0.5)
     start = time.monotonic()
-    for address in ("127.0.0.1:1", "tcp://127.0.0.1:1", "no.json", "t.npy", "x://y:1", "head", "h:99999"):
+    for address in (
+        "127.0.0.1:1",
+        "tcp://127.0.0.1:1",
+        "no.json",
+        "t.npy",
+        "x://y:1",
+        "head",
+        "h:99999",
+    ):
         text = complaint(*GRAD, "--cluster", address)
         assert f"no scheduler can be reached at {address}: " in text
     assert time.monotonic() - start < 20

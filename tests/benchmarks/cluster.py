@@ -21,6 +21,7 @@ import numpy as np
 from cecli import cluster
 from cecli.cluster import find_answer_on_cluster
 from cecli.requests import read_request
+from cecli.whole_files import WholeFiles
 from cecli.workers import connected
 
 EMPTY_TASKS = 1000
@@ -61,7 +62,8 @@ def rate(client: Any, command: Any, output: str | None, runs: int) -> float:
     request = read_request(options, with_target=True)
 
     def work() -> None:
-        find_answer_on_cluster(command, request, options, lambda share: None)
+        with WholeFiles() as files:
+            find_answer_on_cluster(command, request, options, files, lambda share: None)
 
     work()
     return request.problem.nbytes / seconds(work, runs)
