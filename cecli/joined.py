@@ -80,6 +80,7 @@ def piece_of(name: str, array: NDArray[Any]) -> Piece:
         base = base.base
     if not isinstance(base, np.memmap) or base.filename is None or base.nbytes != array.nbytes:
         return Piece(name, array.shape, array.dtype, None, array)
+    forget_files()  # the file may be another one than that of the same name before
     order = "C" if array.flags.c_contiguous else "F"
     mapping = Mapping(str(base.filename), array.dtype, base.offset, array.shape, order)
     return Piece(name, array.shape, array.dtype, mapping)

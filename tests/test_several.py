@@ -302,6 +302,13 @@ def test_joined_rows_are_those_of_one_array(data: st.DataObject) -> None:
         np.testing.assert_array_equal(rows[len(rows) - 1], expected[-1])
 
 
+def test_a_file_that_is_written_anew(folder: Path) -> None:
+    for value in (1.0, 2.0):
+        np.save("z-0.npy", np.full((1000, 7), value, dtype=np.float32))
+        first = printed("softmax", "z-*.npy", "--arrays")["logits"][0]
+        assert first == [value] * 7
+
+
 def test_a_file_that_shrinks_meanwhile(folder: Path) -> None:
     piece = piece_of("z.npy", np.load("z.npy", mmap_mode="r"))
     assert piece.held is None
