@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cecli.problem import Floats, Logits
+from cecli.real_arrays import Floats, Logits
 
 SMALLEST_BUFFER = 16
 

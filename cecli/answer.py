@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cecli.blocks import check_rows, each_block
 from cecli.core import CrossEntropy, log_softmax_of, reduced_loss, softmax_of, solve
-from cecli.problem import Block, Floats, Problem
+from cecli.problem import Block, Problem
+from cecli.real_arrays import Floats
 from cecli.sweep import Totals, Wanted, sweep, totals_of
 from cecli.tally import Tally, tally_of
 

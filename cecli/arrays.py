@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.files import open_file
 from cecli.parsing import MAXIMUM_DIMENSIONS, quote
-from cecli.problem import BFLOAT16, widened
+from cecli.real_arrays import BFLOAT16, widened
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.problem import Floats, Integers, Problem
+from cecli.problem import Problem
+from cecli.real_arrays import Floats, Integers
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cecli.answer import Answer
 from cecli.numbers import align, format_given, format_number
 from cecli.objective import Objective
-from cecli.problem import Integers
+from cecli.real_arrays import Integers
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cecli import __version__
+from cecli.commands import NumbersCommand
 from cecli.errors import CecliError
 from cecli.options import (
-    NumbersCommand,
     check_options,
     class_options,
     cluster_option,

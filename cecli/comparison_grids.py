@@ -17,7 +17,7 @@ from cecli.cells import (
     short,
     tuple_name,
 )
-from cecli.problem import Integers
+from cecli.real_arrays import Integers
 
 if TYPE_CHECKING:
     from cecli.comparison import Comparison

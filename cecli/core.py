@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.objective import Objective, Reduction
-from cecli.problem import Floats, Problem
+from cecli.problem import Problem
+from cecli.real_arrays import Floats
 from cecli.sweep import ArrayName, Totals, Wanted, sweep
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.evidence import Evidence
-from cecli.problem import Floats, Integers
+from cecli.real_arrays import Floats, Integers
 
 MOST_NAMED = 8
 SMALLEST_BLOCK = 4

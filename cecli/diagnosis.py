@@ -19,7 +19,7 @@ from cecli.evidence import Evidence, Match, Predict
 from cecli.fitted import FITTED, Fitted, find_value
 from cecli.mistaken import Mistake, gradient_of, summed_in_half
 from cecli.mistakes import CATALOGUE
-from cecli.problem import Floats
+from cecli.real_arrays import Floats
 from cecli.rearranged import PERMUTED_CLASSES, TRANSPOSED, rearranged
 from cecli.tolerance import type_precision
 

@@ -18,7 +18,8 @@ import numpy as np
 from cecli.core import losses_of, softmax
 from cecli.decimals import as_decimal, cap, exponential, sums_without_each, wide_context
 from cecli.exact_row import ExactRow
-from cecli.problem import Floats, Integers, Problem
+from cecli.problem import Problem
+from cecli.real_arrays import Floats, Integers
 from cecli.sampling import Cost, Plan
 from cecli.tolerance import Tolerances, tolerances_of, type_precision
 

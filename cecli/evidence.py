@@ -10,7 +10,7 @@ import numpy as np
 
 from cecli.batch import Batch
 from cecli.grading import Allowance, Given, round_to_type
-from cecli.problem import Floats, Integers
+from cecli.real_arrays import Floats, Integers
 from cecli.tolerance import type_precision
 
 # A wrong formula errs a little differently from the right one; half types have no room for that.

@@ -36,7 +36,8 @@ from cecli.exact_row import (
     Number,
     RowResult,
 )
-from cecli.problem import Floats, Problem
+from cecli.problem import Problem
+from cecli.real_arrays import Floats
 
 FIRST_PRECISION = 40
 DOUBLE = np.dtype(np.float64)

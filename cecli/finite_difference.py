@@ -17,7 +17,8 @@ from cecli.core import losses_of
 from cecli.differences import Component, DecimalDifferences, FloatDifferences, Progress
 from cecli.errors import CecliError
 from cecli.objective import Objective
-from cecli.problem import Floats, Integers, Problem
+from cecli.problem import Problem
+from cecli.real_arrays import Floats, Integers
 from cecli.sampling import plan_check
 
 Method = Literal["decimal", "central", "forward"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from cecli.batch import Batch
 from cecli.evidence import Evidence
-from cecli.problem import Floats
+from cecli.real_arrays import Floats
 
 STEPS, DIFFERENCE = 30, 1e-6
 SHORTEST_STEP, LONGEST_STEP = 1e-15, 0.5

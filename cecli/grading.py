@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cecli.batch import batch_of
-from cecli.problem import Floats, Problem, as_real_array
+from cecli.problem import Problem
+from cecli.real_arrays import Floats, as_real_array
 from cecli.tolerance import type_precision
 
 Grade = Literal["exact", "accurate", "acceptable", "inaccurate", "wrong"]

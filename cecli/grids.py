@@ -22,7 +22,7 @@ from cecli.cells import (
     tuple_name,
 )
 from cecli.numbers import align, format_divisor, format_given, format_number
-from cecli.problem import Integers
+from cecli.real_arrays import Integers
 
 if TYPE_CHECKING:
     from cecli.finite_difference import GradientCheck

@@ -11,7 +11,7 @@ import numpy as np
 from cecli.accurate import sum_rows
 
 if TYPE_CHECKING:
-    from cecli.problem import Floats
+    from cecli.real_arrays import Floats
 
 ROWS_PER_GROUP = 1024
 # Sums of numbers beyond this might overflow although their mean does not.

@@ -21,7 +21,8 @@ from cecli.grading import (
     round_to_type,
 )
 from cecli.objective import Objective
-from cecli.problem import Floats, Problem
+from cecli.problem import Problem
+from cecli.real_arrays import Floats
 from cecli.tolerance import type_precision
 
 # from the finest to the coarsest

@@ -12,7 +12,7 @@ from cecli.evidence import COMPONENTS_PER_BLOCK, MARGIN, SHARE_OF_THE_ERROR, Mat
 from cecli.grading import Allowance, Graded
 from cecli.mistaken import Mistake, changed, losses_of
 from cecli.mistakes import CATALOGUE
-from cecli.problem import Floats
+from cecli.real_arrays import Floats
 
 # One number fits many mistakes by chance: the fewer its digits, the fewer are tried.
 DIGITS_FOR_COMMON, DIGITS_FOR_ALL = 0.01, 1e-3

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.accurate import scaled_product, sum_rows, times_square
-from cecli.problem import Block, Floats, Integers
+from cecli.problem import Block
+from cecli.real_arrays import Floats, Integers
 
 if TYPE_CHECKING:
     from cecli.rows import Shifted

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cecli.batch import Batch, softmax_of
-from cecli.problem import Floats
+from cecli.real_arrays import Floats
 
 Made = Batch | Floats | None
 Maker = Callable[[Batch], Made]

@@ -1,108 +1,26 @@
-"""The options of the commands, each declared once, and arguments in which numbers may be negative.
+"""The options of the commands, each declared once.
 
 Nothing here imports NumPy: the values stay text until a command computes.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from cecli.commands import SectionOption
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What starts like a number is one, also when it goes wrong later: the reader then says where.
-_NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECASE)
 
-LOGITS_HELP = (
-    "LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, "
-    ".safetensors, .json, .jsonl, .csv, .tsv, .txt), several ('logits-*.npy'), or what is piped "
-    "in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which masks a "
-    "class, need no --."
-)
+def group(section: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[F], F]:
+    """Options that stand under one heading."""
 
-
-class SectionOption(click.Option):
-    """An option that knows under which heading of the help it stands."""
-
-    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.section = section
-
-
-class SectionedCommand(click.Command):
-    """A command whose help has a section for each group of options, and examples as written."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """One section for each group of options."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                section = getattr(parameter, "section", "Other")
-                sections.setdefault(section, []).append(record)
-        for name, records in sections.items():
-            with formatter.section(name):
-                formatter.write_dl(records)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The epilogue as it is written: examples keep their lines."""
-        if self.epilog:
-            formatter.write_paragraph()
-            formatter.write(self.epilog)
-
-
-class NumbersCommand(SectionedCommand):
-    """A command whose arguments are numbers, negative ones too, anywhere and without `--`.
-
-    A mistyped option is still an error: only what reads as a number is taken for one.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As in Click, with the options first and the numbers behind a `--`."""
-        options, numbers = self._separate(ctx, args)
-        return super().parse_args(ctx, [*options, "--", *numbers])
-
-    def _separate(self, ctx: click.Context, args: Sequence[str]) -> tuple[list[str], list[str]]:
-        parameters = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
-        known = {name for p in parameters for name in [*p.opts, *p.secondary_opts]}
-        with_value = {name for p in parameters if not p.is_flag for name in p.opts}
-        options: list[str] = []
-        numbers: list[str] = []
-        rest = iter(args)
-        for argument in rest:
-            if argument == "--":
-                numbers += rest
-            elif argument == "-" or not argument.startswith("-") or _NUMBER.match(argument):
-                numbers.append(argument)
-            else:
-                if argument[1] != "-" and argument[:2] not in known:
-                    # Click would speak of the first letter alone.
-                    raise click.NoSuchOption(argument, possibilities=known, ctx=ctx)
-                options.append(argument)
-                if argument in with_value:
-                    value = next(rest, None)
-                    if value is None and not ctx.resilient_parsing:
-                        raise click.BadOptionUsage(
-                            argument, f"Option '{argument}' requires an argument.", ctx
-                        )
-                    options += [] if value is None else [value]
-        return options, numbers
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """What the command does, and what all of them take for LOGITS."""
-        super().format_help_text(ctx, formatter)
-        formatter.write_paragraph()
-        with formatter.indentation():
-            formatter.write_text(LOGITS_HELP)
-
-
-def _group(section: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         for names, settings in reversed(options):
             command = click.option(*names, cls=SectionOption, section=section, **settings)(command)
@@ -111,7 +29,7 @@ def _group(section: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Ca
     return decorate
 
 
-def _files(
+def file_names(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Let the shell complete names of files, where the value may be one."""
@@ -128,18 +46,18 @@ def _addresses(
 
     if incomplete and "local".startswith(incomplete):
         return [CompletionItem("local")]
-    return _files(context, parameter, incomplete)
+    return file_names(context, parameter, incomplete)
 
 
-logits_argument = click.argument("logits", nargs=-1, shell_complete=_files)
+logits_argument = click.argument("logits", nargs=-1, shell_complete=file_names)
 
-target_options = _group(
+target_options = group(
     "Target",
     (
         ("-t", "--target"),
         {
             "metavar": "TARGET",
-            "shell_complete": _files,
+            "shell_complete": file_names,
             "help": "The true class: an index from 0 or a label; for a batch a comma list or a "
             "file, one for each sample; FILE.npz:NAME is one array of a file.",
         },
@@ -148,13 +66,13 @@ target_options = _group(
         ("-q", "--soft-target"),
         {
             "metavar": "Q",
-            "shell_complete": _files,
+            "shell_complete": file_names,
             "help": "Class probabilities instead: numbers as one argument (0.7,0.2,0.1) or a file.",
         },
     ),
 )
 
-input_options = _group(
+input_options = group(
     "Input",
     (
         ("--key",),
@@ -162,13 +80,13 @@ input_options = _group(
     ),
 )
 
-class_options = _group(
+class_options = group(
     "Classes",
     (
         ("--labels",),
         {
             "metavar": "NAMES",
-            "shell_complete": _files,
+            "shell_complete": file_names,
             "help": "Names of the classes: a comma list or a file (.json, .txt).",
         },
     ),
@@ -178,7 +96,7 @@ class_options = _group(
     ),
 )
 
-scaling_options = _group(
+scaling_options = group(
     "Objective",
     (
         ("--temperature",),
@@ -194,13 +112,13 @@ scaling_options = _group(
     ),
 )
 
-loss_options = _group(
+loss_options = group(
     "Objective",
     (
         ("--weight",),
         {
             "metavar": "WEIGHTS",
-            "shell_complete": _files,
+            "shell_complete": file_names,
             "help": "A weight for each class: a comma list or a file.",
         },
     ),
@@ -225,7 +143,7 @@ loss_options = _group(
     ),
 )
 
-exact_option = _group(
+exact_option = group(
     "Precision",
     (
         ("--exact",),
@@ -233,7 +151,7 @@ exact_option = _group(
     ),
 )
 
-jobs_option = _group(
+jobs_option = group(
     "Speed",
     (
         ("--jobs",),
@@ -245,7 +163,7 @@ jobs_option = _group(
     ),
 )
 
-cluster_option = _group(
+cluster_option = group(
     "Speed",
     (
         ("--cluster",),
@@ -258,7 +176,7 @@ cluster_option = _group(
     ),
 )
 
-summary_options = _group(
+summary_options = group(
     "Summary",
     (
         ("--worst",),
@@ -270,7 +188,7 @@ summary_options = _group(
     ),
 )
 
-check_options = _group(
+check_options = group(
     "Check",
     (
         ("--check",),
@@ -297,13 +215,13 @@ check_options = _group(
     ),
 )
 
-compare_options = _group(
+compare_options = group(
     "Comparison",
     (
         ("--grad",),
         {
             "metavar": "GRADIENT",
-            "shell_complete": _files,
+            "shell_complete": file_names,
             "help": "Your gradient: numbers as one argument (0.659,0.2424,0.0986), a file (.npy, "
             ".json), or - for standard input.",
         },
@@ -312,7 +230,7 @@ compare_options = _group(
         ("--loss",),
         {
             "metavar": "LOSS",
-            "shell_complete": _files,
+            "shell_complete": file_names,
             "help": "Your loss: a number or a file.",
         },
     ),
@@ -344,12 +262,12 @@ _ARRAYS = (
     },
 )
 
-lines_option = _group(
+lines_option = group(
     "Output",
     (("--jsonl", "jsonl"), {"is_flag": True, "help": "Print a line of JSON for each sample."}),
 )
 
-output_options = _group(
+output_options = group(
     "Output",
     _JSON,
     (("--markdown",), {"is_flag": True, "help": "Print the tables as Markdown."}),
@@ -357,7 +275,7 @@ output_options = _group(
         ("-o", "--output"),
         {
             "metavar": "FILE",
-            "shell_complete": _files,
+            "shell_complete": file_names,
             "help": "Also write FILE: .npy, .npz, .csv (the array), .json (the document), "
             ".jsonl (a line for each sample), .svg (a picture).",
         },
@@ -382,7 +300,7 @@ output_options = _group(
     _ARRAYS,
 )
 
-explanation_options = _group(
+explanation_options = group(
     "Output",
     _JSON,
     (("--markdown",), {"is_flag": True, "help": "Print Markdown with mathematics in $...$."}),
@@ -391,7 +309,7 @@ explanation_options = _group(
         ("-o", "--output"),
         {
             "metavar": "FILE",
-            "shell_complete": _files,
+            "shell_complete": file_names,
             "help": "Also write FILE: .md, .tex, .json, .svg (a picture), .npy (the gradient).",
         },
     ),
@@ -408,7 +326,7 @@ explanation_options = _group(
     _ARRAYS,
 )
 
-sample_option = _group(
+sample_option = group(
     "Target",
     (
         ("--sample",),

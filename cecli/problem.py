@@ -16,19 +16,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cecli.class_indices import ClassIndices
 from cecli.errors import CecliError
 from cecli.joined import Joined, JoinedRows, rows_of
 from cecli.objective import Objective
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Logits = NDArray[np.float32] | Floats
+from cecli.real_arrays import (
+    BFLOAT16,
+    Floats,
+    Integers,
+    Logits,
+    as_doubles,
+    as_logits,
+    as_real_array,
+    is_short,
+    widened,
+)
 
 SOFT_TARGET_SLACK = 0.01
 FEW_CLASSES = 64
-TARGETS_AT_ONCE = 2**18
-# NumPy has no name for bfloat16: it saves such an array as two bytes of anything.
-BFLOAT16 = np.dtype("V2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +65,9 @@ class Problem:
     Raises CecliError for whatever cannot be computed, naming the sample and the value.
 
     logits, target: as given, as arrays; given and given_target: the same, in several files perhaps.
-    The logits themselves are looked at when their `block` is
-    taken, and the targets piece by piece, so that a problem may be larger than memory. dtype: of
-    the arrays that come out; kept_count: the number of rows that are not ignored; indexed: whether
-    the target is class indices.
+    The logits themselves are looked at when their `block` is taken, and the targets piece by piece,
+    so that a problem may be larger than memory. dtype: of the arrays that come out; kept_count: the
+    number of rows that are not ignored; indexed: whether the target is class indices.
     """
 
     def __init__(
@@ -82,11 +86,11 @@ class Problem:
             )
         if self.classes == 0:
             raise CecliError(f"logits of shape {given.shape} have no classes: an empty sample")
-        self.dtype = np.dtype(np.float32 if _is_short(given.dtype) else np.float64)
+        self.dtype = np.dtype(np.float32 if is_short(given.dtype) else np.float64)
         self._given_rows = self.to_rows(given)
         self.samples = self.kept_count = len(self._given_rows)
         self.soft: NDArray[Any] | None = None
-        self._given_index: NDArray[Any] | None = None
+        self._indices: ClassIndices | None = None
         if target is not None:
             self._take_target(target)
         self.weight = self._checked_weight()
@@ -120,7 +124,7 @@ class Problem:
     @property
     def indexed(self) -> bool:
         """Whether the target is class indices."""
-        return self._given_index is not None
+        return self._indices is not None
 
     @cached_property
     def kept(self) -> NDArray[np.bool_]:
@@ -130,7 +134,7 @@ class Problem:
     @cached_property
     def index(self) -> Integers | None:
         """(N,) the class indices, 0 where a row is ignored; None for a soft target."""
-        return self._index_in(0, self.samples)
+        return None if self._indices is None else self._indices.columns(0, self.samples)
 
     def unweighted(self) -> Problem:
         """The same logits and target without weights, smoothing and z-loss, under the mean."""
@@ -148,7 +152,7 @@ class Problem:
 
     def only(self, rows: Integers, *, divided: bool = True) -> Problem:
         """Some of the rows as a batch of their own, over the divisors of the whole or over none."""
-        given = self.soft if self._given_index is None else self._given_index
+        given = self.soft if self._indices is None else self._indices.given
         target = None if given is None else given[rows]
         objective = replace(self.objective, axis=-1)
         if not divided:
@@ -187,14 +191,14 @@ class Problem:
         order: Literal["C", "F"] = "F" if self.classes <= FEW_CLASSES else "C"
         kept = self._kept_in(start, stop)
         with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
-            logits = _as_logits(self._given_rows[start:stop], order)
+            logits = as_logits(self._given_rows[start:stop], order)
             if not kept.all():
                 logits = logits.copy(order="K")
                 logits[~kept] = 0.0
             maximum = logits.max(axis=1).astype(np.float64)
         if not np.isfinite(maximum).all():
             self._refuse_rows(logits, start)
-        index = self._index_in(start, stop)
+        index = None if self._indices is None else self._indices.columns(start, stop)
         soft = None if self.soft is None else self._checked_soft(start, stop)
         return Block(self, start, logits, maximum, index, soft, kept)
 
@@ -240,33 +244,14 @@ class Problem:
         if self.objective.reduction == "sum":
             return 1.0
         self._require_rows()
-        if self.weight is None or not self.indexed:
+        if self.weight is None or self._indices is None:
             return float(self.kept_count)
-        divisor = self._weight_of_targets(self.weight)
+        divisor = self._indices.total_weight(self.weight)
         if not 0.0 < divisor < math.inf:
             raise CecliError(
                 f"the mean is undefined: the weights of the targets sum to {divisor:g}"
             )
         return divisor
-
-    def _weight_of_targets(self, weight: Floats) -> float:
-        """Σ weight[target] over the rows kept, correctly rounded: each weight times its count."""
-        counts = np.zeros(self.classes, dtype=np.int64)
-        for start in range(0, self.samples, TARGETS_AT_ONCE):
-            stop = min(start + TARGETS_AT_ONCE, self.samples)
-            kept = np.asarray(self._index_in(start, stop))[self._kept_in(start, stop)]
-            counts += np.bincount(kept, minlength=self.classes)
-        # Two factors of 26 bits each have a product that no double rounds.
-        high = (weight.view(np.int64) & -(2**27)).view(np.float64)
-        few = counts & (2**26 - 1)
-        with np.errstate(over="ignore"):
-            products = [
-                part * count for part in (high, weight - high) for count in (few, counts - few)
-            ]
-        try:
-            return math.fsum(np.concatenate(products).tolist())
-        except OverflowError:
-            return math.inf
 
     @cached_property
     def z_loss_divisor(self) -> float | None:
@@ -306,19 +291,15 @@ class Problem:
             if given.size == self.samples:
                 raise CecliError(f"targets of shape {given.shape}: {wanted}")
             raise CecliError(f"{count} for {samples}: {wanted}")
-        self._given_index = rows_of(given, None)
-        self.kept_count = 0
-        for start in range(0, self.samples, TARGETS_AT_ONCE):
-            stop = min(start + TARGETS_AT_ONCE, self.samples)
-            kept, flat = self._kept_in(start, stop), self._given_index[start:stop]
-            self.kept_count += int(np.count_nonzero(kept))
-            wrong = kept & ((flat < 0) | (flat >= self.classes))
-            if wrong.any():
-                self._refuse_target(start + int(wrong.argmax()))
+        flat = rows_of(given, None)
+        self._indices = ClassIndices(flat, self.classes, self.objective.ignore_index)
+        self.kept_count, wrong = self._indices.count()
+        if wrong is not None:
+            self._refuse_target(flat, wrong)
 
-    def _refuse_target(self, row: int) -> None:
-        file, place = self._found_in(self._given_index, row)
-        target = int(np.asarray(self._given_index[row]))  # type: ignore[index]
+    def _refuse_target(self, flat: NDArray[Any], row: int) -> None:
+        file, place = self._found_in(flat, row)
+        target = int(np.asarray(flat[row]))
         hint = "; if it marks samples to ignore, say so: ignore_index (--ignore-index) -100"
         valid = (
             f"the {self.classes} classes are 0 to {self.classes - 1}"
@@ -331,15 +312,9 @@ class Problem:
         )
 
     def _kept_in(self, start: int, stop: int) -> NDArray[np.bool_]:
-        if self._given_index is None or self.objective.ignore_index is None:
+        if self._indices is None:
             return np.ones(stop - start, dtype=bool)
-        return np.asarray(self._given_index[start:stop] != self.objective.ignore_index)
-
-    def _index_in(self, start: int, stop: int) -> Integers | None:
-        if self._given_index is None:
-            return None
-        flat = self._given_index[start:stop]
-        return np.where(self._kept_in(start, stop), flat, 0).astype(np.int64)
+        return self._indices.kept(start, stop)
 
     def _take_soft(self, given: NDArray[Any]) -> None:
         if self.objective.ignore_index is not None:
@@ -415,39 +390,3 @@ def _place(row: int, batch_shape: tuple[int, ...]) -> str:
     position = np.unravel_index(row, batch_shape)
     inner = ", ".join(str(int(i)) for i in position)
     return f" of sample {inner}" if len(position) == 1 else f" of sample ({inner})"
-
-
-def _is_short(dtype: np.dtype[Any]) -> bool:
-    return dtype.name in ("float16", "float32", "bfloat16") or dtype == BFLOAT16
-
-
-def widened(array: NDArray[Any]) -> NDArray[Any]:
-    """bfloat16, the upper half of float32, as float32."""
-    if array.dtype != BFLOAT16:
-        return array
-    return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
-
-
-def as_doubles(array: NDArray[Any], order: Literal["C", "F"] = "C") -> Floats:
-    """A copy in float64; a signalling NaN is one like any other."""
-    with np.errstate(invalid="ignore"):
-        return np.array(widened(array), dtype=np.float64, order=order)
-
-
-def _as_logits(array: NDArray[Any], order: Literal["C", "F"]) -> Logits:
-    """Half and single precision as float32, all else as float64: the array itself where it is."""
-    dtype = np.dtype(np.float32 if _is_short(array.dtype) else np.float64)
-    return np.asarray(widened(array), dtype=dtype, order=order)
-
-
-def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
-    """An array of real numbers; CecliError, with the name, for anything else."""
-    array: Any
-    try:
-        array = values if isinstance(values, Joined | JoinedRows) else np.asarray(values)
-    except (ValueError, TypeError, OverflowError):
-        raise CecliError(f"{name} must be an array of numbers with rows of equal length") from None
-    dtype = array.dtype
-    if dtype.kind in "iuf" or dtype.name == "bfloat16" or dtype == BFLOAT16:
-        return array  # type: ignore[no-any-return]
-    raise CecliError(f"{name} must be an array of real numbers; its type is {dtype}")

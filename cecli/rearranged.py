@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from cecli.mistaken import Mistake
-from cecli.problem import Floats
+from cecli.real_arrays import Floats
 
 TRANSPOSED = Mistake(
     "transposed",

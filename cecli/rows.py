@@ -36,7 +36,8 @@ from cecli.accurate import (
     times_square,
 )
 from cecli.mass import Mass, pick
-from cecli.problem import Block, Floats, Integers, Logits, Problem
+from cecli.problem import Block, Problem
+from cecli.real_arrays import Floats, Integers, Logits
 
 # e^x is a normal number above this; below it exponentials are taken at e^TAIL_SHIFT the scale.
 TAIL_START = -650.0

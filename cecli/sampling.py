@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.problem import Integers, Problem
+from cecli.problem import Problem
+from cecli.real_arrays import Integers
 
 SECONDS = 5.0
 FEWEST_COLUMNS = 10

@@ -17,7 +17,8 @@ from cecli.blocks import each_block
 from cecli.grouped_sum import GroupedSum
 from cecli.mass import mass_of
 from cecli.objective import Objective
-from cecli.problem import Block, Floats, Problem
+from cecli.problem import Block, Problem
+from cecli.real_arrays import Floats
 from cecli.rows import (
     Shifted,
     grad_rows,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.problem import Block, Floats, Integers
+from cecli.problem import Block
+from cecli.real_arrays import Floats, Integers
 
 BEST = 5
 BARS = 16

@@ -17,7 +17,7 @@ import numpy as np
 
 from cecli.decimals import wide_context
 from cecli.exact_row import ExactRow
-from cecli.problem import Floats, Integers
+from cecli.real_arrays import Floats, Integers
 
 ULPS = 4
 DOUBLE_EPSILON, SMALLEST_DOUBLE = 2.0**-52, 2.0**-1074

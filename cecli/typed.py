@@ -15,7 +15,7 @@ import numpy as np
 from cecli.errors import CecliError
 from cecli.grading import Given, given_array
 from cecli.parsing import NotJSONError, array_of, describe, load_json, nested_lists
-from cecli.problem import Floats
+from cecli.real_arrays import Floats
 
 PRINTED_DIGITS, DOUBLE_DIGITS = 8, 16
 _NUMBER = re.compile(r"(?<![\w.])[+-]?([0-9]*)(?:(\.)([0-9]*))?(?:[eE]([+-]?[0-9]+))?(?![\w.])")

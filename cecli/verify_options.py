@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cecli.options import SectionedCommand, _files, _group
+from cecli.commands import SectionedCommand
+from cecli.options import file_names, group
 
 DTYPES = ["float64", "float32", "float16", "bfloat16"]
 
@@ -29,13 +30,13 @@ class VerifyCommand(SectionedCommand):
 
 
 implementation_argument = click.argument(
-    "implementation", required=False, metavar="[MODULE:FUNCTION]", shell_complete=_files
+    "implementation", required=False, metavar="[MODULE:FUNCTION]", shell_complete=file_names
 )
 program_argument = click.argument(
-    "program", nargs=-1, metavar="[-- PROGRAM [ARGUMENT]...]", shell_complete=_files
+    "program", nargs=-1, metavar="[-- PROGRAM [ARGUMENT]...]", shell_complete=file_names
 )
 
-implementation_options = _group(
+implementation_options = group(
     "Implementation",
     (("--torch",), {"is_flag": True, "help": "MODULE:FUNCTION is a loss of PyTorch, or a module."}),
     (("--jax",), {"is_flag": True, "help": "MODULE:FUNCTION is a loss of JAX."}),
@@ -69,7 +70,7 @@ implementation_options = _group(
     ),
 )
 
-case_options = _group(
+case_options = group(
     "Cases",
     (
         ("-k", "globs"),
@@ -85,7 +86,7 @@ case_options = _group(
     ),
 )
 
-verdict_options = _group(
+verdict_options = group(
     "Verdict",
     (
         ("--strict",),
@@ -97,7 +98,7 @@ verdict_options = _group(
     ),
 )
 
-report_options = _group(
+report_options = group(
     "Output",
     (("-v", "--verbose"), {"is_flag": True, "help": "Show each case, and why it does not pass."}),
     (("--list", "list_cases"), {"is_flag": True, "help": "List the cases, and run nothing."}),
@@ -105,7 +106,7 @@ report_options = _group(
         ("--export",),
         {
             "metavar": "FILE",
-            "shell_complete": _files,
+            "shell_complete": file_names,
             "help": "Write the cases with exact answers as JSON Lines (- for standard output).",
         },
     ),

@@ -1,0 +1,97 @@
+"""Commands of Click as cecli has them: options under headings, and arguments that are numbers.
+
+Nothing here imports NumPy: the values stay text until a command computes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+# What starts like a number is one, also when it goes wrong later: the reader then says where.
+_NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECASE)
+
+LOGITS_HELP = (
+    "LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, "
+    ".safetensors, .json, .jsonl, .csv, .tsv, .txt), several ('logits-*.npy'), or what is piped "
+    "in: JSON, JSON Lines, or numbers, one sample a line. Negative numbers and -inf, which masks a "
+    "class, need no --."
+)
+
+
+class SectionOption(click.Option):
+    """An option that knows under which heading of the help it stands."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose help has a section for each group of options, and examples as written."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One section for each group of options."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                section = getattr(parameter, "section", "Other")
+                sections.setdefault(section, []).append(record)
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The epilogue as it is written: examples keep their lines."""
+        if self.epilog:
+            formatter.write_paragraph()
+            formatter.write(self.epilog)
+
+
+class NumbersCommand(SectionedCommand):
+    """A command whose arguments are numbers, negative ones too, anywhere and without `--`.
+
+    A mistyped option is still an error: only what reads as a number is taken for one.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As in Click, with the options first and the numbers behind a `--`."""
+        options, numbers = self._separate(ctx, args)
+        return super().parse_args(ctx, [*options, "--", *numbers])
+
+    def _separate(self, ctx: click.Context, args: Sequence[str]) -> tuple[list[str], list[str]]:
+        parameters = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        known = {name for p in parameters for name in [*p.opts, *p.secondary_opts]}
+        with_value = {name for p in parameters if not p.is_flag for name in p.opts}
+        options: list[str] = []
+        numbers: list[str] = []
+        rest = iter(args)
+        for argument in rest:
+            if argument == "--":
+                numbers += rest
+            elif argument == "-" or not argument.startswith("-") or _NUMBER.match(argument):
+                numbers.append(argument)
+            else:
+                if argument[1] != "-" and argument[:2] not in known:
+                    # Click would speak of the first letter alone.
+                    raise click.NoSuchOption(argument, possibilities=known, ctx=ctx)
+                options.append(argument)
+                if argument in with_value:
+                    value = next(rest, None)
+                    if value is None and not ctx.resilient_parsing:
+                        raise click.BadOptionUsage(
+                            argument, f"Option '{argument}' requires an argument.", ctx
+                        )
+                    options += [] if value is None else [value]
+        return options, numbers
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What the command does, and what all of them take for LOGITS."""
+        super().format_help_text(ctx, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(LOGITS_HELP)
