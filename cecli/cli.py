@@ -156,7 +156,7 @@ Examples:
 @scaling_options
 @explanation_options
 def explain(**options: Any) -> None:
-    """The derivation of the gradient, step by step, with the numbers in it."""
+    """The derivation of the gradient, step by step, in your numbers."""
     _run("explain", options)
 
 
