@@ -22,8 +22,8 @@ def main() -> None:
         status = _run() if sys.stdout is not None else _refuse("it is closed")
     except KeyboardInterrupt:
         status = signal.SIGINT
-    except Terminated:
-        status = signal.SIGTERM
+    except Terminated as error:
+        status = signal.Signals(error.args[0])
     if isinstance(status, signal.Signals):
         # The parent is to see which signal it was, as from any other program.
         signal.signal(status, signal.SIG_DFL)
@@ -85,9 +85,12 @@ def _abandon(stream: TextIO | None) -> None:
 
 def _prepare_signals() -> None:
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        raise Terminated(number)
 
     signal.signal(signal.SIGTERM, terminate)
+    # A terminal that is closed; under nohup the signal is ignored, and stays so.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, terminate)
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 

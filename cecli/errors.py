@@ -10,4 +10,7 @@ class CecliError(ValueError):
 
 
 class Terminated(BaseException):
-    """SIGTERM, raised so that what was begun is cleaned up before the process ends by it."""
+    """SIGTERM or SIGHUP, raised so that what was begun is cleaned up before the process ends by it.
+
+    Its one argument is the signal's number.
+    """

@@ -262,7 +262,7 @@ def test_a_pipe_gets_nothing_of_a_file_with_a_bad_row() -> None:
     assert received == [b""]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_signal_while_rows_are_written(folder: Path, number: signal.Signals) -> None:
     sparse(3_000_000, 100)
     older = Path("grad.npy")
