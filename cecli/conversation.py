@@ -189,6 +189,28 @@ def _broken_pipes_as_errors() -> Iterator[None]:
             signal.signal(signal.SIGPIPE, before)
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """What asks the process to end is raised at the end of this, not within."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    asking = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    before = {
+        number: signal.signal(number, lambda given, frame: held.append(given))
+        for number in asking
+        if number is not None and callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for given in held:
+            signal.raise_signal(given)
+
+
 def shown(data: bytes | bytearray) -> str:
     """The beginning of the line that it wrote, in quotes."""
     lines = data[:MOST_SHOWN].decode(errors="replace").splitlines()

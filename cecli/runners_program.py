@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from cecli.conformance import Failure, Inputs, NotSupported, Reply
-from cecli.conversation import Conversation, shown
+from cecli.conversation import Conversation, shown, signals_held
 from cecli.errors import CecliError
 from cecli.loading import one_line
 from cecli.parsing import array_of, describe, load_json, quote
@@ -42,10 +42,13 @@ class Program:
         self._command, self._timeout = list(command), timeout
         self._conversation: Conversation | None = None
         try:
-            self._conversation = Conversation(self._command)
+            self._start()
         except OSError as error:
             reason = error.strerror or str(error)
             raise CecliError(f"cannot start {quote(command[0])}: {reason}") from None
+        except BaseException:
+            self.kill()
+            raise
 
     def run(self, inputs: Inputs) -> Reply:
         """The program's answer. Raises NotSupported or Failure."""
@@ -76,10 +79,14 @@ class Program:
     def _running(self) -> Conversation:
         if self._conversation is None:
             try:
-                self._conversation = Conversation(self._command)
+                self._start()
             except OSError as error:
                 raise Failure(f"it cannot be started again: {error.strerror}") from None
-        return self._conversation
+        return cast(Conversation, self._conversation)
+
+    def _start(self) -> None:
+        with signals_held():  # a program that runs before it is known here would never be ended
+            self._conversation = Conversation(self._command)
 
 
 class _ToldError(Failure):

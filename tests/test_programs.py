@@ -264,6 +264,32 @@ def test_a_signal_ends_the_program_and_cecli_at_once(
     assert all(map(ends, pids))
 
 
+# The signal arrives when the program runs and nothing here knows of it yet.
+WHILE_STARTING = """
+import os, signal, subprocess, sys
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        print(self.pid, file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen = Popen
+from cecli.__main__ import main
+main()
+"""
+
+
+def test_a_signal_while_a_program_starts_ends_it_too() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", WHILE_STARTING, "verify", "--", "sleep", "60"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (process.returncode, process.stdout) == (-signal.SIGTERM, b"")
+    assert ends(int(process.stderr))
+
+
 # --- One case after another -------------------------------------------------------------------
 
 
