@@ -21,6 +21,7 @@ from cecli.whole_files import whole_file
 
 if TYPE_CHECKING:
     from cecli.answer import ArrayName
+
 ROWS_AT_ONCE = 1024
 
 
@@ -29,7 +30,8 @@ class ArrayOutput:
 
     name: losses have a number for each sample, softmax and grad the logits' shape. dtype: of the
     numbers in it; None means the logits' own, float64 for integers and float32 for bfloat16. names:
-    of the classes, for the header of a table.
+    of the classes, for the header of a table. rows_in_slab: how many rows lie side by side, their
+    numbers class by class, where the classes are not the last dimension; else 1.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class ArrayOutput:
         self._file, self._suffix, self._name, self._dtype = file, suffix, name, dtype
         self._names = ["loss"] if name == "losses" else names
         self._open = ExitStack()
-        self._rows_in_slab = 1
+        self.rows_in_slab = 1
         self._waiting: list[NDArray[Any]] = []
 
     def dtype_for(self, problem: Problem) -> np.dtype[Any]:
@@ -71,7 +73,7 @@ class ArrayOutput:
             self._file = self._open.enter_context(member)
         shape = problem.batch_shape if self._name == "losses" else problem.shape
         if self._name != "losses":
-            self._rows_in_slab = prod(shape[problem.objective.axis % len(shape) + 1 :])
+            self.rows_in_slab = prod(shape[problem.objective.axis % len(shape) + 1 :])
         # Handed a file, NumPy asks for its position, which a pipe does not have.
         stream: Any = SimpleNamespace(write=self._file.write)
         description = np.lib.format.dtype_to_descr(self._number)
@@ -84,7 +86,7 @@ class ArrayOutput:
             rows = rows.astype(self._number, copy=False)
         if self._suffix == ".csv":
             self._write_table(rows.reshape(len(rows), -1))
-        elif self._rows_in_slab == 1:
+        elif self.rows_in_slab == 1:
             self._file.write(np.ascontiguousarray(rows).data)
         else:
             self._write_slabs(rows)
@@ -96,13 +98,13 @@ class ArrayOutput:
     def _write_slabs(self, rows: NDArray[Any]) -> None:
         """Where the classes are not the last dimension, those behind it make a slab of rows."""
         self._waiting.append(rows)
-        count = sum(map(len, self._waiting)) // self._rows_in_slab
+        count = sum(map(len, self._waiting)) // self.rows_in_slab
         if not count:
             return
         joined = np.concatenate(self._waiting)
-        whole, rest = np.split(joined, [count * self._rows_in_slab])
+        whole, rest = np.split(joined, [count * self.rows_in_slab])
         self._waiting = [rest]
-        slabs = whole.reshape(count, self._rows_in_slab, -1)
+        slabs = whole.reshape(count, self.rows_in_slab, -1)
         self._file.write(np.ascontiguousarray(slabs.transpose(0, 2, 1)).data)
 
     def _write_table(self, rows: NDArray[Any]) -> None:

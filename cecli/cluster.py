@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -174,14 +173,12 @@ def _place(
 ) -> Place:
     name = array_name_of(command)
     columns = 1 if name == "losses" else problem.classes
-    slab = 1
-    if name != "losses":
-        axis = problem.objective.axis % len(problem.shape)
-        slab = prod(problem.shape[axis + 1 :])
     with telling(path), temporary.open("r+b") as file:
         output = ArrayOutput(file, ".npy", name, options.get("dtype"), None)
         output.begin(problem)
         dtype = output.dtype_for(problem)
         offset = file.tell()
         file.truncate(offset + problem.samples * columns * dtype.itemsize)
-    return Place(str(temporary), offset, first, problem.samples, columns, slab, dtype)
+    return Place(
+        str(temporary), offset, first, problem.samples, columns, output.rows_in_slab, dtype
+    )

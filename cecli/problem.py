@@ -138,17 +138,20 @@ class Problem:
 
     def unweighted(self) -> Problem:
         """The same logits and target without weights, smoothing and z-loss, under the mean."""
-        objective = replace(
-            self.objective, weight=None, label_smoothing=0.0, z_loss=0.0, reduction="mean"
-        )
-        return Problem(self.given, self.given_target, objective)
+        return self._under(weight=None, label_smoothing=0.0, z_loss=0.0, reduction="mean")
 
     def unreduced(self) -> Problem:
         """The same problem without a reduction: each sample by itself."""
-        if self.objective.reduction == "none":
-            return self
-        objective = replace(self.objective, reduction="none")
-        return Problem(self.given, self.given_target, objective)
+        return self._under(reduction="none")
+
+    def _under(self, **changes: Any) -> Problem:
+        """The same rows and targets, which are not checked once more, under another objective."""
+        problem = copy(self)
+        problem.objective = replace(self.objective, **changes)
+        problem.weight = None if problem.objective.weight is None else self.weight
+        for derived in ("divisor", "z_loss_divisor"):
+            vars(problem).pop(derived, None)
+        return problem
 
     def only(self, rows: Integers, *, divided: bool = True) -> Problem:
         """Some of the rows as a batch of their own, over the divisors of the whole or over none."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cecli.blocks import each_block
 from cecli.grouped_sum import GroupedSum
-from cecli.mass import mass_of
+from cecli.mass import Mass, mass_of
 from cecli.objective import Objective
 from cecli.problem import Block, Problem
 from cecli.real_arrays import Floats
@@ -90,14 +90,15 @@ def sweep(problem: Problem, wanted: Wanted, jobs: int | None = None) -> Iterator
 def _part_of(block: Block, wanted: Wanted, unweighted: Problem) -> Part:
     shifted, z_loss = shift(block), block.problem.objective.z_loss
     part = Part(block.start, block.start + len(block.kept))
+    mass = mass_of(block) if wanted.losses else None
     if wanted.array is not None:
-        rows = _rows_of(wanted.array, shifted, block)
+        rows = _rows_of(wanted.array, shifted, mass, block.problem)
         part = replace(part, array=_stored(rows, block, wanted.into))
-    if wanted.losses:
-        losses = loss_rows(shifted, mass_of(block))
+    if mass is not None:
+        losses = loss_rows(shifted, mass)
         z_losses = z_loss_rows(shifted, z_loss) if z_loss else None
         part = replace(part, losses=losses, z_losses=z_losses)
-    if wanted.worst is None or not wanted.losses:
+    if wanted.worst is None or mass is None:
         return part
     plain = None
     if _changes_losses(block.problem.objective):
@@ -109,12 +110,14 @@ def _changes_losses(objective: Objective) -> bool:
     return objective.weight is not None or bool(objective.label_smoothing)
 
 
-def _rows_of(name: ArrayName, shifted: Shifted, block: Block) -> Floats:
+def _rows_of(name: ArrayName, shifted: Shifted, mass: Mass | None, problem: Problem) -> Floats:
     if name == "softmax":
         return softmax_rows(shifted)
     if name == "log_softmax":
         return log_softmax_rows(shifted)
-    return grad_rows(shifted, mass_of(block), block.problem)
+    if mass is None:
+        raise ValueError("a gradient needs a target, as the losses do")
+    return grad_rows(shifted, mass, problem)
 
 
 def _stored(rows: Floats, block: Block, into: NDArray[Any] | None) -> NDArray[Any]:

@@ -114,7 +114,9 @@ def _write(answer: Answer, options: Mapping[str, Any], title: str) -> None:
         from cecli.json_lines import lines_of
         from cecli.writers import write_lines
 
-        write_lines(path, lines_of(answer.command, answer.problem, exact=answer.exact))
+        jobs = options.get("jobs")
+        lines = lines_of(answer.command, answer.problem, exact=answer.exact, jobs=jobs)
+        write_lines(path, lines)
     elif suffix == ".svg":
         write_text(path, _picture(answer, options, title))
     elif suffix not in ARRAY_SUFFIXES and answer.derivation is not None:
