@@ -38,7 +38,7 @@ class OneHot:
         return np.where(self.total == 0.0, 0.0, amount), self.total * -remainder
 
     def finish(
-        self, grad: Floats, shifted: Shifted, divisor: float, z_term: Floats | float
+        self, grad: NDArray[Any], shifted: Shifted, divisor: float, z_term: Floats | float
     ) -> None:
         """Turn factor·ŷ_t into its gradient, with 1 − ŷ_t summed from the other classes.
 
@@ -52,9 +52,11 @@ class OneHot:
             scale = np.where(leads, scale, 1.0)
         sech = None if shifted.sech is None else pick(shifted.sech, self.column)
         own = times_square(others / shifted.sum, sech)
-        grad[np.arange(len(grad)), self.column] = times_square(
+        component = times_square(
             z_term / shifted.sum * target, sech
         ) - scaled_product(own, self.total / divisor, scale)
+        # rounded before it is made sure that no zero is −0
+        grad[np.arange(len(grad)), self.column] = component.astype(grad.dtype) + 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class Spread:
         return sum_rows(terms), -(self.mass * remainder).sum(axis=1)
 
     def finish(
-        self, grad: Floats, shifted: Shifted, divisor: float, z_term: Floats | float
+        self, grad: NDArray[Any], shifted: Shifted, divisor: float, z_term: Floats | float
     ) -> None:
         """Subtract y; at the largest logit (Y − y_i) ŷ_i − y_i (1 − ŷ_i), both parts ≥ 0."""
         grad -= times_square(self.mass / divisor, shifted.sech)

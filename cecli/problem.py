@@ -198,7 +198,7 @@ class Problem:
             if not kept.all():
                 logits = logits.copy(order="K")
                 logits[~kept] = 0.0
-            maximum = logits.max(axis=1).astype(np.float64)
+            maximum = row_maxima(logits).astype(np.float64)
         if not np.isfinite(maximum).all():
             self._refuse_rows(logits, start)
         index = None if self._indices is None else self._indices.columns(start, stop)
@@ -384,6 +384,14 @@ def batch_shape_of(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
         raise CecliError(f"axis {axis} is out of range for logits of shape {shape}")
     axis %= len(shape)
     return shape[:axis] + shape[axis + 1 :]
+
+
+def row_maxima(rows: Logits) -> Logits:
+    """(N,) the largest of each row, NaN where there is one."""
+    if not rows.flags.c_contiguous or not rows.size:
+        return np.asarray(rows.max(axis=1))
+    # The same, but for what NumPy does before and after each row.
+    return np.maximum.reduceat(rows.reshape(-1), np.arange(0, rows.size, rows.shape[1]))
 
 
 def _place(row: int, batch_shape: tuple[int, ...]) -> str:

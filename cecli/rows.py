@@ -22,20 +22,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cecli.accurate import (
+    LARGEST_ON_GRID,
     divide,
-    no_buffer,
     remainder_of,
     scaled_product,
+    small_buffer,
+    subtract_on_grid,
     subtracts_exactly,
     sum_rows,
     times_square,
 )
-from cecli.mass import Mass, pick
+from cecli.mass import Mass, OneHot, pick
 from cecli.problem import Block, Problem
 from cecli.real_arrays import Floats, Integers, Logits
 
@@ -55,7 +58,7 @@ class Shifted:
     """Rows v (the logits, capped and divided by the temperature) relative to their maximum m.
 
     logits (N, C), maximum (N,): capped, but not yet divided by the temperature. lossless: whether
-    they are float32 whose differences are doubles. exponentials (N, C): e^{v − m}. rest (N,):
+    they are float32 whose differences are doubles. lowest: of all logits. exponentials (N, C): e^{v − m}. rest (N,):
     R = rest·scale. scale: 1, or (N,) if R is next to the subnormal numbers in some row.
     sech (N, C): of z/softcap, whose square is dv/dz times the temperature; None without a softcap.
     """
@@ -64,6 +67,7 @@ class Shifted:
     maximum: Floats
     temperature: float
     lossless: bool
+    lowest: float
     exponentials: Floats
     rest: Floats
     scale: Floats | float
@@ -116,14 +120,16 @@ def shift(block: Block) -> Shifted:
         maximum = logits.max(axis=1)
     if maximum.max(initial=0.0) > LARGEST_PLAIN_LOGIT:
         logits, maximum, temperature = logits * 0.5, maximum * 0.5, temperature * 0.5
-    lossless = subtracts_exactly(logits)
-    exponentials = _exponentials(logits, maximum[:, None], temperature, lossless)
+    lowest = float(logits.min(initial=np.inf))
+    lossless = subtracts_exactly(logits, max(-lowest, float(maximum.max(initial=0.0))))
+    exponentials = _row_exponentials(logits, maximum[:, None], temperature, lossless, lowest)
     rest, scale = _rest(exponentials, logits, maximum, temperature)
     return Shifted(
         logits=logits,
         maximum=maximum,
         temperature=temperature,
         lossless=lossless,
+        lowest=lowest,
         exponentials=exponentials,
         rest=rest,
         scale=scale,
@@ -148,7 +154,7 @@ def _difference(
     """(logits − maximum) / temperature as a double, and what rounding left out if it is finite."""
     difference: Floats = logits.astype(np.float64, copy=False)
     remainder: Floats | float = 0.0
-    with no_buffer():
+    with small_buffer(logits):
         if lossless:
             difference -= maximum
         else:
@@ -168,11 +174,43 @@ def _exponentials(
     exponentials, remainder = _difference(logits, maximum, temperature, lossless)
     if shift:
         exponentials += shift
-    np.exp(exponentials, out=exponentials)
-    if isinstance(remainder, np.ndarray):
-        remainder *= exponentials
-        exponentials += remainder
+    return _corrected_exp(exponentials, remainder)
+
+
+def _row_exponentials(
+    logits: Logits, maximum: Floats, temperature: float, lossless: bool, lowest: float
+) -> Floats:
+    """e^{(logits − maximum) / temperature}, the maximum (N, 1) being that of each row."""
+    if temperature != 1.0 or logits.dtype != np.float64:
+        return _exponentials(logits, maximum, temperature, lossless)
+    exponentials = _exponentials_on_grid(logits, maximum, lowest > -np.inf)
+    off_grid = np.flatnonzero(np.abs(maximum) > LARGEST_ON_GRID)
+    if len(off_grid):
+        exponentials[off_grid] = _exponentials(
+            logits[off_grid], maximum[off_grid], temperature, lossless
+        )
     return exponentials
+
+
+def _exponentials_on_grid(logits: Floats, maximum: Floats, finite: bool) -> Floats:
+    """e^{logits − maximum}, the same to the last digit or so in less time.
+
+    A logit that is too far below the maximum for the grid has e^{…} = 0 all the same.
+    """
+    with small_buffer(logits):
+        difference, remainder = subtract_on_grid(logits, maximum)
+    if not finite:
+        remainder[np.isnan(remainder)] = 0.0
+    return _corrected_exp(difference, remainder)
+
+
+def _corrected_exp(exponent: Floats, remainder: Floats | float) -> Floats:
+    """e^{exponent + remainder} for a small remainder, in the exponent's memory."""
+    np.exp(exponent, out=exponent)
+    if isinstance(remainder, np.ndarray):
+        remainder *= exponent
+        exponent += remainder
+    return exponent
 
 
 def _rest(
@@ -188,7 +226,7 @@ def _rest(
     power = 1.5 * 2.0 ** math.ceil(math.log2(classes))
     high = exponentials + power
     high -= power
-    rest = high.sum(axis=1) - 1.0
+    rest = np.einsum("ij->i", high) - 1.0
     np.subtract(exponentials, high, out=high)
     rest += high.sum(axis=1)
     small = np.flatnonzero(rest < 16 * classes * power * 2.0**-SPLIT_BITS)
@@ -222,26 +260,34 @@ def _small_rest(
     return rest, scale
 
 
-def _scaled_exponentials(shifted: Shifted, factor: Floats, sech: Floats | None = None) -> Floats:
-    """factor·e^{v − m}·sech², rounded once where it or the exponential alone is subnormal."""
-    with no_buffer():
-        product = shifted.exponentials * factor[:, None]
-    product = times_square(product, sech)
+def _scaled_exponentials(
+    shifted: Shifted, factor: Floats, sech: Floats | None, place: NDArray[Any] | None
+) -> NDArray[Any]:
+    """factor·e^{v − m}·sech², rounded once where it or the exponential alone is subnormal.
+
+    place (N, C): an array of any type that may take it, each number rounded to that type.
+    """
+    exponentials = shifted.exponentials
+    if place is None or sech is not None or not exponentials.flags.c_contiguous:
+        place = np.empty_like(exponentials)
+    with small_buffer(exponentials):
+        np.multiply(exponentials, factor[:, None], out=place, casting="same_kind")
+    place = times_square(place, sech)
     tail_start = shifted.maximum + TAIL_START * shifted.temperature
-    if shifted.logits.min(initial=np.inf) < tail_start.max(initial=-np.inf):
+    if shifted.lowest < tail_start.max(initial=-np.inf):
         tail = (shifted.logits < tail_start[:, None]) & (shifted.logits > -np.inf)
         row = tail.nonzero()[0]
         terms = _exponentials(
             shifted.logits[tail], shifted.maximum[row], shifted.temperature, False, TAIL_SHIFT
         )
         terms = times_square(terms, None if sech is None else sech[tail])
-        product[tail] = scaled_product(terms, factor[row], TAIL_SCALE)
-    return product
+        place[tail] = scaled_product(terms, factor[row], TAIL_SCALE)
+    return place
 
 
-def softmax_rows(shifted: Shifted) -> Floats:
-    """ŷ_i = e^{v_i − m} / (1 + R)"""
-    probabilities = _scaled_exponentials(shifted, 1.0 / shifted.sum)
+def softmax_rows(shifted: Shifted, place: NDArray[Any]) -> NDArray[Any]:
+    """ŷ_i = e^{v_i − m} / (1 + R), in place or in doubles."""
+    probabilities = _scaled_exponentials(shifted, 1.0 / shifted.sum, None, place)
     probabilities[~shifted.kept] = np.nan
     return probabilities
 
@@ -269,10 +315,12 @@ def z_loss_rows(shifted: Shifted, z_loss: float) -> Floats:
     return np.where(shifted.kept, z_loss * shifted.log_sum_exp * shifted.log_sum_exp, 0.0)
 
 
-def grad_rows(shifted: Shifted, mass: Mass, problem: Problem) -> Floats:
+def grad_rows(
+    shifted: Shifted, mass: Mass, problem: Problem, place: NDArray[Any]
+) -> NDArray[Any]:
     """∂L/∂z_i = ((Y + 2 z_loss·logsumexp) ŷ_i − y_i) · dv_i/dz_i, each part over its divisor.
 
-    Where ŷ_i may be next to 1, `mass` sums it from the other classes.
+    Where ŷ_i may be next to 1, `mass` sums it from the other classes. In place or in doubles.
     """
     temperature = float(problem.objective.temperature)
     # 1/T alone may overflow where the gradient does not.
@@ -285,6 +333,7 @@ def grad_rows(shifted: Shifted, mass: Mass, problem: Problem) -> Floats:
         z_term = 2.0 * problem.objective.z_loss * shifted.log_sum_exp / z_divisor
         z_term[~shifted.kept] = 0.0
     factor = (mass.total / divisor + z_term) / shifted.sum
-    grad = _scaled_exponentials(shifted, factor, shifted.sech)
+    is_final = isinstance(mass, OneHot) and enlarged == 1.0
+    grad = _scaled_exponentials(shifted, factor, shifted.sech, place if is_final else None)
     mass.finish(grad, shifted, divisor, z_term)
     return grad if enlarged == 1.0 else grad * enlarged

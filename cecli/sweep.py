@@ -92,8 +92,12 @@ def _part_of(block: Block, wanted: Wanted, unweighted: Problem) -> Part:
     part = Part(block.start, block.start + len(block.kept))
     mass = mass_of(block) if wanted.losses else None
     if wanted.array is not None:
-        rows = _rows_of(wanted.array, shifted, mass, block.problem)
-        part = replace(part, array=_stored(rows, block, wanted.into))
+        place = _place_for(block, wanted.into)
+        rows = _rows_of(wanted.array, shifted, mass, block.problem, place)
+        if rows is not place:
+            place[...] = rows
+            place += 0.0  # no zero is −0
+        part = replace(part, array=place)
     if mass is not None:
         losses = loss_rows(shifted, mass)
         z_losses = z_loss_rows(shifted, z_loss) if z_loss else None
@@ -110,25 +114,24 @@ def _changes_losses(objective: Objective) -> bool:
     return objective.weight is not None or bool(objective.label_smoothing)
 
 
-def _rows_of(name: ArrayName, shifted: Shifted, mass: Mass | None, problem: Problem) -> Floats:
+def _place_for(block: Block, into: NDArray[Any] | None) -> NDArray[Any]:
+    """Where the rows of a block are stored."""
+    if into is None:
+        return np.empty(block.logits.shape, dtype=block.problem.dtype)
+    return into[block.start : block.start + len(block.kept)]
+
+
+def _rows_of(
+    name: ArrayName, shifted: Shifted, mass: Mass | None, problem: Problem, place: NDArray[Any]
+) -> NDArray[Any]:
+    """An array's rows, in place or as doubles that are still to be rounded."""
     if name == "softmax":
-        return softmax_rows(shifted)
+        return softmax_rows(shifted, place)
     if name == "log_softmax":
         return log_softmax_rows(shifted)
     if mass is None:
         raise ValueError("a gradient needs a target, as the losses do")
-    return grad_rows(shifted, mass, problem)
-
-
-def _stored(rows: Floats, block: Block, into: NDArray[Any] | None) -> NDArray[Any]:
-    """A block's rows rounded once to the array's type; no zero is −0."""
-    if into is None:
-        place = np.empty(rows.shape, dtype=block.problem.dtype)
-    else:
-        place = into[block.start : block.start + len(rows)]
-    place[...] = rows
-    place += 0.0
-    return place
+    return grad_rows(shifted, mass, problem, place)
 
 
 class Totals:
