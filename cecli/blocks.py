@@ -18,9 +18,9 @@ from cecli.problem import Block, Problem
 
 Result = TypeVar("Result")
 
-# Two mebibytes of doubles: large enough that a thread seldom waits for the interpreter and that a
+# Four mebibytes of doubles: large enough that a thread seldom waits for the interpreter and that a
 # call of NumPy costs next to nothing, small enough for a core's share of the cache.
-BLOCK_NUMBERS = 2**18
+BLOCK_NUMBERS = 2**19
 FEWEST_BLOCK_NUMBERS = 2**15
 BLOCKS_FOR_EACH_JOB = 2
 WAITING_FOR_EACH_JOB = 3

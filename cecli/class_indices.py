@@ -35,7 +35,10 @@ class ClassIndices:
 
     def columns(self, start: int, stop: int) -> Integers:
         """The classes of the rows from start to stop, 0 where a row is ignored."""
-        return np.where(self.kept(start, stop), self.given[start:stop], 0).astype(np.int64)
+        given = self.given[start:stop]
+        if self.ignore_index is not None:
+            given = np.where(self.kept(start, stop), given, 0)
+        return given.astype(np.int64, copy=False)
 
     def count(self) -> tuple[int, int | None]:
         """How many rows are kept, and the first of them whose class there is not."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from cecli.real_arrays import Floats
 
 ROWS_PER_GROUP = 1024
+# Numbers wait until there are so many that to sum them is worth an interruption of other threads.
+WORTHWHILE = 2**17
 # Sums of numbers beyond this might overflow although their mean does not.
 LARGEST_PLAIN = 2.0**900
 SHRINK = 2.0**-100
@@ -28,40 +30,52 @@ class GroupedSum:
 
     def __init__(self) -> None:
         self._sums, self._shrunk = array("d"), array("d")
-        self._waiting = np.zeros(0)
+        self._waiting: list[Floats] = []
 
     def add(self, values: Floats) -> None:
         """Take the numbers of the rows that follow, (n,)."""
-        values = np.concatenate([self._waiting, values])
-        whole = len(values) // ROWS_PER_GROUP * ROWS_PER_GROUP
-        if whole:
-            self._sum(values[:whole].reshape(-1, ROWS_PER_GROUP))
-        self._waiting = values[whole:]
+        self._waiting.append(values)
+        if sum(map(len, self._waiting)) >= WORTHWHILE:
+            self._sum_whole_groups()
 
     def extend(self, other: GroupedSum) -> None:
         """Take the sum of the rows that follow; the rows up to them make whole groups."""
-        if len(self._waiting):
+        if len(self._sum_whole_groups()):
             raise ValueError("only whole groups of rows can be followed by another sum")
         self._sums.extend(other._sums)
         self._shrunk.extend(other._shrunk)
-        self._waiting = other._waiting
+        self._waiting = list(other._waiting)
 
     def total(self, divisor: float = 1.0) -> float:
         """Σ / divisor of all that was taken."""
         last = np.zeros((1, ROWS_PER_GROUP))
-        last[0, : len(self._waiting)] = self._waiting
-        every = GroupedSum()
-        every.extend(self)
-        every._sum(last)
+        rest = self._sum_whole_groups()
+        last[0, : len(rest)] = rest
+        sums, shrunk = _group_sums(last)
+        sums += self._sums
+        shrunk += self._shrunk
         with np.errstate(all="ignore"):
-            if not every._shrunk:
-                return float(np.float64(math.fsum(every._sums)) / divisor)
-            total = math.fsum([*every._shrunk, *(SHRINK * value for value in every._sums)])
+            if not shrunk:
+                return float(np.float64(math.fsum(sums)) / divisor)
+            total = math.fsum([*shrunk, *(SHRINK * value for value in sums)])
             return float(np.float64(total) / divisor / SHRINK)
 
-    def _sum(self, groups: Floats) -> None:
-        with np.errstate(all="ignore"):
-            large = groups.max(axis=1) > LARGEST_PLAIN
-            self._sums.extend(sum_rows(groups[~large]).tolist())
-            if large.any():
-                self._shrunk.extend(sum_rows(groups[large] * SHRINK).tolist())
+    def _sum_whole_groups(self) -> Floats:
+        """Sum what is waiting; what does not make a group waits on, and is returned."""
+        values = np.concatenate([np.zeros(0), *self._waiting])
+        whole = len(values) // ROWS_PER_GROUP * ROWS_PER_GROUP
+        sums, shrunk = _group_sums(values[:whole].reshape(-1, ROWS_PER_GROUP))
+        self._sums.extend(sums)
+        self._shrunk.extend(shrunk)
+        rest = values[whole:].copy()
+        self._waiting = [rest]
+        return rest
+
+
+def _group_sums(groups: Floats) -> tuple[list[float], list[float]]:
+    """The sums of groups (n, ROWS_PER_GROUP), those of large numbers by themselves and shrunk."""
+    with np.errstate(all="ignore"):
+        large = groups.max(axis=1, initial=0.0) > LARGEST_PLAIN
+        if not large.any():
+            return sum_rows(groups).tolist(), []
+        return sum_rows(groups[~large]).tolist(), sum_rows(groups[large] * SHRINK).tolist()

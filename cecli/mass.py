@@ -23,40 +23,71 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class OneHot:
-    """Mass on one class of each row: its column (N,) and the amount, which is the total (N,)."""
+    """Mass on one of the classes of each row: its column (N,), and how much, in total (N,)."""
 
+    classes: int
     column: Integers
     total: Floats
 
-    def dot(self, shifted: Shifted) -> tuple[Floats, Floats]:
+    def dot(self, shifted: Shifted) -> tuple[Floats, Floats | float]:
         """(N,) Σ_i y_i (m − v_i), in two parts: rounded, and what that left out.
 
         A class without mass takes no part, not even where its distance is infinite.
         """
-        difference, remainder = shifted.difference(self.column)
+        difference, remainder = shifted.difference(self.pick(shifted.logits))
         amount = self.total * -difference
-        return np.where(self.total == 0.0, 0.0, amount), self.total * -remainder
+        amount[self.total == 0.0] = 0.0
+        return amount, self.total * -remainder if isinstance(remainder, np.ndarray) else 0.0
 
     def finish(
-        self, grad: NDArray[Any], shifted: Shifted, divisor: float, z_term: Floats | float
+        self, grad: NDArray[Any], shifted: Shifted, divisor: float, z_term: Floats | None
     ) -> None:
         """Turn factor·ŷ_t into its gradient, with 1 − ŷ_t summed from the other classes.
 
         1 − ŷ_t = ((1 − e^{v_t − m}) + R) / (1 + R), which is R / (1 + R) for the largest logit.
         """
-        target = pick(shifted.exponentials, self.column)
-        others, scale = (1.0 - target) + shifted.rest * shifted.scale, shifted.scale
+        target = self.pick(shifted.exponentials)
+        others, scale = (1.0 - target) + shifted.plain_rest, shifted.scale
         if shifted.has_tails:
             leads = target == 1.0
             others = np.where(leads, shifted.rest, others)
             scale = np.where(leads, scale, 1.0)
-        sech = None if shifted.sech is None else pick(shifted.sech, self.column)
+        sech = None if shifted.sech is None else self.pick(shifted.sech)
         own = times_square(others / shifted.sum, sech)
-        component = times_square(
-            z_term / shifted.sum * target, sech
-        ) - scaled_product(own, self.total / divisor, scale)
+        component = -scaled_product(own, self.total / divisor, scale)
+        if z_term is not None:
+            component += times_square(z_term / shifted.sum * target, sech)
         # rounded before it is made sure that no zero is −0
-        grad[np.arange(len(grad)), self.column] = component.astype(grad.dtype) + 0.0
+        self.put(grad, component.astype(grad.dtype) + 0.0)
+
+    def pick(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """(N,) of contiguous rows (N, C) the elements in the columns."""
+        flat, places = self._places(rows)
+        picked: NDArray[Any] = flat.take(places)
+        return picked
+
+    def put(self, rows: NDArray[Any], numbers: NDArray[Any]) -> None:
+        """Set of contiguous rows (N, C) the elements in the columns."""
+        flat, places = self._places(rows)
+        flat[places] = numbers
+
+    def _places(self, rows: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
+        """All elements of rows, one behind another, and where those in the columns are.
+
+        Faster than a pair of indices.
+        """
+        if rows.flags.c_contiguous:
+            return rows.reshape(-1), self._places_by_row
+        return rows.T.reshape(-1), self._places_by_column
+
+    @cached_property
+    def _places_by_row(self) -> Integers:
+        return np.arange(0, len(self.column) * self.classes, self.classes) + self.column
+
+    @cached_property
+    def _places_by_column(self) -> Integers:
+        samples = len(self.column)
+        return np.arange(samples) + self.column * samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +101,14 @@ class Spread:
         """(N,) Y = Σ_i y_i"""
         return sum_rows(self.mass)
 
-    def dot(self, shifted: Shifted) -> tuple[Floats, Floats]:
+    def dot(self, shifted: Shifted) -> tuple[Floats, Floats | float]:
         """(N,) Σ_i y_i (m − v_i), in two parts: rounded, and what that left out."""
         difference, remainder = shifted.difference()
         terms = np.where(self.mass == 0.0, 0.0, self.mass * -difference)
         return sum_rows(terms), -(self.mass * remainder).sum(axis=1)
 
     def finish(
-        self, grad: NDArray[Any], shifted: Shifted, divisor: float, z_term: Floats | float
+        self, grad: NDArray[Any], shifted: Shifted, divisor: float, z_term: Floats | None
     ) -> None:
         """Subtract y; at the largest logit (Y − y_i) ŷ_i − y_i (1 − ŷ_i), both parts ≥ 0."""
         grad -= times_square(self.mass / divisor, shifted.sech)
@@ -86,23 +117,15 @@ class Spread:
         others = self.mass.copy()
         others[each, top] = 0.0
         sech = None if shifted.sech is None else shifted.sech[each, top]
-        up = times_square((sum_rows(others) / divisor + z_term) / shifted.sum, sech)
+        up = sum_rows(others) / divisor
+        if z_term is not None:
+            up += z_term
+        up = times_square(up / shifted.sum, sech)
         down = times_square(shifted.rest / shifted.sum, sech)
         grad[each, top] = up - scaled_product(down, self.mass[each, top] / divisor, shifted.scale)
 
 
 Mass = OneHot | Spread
-
-
-def pick(rows: NDArray[Any], column: Integers) -> NDArray[Any]:
-    """(N,) of each row the element in its column. Faster than a pair of indices."""
-    # Blocks are contiguous one way or the other, so that neither ravel copies.
-    by_row = rows.flags.c_contiguous
-    flat, each = (rows if by_row else rows.T).ravel(), np.arange(len(column))
-    picked: NDArray[Any] = flat.take(
-        each * rows.shape[1] + column if by_row else column * len(rows) + each
-    )
-    return picked
 
 
 def mass_of(block: Block) -> Mass:
@@ -111,7 +134,7 @@ def mass_of(block: Block) -> Mass:
     smoothing, weight = problem.objective.label_smoothing, problem.weight
     if index is not None and not smoothing:
         amount = block.kept.astype(np.float64)
-        return OneHot(index, amount if weight is None else amount * weight[index])
+        return OneHot(problem.classes, index, amount if weight is None else amount * weight[index])
     if block.soft is not None:
         mass = block.soft.copy()
     else:

@@ -38,7 +38,7 @@ from cecli.accurate import (
     sum_rows,
     times_square,
 )
-from cecli.mass import Mass, OneHot, pick
+from cecli.mass import Mass, OneHot
 from cecli.problem import Block, Problem
 from cecli.real_arrays import Floats, Integers, Logits
 
@@ -84,10 +84,15 @@ class Shifted:
         """(N,) the column of the maximum, the first of several."""
         return np.asarray(self.logits.argmax(axis=1))
 
+    @property
+    def plain_rest(self) -> Floats:
+        """(N,) R, with fewer digits where it is next to the subnormal numbers."""
+        return self.rest * self.scale if self.has_tails else self.rest
+
     @cached_property
     def sum(self) -> Floats:
         """(N,) 1 + R = Σ_j e^{v_j − m}"""
-        return 1.0 + self.rest * self.scale
+        return 1.0 + self.plain_rest
 
     @cached_property
     def log_sum(self) -> Floats:
@@ -101,13 +106,13 @@ class Shifted:
         """(N,) log Σ_j e^{v_j} = m + log1p(R)"""
         return self.maximum / self.temperature + self.log_sum * self.scale
 
-    def difference(self, column: Integers | None = None) -> tuple[Floats, Floats | float]:
-        """v − m as a double and what that rounding left out: (N,) of a column each, else (N, C)."""
-        if column is None:
-            logits, maximum = self.logits, self.maximum[:, None]
+    def difference(self, picked: Logits | None = None) -> tuple[Floats, Floats | float]:
+        """v − m as a double and what that rounding left out: of one logit a row, (N,), or of all."""
+        if picked is None:
+            picked, maximum = self.logits, self.maximum[:, None]
         else:
-            logits, maximum = pick(self.logits, column), self.maximum
-        return _difference(logits, maximum, self.temperature, self.lossless)
+            maximum = self.maximum
+        return _difference(picked, maximum, self.temperature, self.lossless)
 
 
 def shift(block: Block) -> Shifted:
@@ -265,7 +270,7 @@ def _scaled_exponentials(
 ) -> NDArray[Any]:
     """factor·e^{v − m}·sech², rounded once where it or the exponential alone is subnormal.
 
-    place (N, C): an array of any type that may take it, each number rounded to that type.
+    In place, (N, C) of any type, where that can be, else in doubles.
     """
     exponentials = shifted.exponentials
     if place is None or sech is not None or not exponentials.flags.c_contiguous:
@@ -273,9 +278,10 @@ def _scaled_exponentials(
     with small_buffer(exponentials):
         np.multiply(exponentials, factor[:, None], out=place, casting="same_kind")
     place = times_square(place, sech)
-    tail_start = shifted.maximum + TAIL_START * shifted.temperature
-    if shifted.lowest < tail_start.max(initial=-np.inf):
-        tail = (shifted.logits < tail_start[:, None]) & (shifted.logits > -np.inf)
+    tail_start = shifted.maximum.max(initial=-np.inf) + TAIL_START * shifted.temperature
+    if shifted.lowest < tail_start:
+        tail = shifted.logits < (shifted.maximum + TAIL_START * shifted.temperature)[:, None]
+        tail &= shifted.logits > -np.inf
         row = tail.nonzero()[0]
         terms = _exponentials(
             shifted.logits[tail], shifted.maximum[row], shifted.temperature, False, TAIL_SHIFT
@@ -285,27 +291,31 @@ def _scaled_exponentials(
     return place
 
 
-def softmax_rows(shifted: Shifted, place: NDArray[Any]) -> NDArray[Any]:
-    """ŷ_i = e^{v_i − m} / (1 + R), in place or in doubles."""
+def softmax_rows(shifted: Shifted, place: NDArray[Any]) -> None:
+    """Store ŷ_i = e^{v_i − m} / (1 + R) in place (N, C), rounded to its type."""
     probabilities = _scaled_exponentials(shifted, 1.0 / shifted.sum, None, place)
-    probabilities[~shifted.kept] = np.nan
-    return probabilities
+    if probabilities is not place:
+        place[...] = probabilities
+    place[~shifted.kept] = np.nan
 
 
-def log_softmax_rows(shifted: Shifted) -> Floats:
-    """log ŷ_i = (v_i − m) − log1p(R)"""
+def log_softmax_rows(shifted: Shifted, place: NDArray[Any]) -> None:
+    """Store log ŷ_i = (v_i − m) − log1p(R) in place (N, C), rounded to its type."""
     logarithms, remainder = shifted.difference()
     logarithms += remainder - (shifted.log_sum * shifted.scale)[:, None]
-    logarithms[~shifted.kept] = np.nan
-    return logarithms
+    place[...] = logarithms
+    place += 0.0  # a zero is never −0
+    place[~shifted.kept] = np.nan
 
 
 def loss_rows(shifted: Shifted, mass: Mass) -> Floats:
     """L = Σ_i y_i (m − v_i) + Y log1p(R)"""
     distance, left_out = mass.dot(shifted)
-    near = scaled_product(shifted.log_sum, mass.total, shifted.scale) + left_out
+    near = scaled_product(shifted.log_sum, mass.total, shifted.scale)
+    near += left_out
     near[np.isinf(distance)] = 0.0
-    return distance + near
+    near += distance
+    return near
 
 
 def z_loss_rows(shifted: Shifted, z_loss: float) -> Floats:
@@ -315,12 +325,11 @@ def z_loss_rows(shifted: Shifted, z_loss: float) -> Floats:
     return np.where(shifted.kept, z_loss * shifted.log_sum_exp * shifted.log_sum_exp, 0.0)
 
 
-def grad_rows(
-    shifted: Shifted, mass: Mass, problem: Problem, place: NDArray[Any]
-) -> NDArray[Any]:
-    """∂L/∂z_i = ((Y + 2 z_loss·logsumexp) ŷ_i − y_i) · dv_i/dz_i, each part over its divisor.
+def grad_rows(shifted: Shifted, mass: Mass, problem: Problem, place: NDArray[Any]) -> None:
+    """Store ∂L/∂z_i = ((Y + 2 z_loss·logsumexp) ŷ_i − y_i) · dv_i/dz_i, each part over its divisor.
 
-    Where ŷ_i may be next to 1, `mass` sums it from the other classes. In place or in doubles.
+    Where ŷ_i may be next to 1, `mass` sums it from the other classes. In place (N, C), rounded to
+    its type.
     """
     temperature = float(problem.objective.temperature)
     # 1/T alone may overflow where the gradient does not.
@@ -328,12 +337,16 @@ def grad_rows(
     temperature *= enlarged
     divisor = (problem.divisor or 1.0) * temperature
     z_divisor = (problem.z_loss_divisor or 1.0) * temperature
-    z_term: Floats | float = 0.0
+    factor, z_term = mass.total / divisor, None
     if problem.objective.z_loss:
         z_term = 2.0 * problem.objective.z_loss * shifted.log_sum_exp / z_divisor
         z_term[~shifted.kept] = 0.0
-    factor = (mass.total / divisor + z_term) / shifted.sum
+        factor += z_term
+    factor /= shifted.sum
     is_final = isinstance(mass, OneHot) and enlarged == 1.0
     grad = _scaled_exponentials(shifted, factor, shifted.sech, place if is_final else None)
     mass.finish(grad, shifted, divisor, z_term)
-    return grad if enlarged == 1.0 else grad * enlarged
+    if grad is not place:
+        place[...] = grad if enlarged == 1.0 else grad * enlarged
+    if not is_final:
+        place += 0.0  # a zero is never −0

@@ -93,10 +93,7 @@ def _part_of(block: Block, wanted: Wanted, unweighted: Problem) -> Part:
     mass = mass_of(block) if wanted.losses else None
     if wanted.array is not None:
         place = _place_for(block, wanted.into)
-        rows = _rows_of(wanted.array, shifted, mass, block.problem, place)
-        if rows is not place:
-            place[...] = rows
-            place += 0.0  # no zero is −0
+        _store_rows(wanted.array, shifted, mass, block.problem, place)
         part = replace(part, array=place)
     if mass is not None:
         losses = loss_rows(shifted, mass)
@@ -121,17 +118,18 @@ def _place_for(block: Block, into: NDArray[Any] | None) -> NDArray[Any]:
     return into[block.start : block.start + len(block.kept)]
 
 
-def _rows_of(
+def _store_rows(
     name: ArrayName, shifted: Shifted, mass: Mass | None, problem: Problem, place: NDArray[Any]
-) -> NDArray[Any]:
-    """An array's rows, in place or as doubles that are still to be rounded."""
+) -> None:
+    """Store an array's rows in place."""
     if name == "softmax":
-        return softmax_rows(shifted, place)
-    if name == "log_softmax":
-        return log_softmax_rows(shifted)
-    if mass is None:
+        softmax_rows(shifted, place)
+    elif name == "log_softmax":
+        log_softmax_rows(shifted, place)
+    elif mass is None:
         raise ValueError("a gradient needs a target, as the losses do")
-    return grad_rows(shifted, mass, problem, place)
+    else:
+        grad_rows(shifted, mass, problem, place)
 
 
 class Totals:
