@@ -103,8 +103,12 @@ def sum_rows(terms: Floats) -> Floats:
     """
     rough = terms.sum(axis=1)
     power = np.ldexp(1.0, np.frexp(rough)[1])[:, None]
-    high = (terms + power) - power
-    total: Floats = high.sum(axis=1) + (terms - high).sum(axis=1)
+    with small_buffer(terms):
+        high = terms + power
+        high -= power
+    total: Floats = np.einsum("ij->i", high)
+    np.subtract(terms, high, out=high)
+    total += high.sum(axis=1)
     return np.where(np.isfinite(total), total, rough)
 
 

@@ -23,21 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class OneHot:
-    """Mass on one of the classes of each row: its column (N,), and how much, in total (N,)."""
+    """Mass on one of the classes of each row: its column (N,), and how much, which is the total.
+
+    total: (N,), or one number where it is the same in all rows.
+    """
 
     classes: int
     column: Integers
-    total: Floats
+    total: Floats | float
 
     def dot(self, shifted: Shifted) -> tuple[Floats, Floats | float]:
-        """(N,) Σ_i y_i (m − v_i), in two parts: rounded, and what that left out.
+        """(N,) Σ_i y_i (v_i − m), in two parts: rounded, and what that left out.
 
         A class without mass takes no part, not even where its distance is infinite.
         """
         difference, remainder = shifted.difference(self.pick(shifted.logits))
-        amount = self.total * -difference
-        amount[self.total == 0.0] = 0.0
-        return amount, self.total * -remainder if isinstance(remainder, np.ndarray) else 0.0
+        if isinstance(self.total, np.ndarray):
+            difference = difference * self.total
+            difference[self.total == 0.0] = 0.0
+        return difference, remainder * self.total
 
     def finish(
         self, grad: NDArray[Any], shifted: Shifted, divisor: float, z_term: Floats | None
@@ -54,11 +58,11 @@ class OneHot:
             scale = np.where(leads, scale, 1.0)
         sech = None if shifted.sech is None else self.pick(shifted.sech)
         own = times_square(others / shifted.sum, sech)
-        component = -scaled_product(own, self.total / divisor, scale)
+        component = scaled_product(own, self.total / divisor, scale)
         if z_term is not None:
-            component += times_square(z_term / shifted.sum * target, sech)
-        # rounded before it is made sure that no zero is −0
-        self.put(grad, component.astype(grad.dtype) + 0.0)
+            component -= times_square(z_term / shifted.sum * target, sech)
+        # 0 less what is rounded already: no zero is −0
+        self.put(grad, 0.0 - component.astype(grad.dtype, copy=False))
 
     def pick(self, rows: NDArray[Any]) -> NDArray[Any]:
         """(N,) of contiguous rows (N, C) the elements in the columns."""
@@ -102,10 +106,10 @@ class Spread:
         return sum_rows(self.mass)
 
     def dot(self, shifted: Shifted) -> tuple[Floats, Floats | float]:
-        """(N,) Σ_i y_i (m − v_i), in two parts: rounded, and what that left out."""
+        """(N,) Σ_i y_i (v_i − m), in two parts: rounded, and what that left out."""
         difference, remainder = shifted.difference()
         terms = np.where(self.mass == 0.0, 0.0, self.mass * -difference)
-        return sum_rows(terms), -(self.mass * remainder).sum(axis=1)
+        return -sum_rows(terms), (self.mass * remainder).sum(axis=1)
 
     def finish(
         self, grad: NDArray[Any], shifted: Shifted, divisor: float, z_term: Floats | None
@@ -133,7 +137,7 @@ def mass_of(block: Block) -> Mass:
     problem, index = block.problem, block.index
     smoothing, weight = problem.objective.label_smoothing, problem.weight
     if index is not None and not smoothing:
-        amount = block.kept.astype(np.float64)
+        amount = 1.0 if block.kept.all() else block.kept.astype(np.float64)
         return OneHot(problem.classes, index, amount if weight is None else amount * weight[index])
     if block.soft is not None:
         mass = block.soft.copy()

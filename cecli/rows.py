@@ -5,7 +5,7 @@ and R = Σ_{j≠argmax} e^{v_j − m}:
 
     softmax      ŷ_i    = e^{v_i − m} / (1 + R)
     log-softmax         = (v_i − m) − log1p(R)
-    loss         L      = Σ_i y_i (m − v_i) + Y log1p(R)
+    loss         L      = Y log1p(R) − Σ_i y_i (v_i − m)
     gradient     ∂L/∂v_i = Y ŷ_i − y_i
 
 Nothing in these lines cancels, but for ŷ_i ≈ y_i (by nature) and ŷ_i ≈ 1, where the gradient is
@@ -157,13 +157,10 @@ def _difference(
     logits: Logits, maximum: Floats, temperature: float, lossless: bool
 ) -> tuple[Floats, Floats | float]:
     """(logits − maximum) / temperature as a double, and what rounding left out if it is finite."""
-    difference: Floats = logits.astype(np.float64, copy=False)
     remainder: Floats | float = 0.0
     with small_buffer(logits):
-        if lossless:
-            difference -= maximum
-        else:
-            logits, difference = difference, difference - maximum
+        difference: Floats = np.subtract(logits, maximum)
+        if not lossless:
             remainder = remainder_of(logits, maximum, difference)
     if isinstance(remainder, np.ndarray) and not difference.min(initial=0) > -LARGEST_PLAIN_LOGIT:
         remainder[~np.isfinite(remainder)] = 0.0
@@ -234,9 +231,10 @@ def _rest(
     rest = np.einsum("ij->i", high) - 1.0
     np.subtract(exponentials, high, out=high)
     rest += high.sum(axis=1)
-    small = np.flatnonzero(rest < 16 * classes * power * 2.0**-SPLIT_BITS)
-    if not len(small):
+    smallest_exact = 16 * classes * power * 2.0**-SPLIT_BITS
+    if rest.min(initial=np.inf) >= smallest_exact:
         return rest, 1.0
+    small = np.flatnonzero(rest < smallest_exact)
     rest[small], small_scale = _small_rest(
         exponentials[small], logits[small], maximum[small], temperature
     )
@@ -309,13 +307,15 @@ def log_softmax_rows(shifted: Shifted, place: NDArray[Any]) -> None:
 
 
 def loss_rows(shifted: Shifted, mass: Mass) -> Floats:
-    """L = Σ_i y_i (m − v_i) + Y log1p(R)"""
-    distance, left_out = mass.dot(shifted)
-    near = scaled_product(shifted.log_sum, mass.total, shifted.scale)
-    near += left_out
-    near[np.isinf(distance)] = 0.0
-    near += distance
-    return near
+    """L = Y log1p(R) − Σ_i y_i (v_i − m)"""
+    dot, left_out = mass.dot(shifted)
+    losses = scaled_product(shifted.log_sum, mass.total, shifted.scale)
+    if isinstance(left_out, np.ndarray):
+        losses -= left_out
+    if not np.isfinite(dot.min(initial=0.0)):
+        losses[np.isinf(dot)] = 0.0
+    losses -= dot
+    return losses
 
 
 def z_loss_rows(shifted: Shifted, z_loss: float) -> Floats:
@@ -341,8 +341,8 @@ def grad_rows(shifted: Shifted, mass: Mass, problem: Problem, place: NDArray[Any
     if problem.objective.z_loss:
         z_term = 2.0 * problem.objective.z_loss * shifted.log_sum_exp / z_divisor
         z_term[~shifted.kept] = 0.0
-        factor += z_term
-    factor /= shifted.sum
+        factor = factor + z_term
+    factor = factor / shifted.sum
     is_final = isinstance(mass, OneHot) and enlarged == 1.0
     grad = _scaled_exponentials(shifted, factor, shifted.sech, place if is_final else None)
     mass.finish(grad, shifted, divisor, z_term)
