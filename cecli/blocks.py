@@ -22,7 +22,8 @@ Result = TypeVar("Result")
 # call of NumPy costs next to nothing, small enough for a core's share of the cache.
 BLOCK_NUMBERS = 2**19
 FEWEST_BLOCK_NUMBERS = 2**15
-BLOCKS_FOR_EACH_JOB = 2
+# What is kept of a row beside its logits takes about as much as this many classes.
+NUMBERS_BESIDE = 10
 WAITING_FOR_EACH_JOB = 3
 KEPT_NUMBERS = 3 * 2**20
 
@@ -35,9 +36,11 @@ def cores() -> int:
 
 
 def block_ranges(samples: int, classes: int, jobs: int) -> Iterator[tuple[int, int]]:
-    """The first row and the one behind the last of each block, some for each job if they can be."""
-    share = max(FEWEST_BLOCK_NUMBERS, samples * classes // (BLOCKS_FOR_EACH_JOB * jobs))
-    size = max(1, min(BLOCK_NUMBERS, share) // classes)
+    """The first row and the one behind the last of each block: all jobs get as many, if possible."""
+    most = max(1, BLOCK_NUMBERS // (classes + NUMBERS_BESIDE))
+    least = max(1, FEWEST_BLOCK_NUMBERS // classes)
+    for_each_job = -(-samples // (jobs * most))
+    size = max(-(-samples // (jobs * for_each_job)), min(least, most)) if samples else 1
     return ((start, min(start + size, samples)) for start in range(0, samples, size))
 
 
@@ -50,7 +53,7 @@ def each_block(
         return work(problem.block(start, stop))
 
     jobs = jobs or cores()
-    if problem.samples * problem.classes <= BLOCK_NUMBERS:
+    if problem.samples * problem.classes <= BLOCK_NUMBERS // 2:
         jobs = 1
     ranges = block_ranges(problem.samples, problem.classes, jobs)
     # The C library gives freed memory back to the system piece by piece, to be cleared and mapped
