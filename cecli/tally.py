@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cecli.accurate import small_buffer
 from cecli.problem import Block
-from cecli.real_arrays import Floats, Integers
+from cecli.real_arrays import Floats, Integers, Logits
 
 BEST = 5
 BARS = 16
@@ -128,16 +129,24 @@ def _highest(losses: Floats, rows: Integers, count: int) -> tuple[Floats, Intege
 
 
 def _ranks(block: Block) -> Integers:
-    """(N,) how many logits of a row come before the target's, the first among equal ones first."""
-    index = np.asarray(block.index)
-    own = block.logits[np.arange(len(index)), index][:, None]
-    ranks: Integers = (block.logits >= own).sum(axis=1) - 1
-    if (ranks == 0).all():
-        return ranks
-    # Other logits that equal the target's count where they stand before it only.
-    ahead = (block.logits > own).sum(axis=1)
-    tied = np.flatnonzero(ranks > ahead)
-    equal = block.logits[tied] == own[tied]
-    before = np.arange(block.logits.shape[1]) < index[tied, None]
-    ranks[tied] = ahead[tied] + (equal & before).sum(axis=1)
+    """(N,) how many logits of a row come before the target's, the first among equal ones first.
+
+    Where BEST or more are greater, only those are counted.
+    """
+    logits, index = block.logits, np.asarray(block.index)
+    own = logits[np.arange(len(index)), index]
+    ranks = _count(np.greater, logits, own)
+    first = np.flatnonzero(ranks < BEST)
+    tied = first[_count(np.equal, logits[first], own[first]) > 1]
+    before = np.arange(logits.shape[1]) < index[tied, None]
+    ranks[tied] += (before & (logits[tied] == own[tied, None])).sum(axis=1)
     return ranks
+
+
+def _count(comparison: np.ufunc, rows: Logits, numbers: Logits) -> Integers:
+    """(N,) for how many elements of a row the comparison with the row's number holds."""
+    with small_buffer(rows):
+        found = comparison(rows, numbers[:, None])
+    # Sums of the shortest integers that they fit into take the least time.
+    counts = found.sum(axis=1, dtype=np.min_scalar_type(rows.shape[1]))
+    return np.asarray(counts, dtype=np.int64)
