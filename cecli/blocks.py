@@ -18,12 +18,13 @@ from cecli.problem import Block, Problem
 
 Result = TypeVar("Result")
 
-# Four mebibytes of doubles: large enough that a thread seldom waits for the interpreter and that a
-# call of NumPy costs next to nothing, small enough for a core's share of the cache.
-BLOCK_NUMBERS = 2**19
-FEWEST_BLOCK_NUMBERS = 2**15
-# What is kept of a row beside its logits takes about as much as this many classes.
-NUMBERS_BESIDE = 10
+# Logits of so many bytes, and of no more rows: enough that a thread seldom waits for the interpreter
+# and that a call of NumPy costs next to nothing, and few enough to stay in cache with all that is
+# made of them.
+BLOCK_BYTES = 2**21
+BLOCK_ROWS = 25_000
+# Threads take longer to begin than to work on less.
+SMALLEST_BLOCK_BYTES = 2**17
 WAITING_FOR_EACH_JOB = 3
 KEPT_NUMBERS = 3 * 2**20
 
@@ -35,12 +36,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def block_ranges(samples: int, classes: int, jobs: int) -> Iterator[tuple[int, int]]:
-    """The first row and the one behind the last of each block: all jobs get as many, if possible."""
-    most = max(1, BLOCK_NUMBERS // (classes + NUMBERS_BESIDE))
-    least = max(1, FEWEST_BLOCK_NUMBERS // classes)
-    for_each_job = -(-samples // (jobs * most))
-    size = max(-(-samples // (jobs * for_each_job)), min(least, most)) if samples else 1
+def block_ranges(samples: int, row_bytes: int, jobs: int) -> Iterator[tuple[int, int]]:
+    """The first row and the one behind the last of each block; all jobs get as many if possible."""
+    most = max(1, min(BLOCK_BYTES // row_bytes, BLOCK_ROWS))
+    blocks_for_each_job = -(-samples // (jobs * most))
+    size = -(-samples // (jobs * max(1, blocks_for_each_job)))
+    size = max(1, size, min(most, SMALLEST_BLOCK_BYTES // row_bytes))
     return ((start, min(start + size, samples)) for start in range(0, samples, size))
 
 
@@ -53,9 +54,9 @@ def each_block(
         return work(problem.block(start, stop))
 
     jobs = jobs or cores()
-    if problem.samples * problem.classes <= BLOCK_NUMBERS // 2:
+    if problem.samples * problem.row_bytes <= BLOCK_BYTES // 2:
         jobs = 1
-    ranges = block_ranges(problem.samples, problem.classes, jobs)
+    ranges = block_ranges(problem.samples, problem.row_bytes, jobs)
     # The C library gives freed memory back to the system piece by piece, to be cleared and mapped
     # again for the next block. It keeps as much as the largest piece that was ever freed: this one.
     np.empty(KEPT_NUMBERS)

@@ -117,6 +117,11 @@ class Problem:
         return self.given.nbytes
 
     @property
+    def row_bytes(self) -> int:
+        """How many bytes a row of a block's logits takes."""
+        return self.classes * (4 if is_short(self.given.dtype) else 8)
+
+    @property
     def has_target(self) -> bool:
         """Whether there is a target, not only logits."""
         return self.given_target is not None

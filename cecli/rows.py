@@ -58,9 +58,10 @@ class Shifted:
     """Rows v (the logits, capped and divided by the temperature) relative to their maximum m.
 
     logits (N, C), maximum (N,): capped, but not yet divided by the temperature. lossless: whether
-    they are float32 whose differences are doubles. lowest: of all logits. exponentials (N, C): e^{v − m}. rest (N,):
-    R = rest·scale. scale: 1, or (N,) if R is next to the subnormal numbers in some row.
-    sech (N, C): of z/softcap, whose square is dv/dz times the temperature; None without a softcap.
+    they are float32 whose differences are doubles. lowest: of all logits. exponentials (N, C):
+    e^{v − m}. rest, left_out (N,): R = rest·scale + left_out, the latter below the digits of the
+    former. scale: 1, or (N,) if R is next to the subnormal numbers in some row. sech (N, C): of
+    z/softcap, whose square is dv/dz times the temperature; None without a softcap.
     """
 
     logits: Logits
@@ -70,6 +71,7 @@ class Shifted:
     lowest: float
     exponentials: Floats
     rest: Floats
+    left_out: Floats
     scale: Floats | float
     sech: Floats | None
     kept: NDArray[np.bool_]
@@ -97,7 +99,8 @@ class Shifted:
     @cached_property
     def log_sum(self) -> Floats:
         """(N,) log1p(R) over scale."""
-        log_sum = np.log1p(self.rest)
+        # the derivative of log1p(R) is 1 / (1 + R)
+        log_sum = np.log1p(self.rest) + self.left_out / self.sum
         # log1p(R) = R to the last digit where R is as small as that
         return np.where(self.scale == 1.0, log_sum, self.rest) if self.has_tails else log_sum
 
@@ -107,7 +110,7 @@ class Shifted:
         return self.maximum / self.temperature + self.log_sum * self.scale
 
     def difference(self, picked: Logits | None = None) -> tuple[Floats, Floats | float]:
-        """v − m as a double and what that rounding left out: of one logit a row, (N,), or of all."""
+        """v − m as a double and what rounding left out: of one logit a row, (N,), or of all."""
         if picked is None:
             picked, maximum = self.logits, self.maximum[:, None]
         else:
@@ -127,8 +130,18 @@ def shift(block: Block) -> Shifted:
         logits, maximum, temperature = logits * 0.5, maximum * 0.5, temperature * 0.5
     lowest = float(logits.min(initial=np.inf))
     lossless = subtracts_exactly(logits, max(-lowest, float(maximum.max(initial=0.0))))
-    exponentials = _row_exponentials(logits, maximum[:, None], temperature, lossless, lowest)
-    rest, scale = _rest(exponentials, logits, maximum, temperature)
+    exponentials, remainder = _row_differences(logits, maximum, temperature, lossless)
+    np.exp(exponentials, out=exponentials)
+    exact, low = _split_sums(exponentials)
+    if isinstance(remainder, np.ndarray):
+        if lowest == -np.inf:
+            remainder[np.isnan(remainder)] = 0.0
+        added = np.multiply(remainder, exponentials, out=remainder)
+        low += np.einsum("ij->i", added)
+        exponentials += added
+    rest = exact + low
+    left_out = low - (rest - exact)
+    scale = _settle_small(rest, left_out, exponentials, logits, maximum, temperature)
     return Shifted(
         logits=logits,
         maximum=maximum,
@@ -137,6 +150,7 @@ def shift(block: Block) -> Shifted:
         lowest=lowest,
         exponentials=exponentials,
         rest=rest,
+        left_out=left_out,
         scale=scale,
         sech=sech,
         kept=block.kept,
@@ -169,93 +183,90 @@ def _difference(
     return divide(difference, remainder, temperature)
 
 
-def _exponentials(
-    logits: Logits, maximum: Floats, temperature: float, lossless: bool, shift: float = 0.0
-) -> Floats:
+def _exponentials(logits: Logits, maximum: Floats, temperature: float, shift: float) -> Floats:
     """e^{(logits − maximum) / temperature + shift}"""
-    exponentials, remainder = _difference(logits, maximum, temperature, lossless)
-    if shift:
-        exponentials += shift
-    return _corrected_exp(exponentials, remainder)
-
-
-def _row_exponentials(
-    logits: Logits, maximum: Floats, temperature: float, lossless: bool, lowest: float
-) -> Floats:
-    """e^{(logits − maximum) / temperature}, the maximum (N, 1) being that of each row."""
-    if temperature != 1.0 or logits.dtype != np.float64:
-        return _exponentials(logits, maximum, temperature, lossless)
-    exponentials = _exponentials_on_grid(logits, maximum, lowest > -np.inf)
-    off_grid = np.flatnonzero(np.abs(maximum) > LARGEST_ON_GRID)
-    if len(off_grid):
-        exponentials[off_grid] = _exponentials(
-            logits[off_grid], maximum[off_grid], temperature, lossless
-        )
+    exponentials, remainder = _difference(logits, maximum, temperature, False)
+    exponentials += shift
+    np.exp(exponentials, out=exponentials)
+    exponentials += exponentials * remainder
     return exponentials
 
 
-def _exponentials_on_grid(logits: Floats, maximum: Floats, finite: bool) -> Floats:
-    """e^{logits − maximum}, the same to the last digit or so in less time.
-
-    A logit that is too far below the maximum for the grid has e^{…} = 0 all the same.
-    """
-    with small_buffer(logits):
-        difference, remainder = subtract_on_grid(logits, maximum)
-    if not finite:
-        remainder[np.isnan(remainder)] = 0.0
-    return _corrected_exp(difference, remainder)
-
-
-def _corrected_exp(exponent: Floats, remainder: Floats | float) -> Floats:
-    """e^{exponent + remainder} for a small remainder, in the exponent's memory."""
-    np.exp(exponent, out=exponent)
-    if isinstance(remainder, np.ndarray):
-        remainder *= exponent
-        exponent += remainder
-    return exponent
-
-
-def _rest(
-    exponentials: Floats, logits: Logits, maximum: Floats, temperature: float
+def _row_differences(
+    logits: Logits, maximum: Floats, temperature: float, lossless: bool
 ) -> tuple[Floats, Floats | float]:
-    """R = Σ_j e^{v_j − m} − 1 as rest·scale, with all its digits also where R is tiny.
+    """v − m of each row as a double, and what rounding left out; NaN where that is masked."""
+    maximum = maximum[:, None]
+    if temperature != 1.0 or logits.dtype != np.float64:
+        return _difference(logits, maximum, temperature, lossless)
+    # What is too far below the maximum for the grid has e^{v − m} = 0 all the same.
+    difference, remainder = subtract_on_grid(logits, maximum)
+    off_grid = np.flatnonzero(np.abs(maximum) > LARGEST_ON_GRID)
+    if len(off_grid):
+        difference[off_grid], remainder[off_grid] = _difference(
+            logits[off_grid], maximum[off_grid], temperature, lossless
+        )
+    return difference, remainder
+
+
+def _split_sums(exponentials: Floats) -> tuple[Floats, Floats]:
+    """Σ_j e^{v_j − m} − 1 as two sums, (N,), the first of them exact, the second far below it.
 
     Each term is cut, by adding and subtracting a number, into a multiple of a unit and what is
     below it. Sums of the multiples are exact, so that the maximum's own 1 comes out of them without
-    a trace; the other parts matter only where R is small, and there they are summed again.
+    a trace.
     """
-    classes = exponentials.shape[1]
-    power = 1.5 * 2.0 ** math.ceil(math.log2(classes))
+    power = _splitter(exponentials.shape[1])
     high = exponentials + power
     high -= power
-    rest = np.einsum("ij->i", high) - 1.0
+    exact = np.einsum("ij->i", high) - 1.0
     np.subtract(exponentials, high, out=high)
-    rest += high.sum(axis=1)
-    smallest_exact = 16 * classes * power * 2.0**-SPLIT_BITS
+    return exact, high.sum(axis=1)
+
+
+def _splitter(classes: int) -> float:
+    return 1.5 * 2.0 ** math.ceil(math.log2(classes))
+
+
+def _settle_small(
+    rest: Floats,
+    left_out: Floats,
+    exponentials: Floats,
+    logits: Logits,
+    maximum: Floats,
+    temperature: float,
+) -> Floats | float:
+    """Sum R anew in the rows where it is so small that the sums of what was cut off matter.
+
+    Returns the scale that rest has then.
+    """
+    classes = exponentials.shape[1]
+    smallest_exact = 16 * classes * _splitter(classes) * 2.0**-SPLIT_BITS
     if rest.min(initial=np.inf) >= smallest_exact:
-        return rest, 1.0
+        return 1.0
     small = np.flatnonzero(rest < smallest_exact)
     rest[small], small_scale = _small_rest(
         exponentials[small], logits[small], maximum[small], temperature
     )
+    left_out[small] = 0.0
     if isinstance(small_scale, float):
-        return rest, small_scale
+        return small_scale
     scale = np.ones_like(rest)
     scale[small] = small_scale
-    return rest, scale
+    return scale
 
 
 def _small_rest(
     exponentials: Floats, logits: Logits, maximum: Floats, temperature: float
 ) -> tuple[Floats, Floats | float]:
-    """The same with the maximum left out of the sum, at e^TAIL_SHIFT the scale where R is tiny."""
+    """R as rest·scale: the maximum left out of the sum, and at e^TAIL_SHIFT the scale where tiny."""
     each, top = np.arange(len(logits)), logits.argmax(axis=1)
     exponentials[each, top] = 0.0
     rest = sum_rows(exponentials)
     tiny = np.flatnonzero(rest < SMALLEST_PLAIN_REST)
     if not len(tiny):
         return rest, 1.0
-    terms = _exponentials(logits[tiny], maximum[tiny, None], temperature, False, TAIL_SHIFT)
+    terms = _exponentials(logits[tiny], maximum[tiny, None], temperature, TAIL_SHIFT)
     terms[np.arange(len(tiny)), top[tiny]] = 0.0
     rest[tiny] = sum_rows(terms)
     scale = np.ones_like(rest)
@@ -282,7 +293,7 @@ def _scaled_exponentials(
         tail &= shifted.logits > -np.inf
         row = tail.nonzero()[0]
         terms = _exponentials(
-            shifted.logits[tail], shifted.maximum[row], shifted.temperature, False, TAIL_SHIFT
+            shifted.logits[tail], shifted.maximum[row], shifted.temperature, TAIL_SHIFT
         )
         terms = times_square(terms, None if sech is None else sech[tail])
         place[tail] = scaled_product(terms, factor[row], TAIL_SCALE)

@@ -37,7 +37,7 @@ def test_no_size_of_block_and_no_thread_shows(
     target = RANDOM.integers(0, 7, 5000)
     results = []
     for numbers, jobs in ((10**9, 1), (7, 1), (7 * 1000, 2), (7 * 333, 3)):
-        monkeypatch.setattr(blocks, "BLOCK_NUMBERS", numbers)
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", numbers * 8)
         monkeypatch.setattr(blocks, "cores", lambda jobs=jobs: jobs)
         result = cross_entropy(logits, target, **objective)
         arrays = [np.asarray(result.loss), result.losses, result.grad, result.softmax]

@@ -110,7 +110,7 @@ def test_every_type(dtype: str) -> None:
 @pytest.mark.parametrize("axis", [1, 2, 3])
 @pytest.mark.usefixtures("folder")
 def test_more_dimensions(axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cecli.blocks.BLOCK_NUMBERS", 64)
+    monkeypatch.setattr("cecli.blocks.BLOCK_BYTES", 512)
     logits = RANDOM.normal(size=(5, 3, 4, 6))
     shape = np.delete(logits.shape, axis)
     target = RANDOM.integers(0, 3, shape)
