@@ -118,7 +118,7 @@ def times_square(numbers: Floats, root: Floats | None) -> Floats:
     return numbers if root is None else numbers * root * root
 
 
-def scaled_product(terms: Floats, factor: Floats, scale: Floats | float) -> Floats:
+def scaled_product(terms: Floats, factor: Floats | float, scale: Floats | float) -> Floats:
     """terms·factor·scale for a scale ≤ 1, so that nothing overflows and only the end is rounded."""
     if isinstance(scale, float) and scale == 1.0:
         return terms * factor

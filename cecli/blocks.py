@@ -18,9 +18,9 @@ from cecli.problem import Block, Problem
 
 Result = TypeVar("Result")
 
-# Logits of so many bytes, and of no more rows: enough that a thread seldom waits for the interpreter
-# and that a call of NumPy costs next to nothing, and few enough to stay in cache with all that is
-# made of them.
+# So many bytes of logits and so many rows at the most: enough that a thread seldom waits for the
+# interpreter and that a call of NumPy costs next to nothing, and few enough to stay in cache with
+# all that is made of them.
 BLOCK_BYTES = 2**21
 BLOCK_ROWS = 25_000
 # Threads take longer to begin than to work on less.

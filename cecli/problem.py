@@ -119,7 +119,7 @@ class Problem:
     @property
     def row_bytes(self) -> int:
         """How many bytes a row of a block's logits takes."""
-        return self.classes * (4 if is_short(self.given.dtype) else 8)
+        return int(self.classes) * (4 if is_short(self.given.dtype) else 8)
 
     @property
     def has_target(self) -> bool:

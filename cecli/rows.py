@@ -59,9 +59,10 @@ class Shifted:
 
     logits (N, C), maximum (N,): capped, but not yet divided by the temperature. lossless: whether
     they are float32 whose differences are doubles. lowest: of all logits. exponentials (N, C):
-    e^{v − m}. rest, left_out (N,): R = rest·scale + left_out, the latter below the digits of the
-    former. scale: 1, or (N,) if R is next to the subnormal numbers in some row. sech (N, C): of
-    z/softcap, whose square is dv/dz times the temperature; None without a softcap.
+    e^{v − m}. sum (N,): of those, 1 + R. rest, left_out (N,): R = rest·scale + left_out, the latter
+    below the digits of the former. scale: 1, or (N,) if R is next to the subnormal numbers in some
+    row. sech (N, C): of z/softcap, whose square is dv/dz times the temperature; None without a
+    softcap.
     """
 
     logits: Logits
@@ -70,6 +71,7 @@ class Shifted:
     lossless: bool
     lowest: float
     exponentials: Floats
+    sum: Floats
     rest: Floats
     left_out: Floats
     scale: Floats | float
@@ -90,11 +92,6 @@ class Shifted:
     def plain_rest(self) -> Floats:
         """(N,) R, with fewer digits where it is next to the subnormal numbers."""
         return self.rest * self.scale if self.has_tails else self.rest
-
-    @cached_property
-    def sum(self) -> Floats:
-        """(N,) 1 + R = Σ_j e^{v_j − m}"""
-        return 1.0 + self.plain_rest
 
     @cached_property
     def log_sum(self) -> Floats:
@@ -132,15 +129,17 @@ def shift(block: Block) -> Shifted:
     lossless = subtracts_exactly(logits, max(-lowest, float(maximum.max(initial=0.0))))
     exponentials, remainder = _row_differences(logits, maximum, temperature, lossless)
     np.exp(exponentials, out=exponentials)
-    exact, low = _split_sums(exponentials)
+    total, low = _split_sums(exponentials)
     if isinstance(remainder, np.ndarray):
         if lowest == -np.inf:
             remainder[np.isnan(remainder)] = 0.0
         added = np.multiply(remainder, exponentials, out=remainder)
         low += np.einsum("ij->i", added)
         exponentials += added
-    rest = exact + low
-    left_out = low - (rest - exact)
+    # without the maximum's own 1, which leaves no trace in what is exact
+    others = total - 1.0
+    rest = others + low
+    left_out = low - (rest - others)
     scale = _settle_small(rest, left_out, exponentials, logits, maximum, temperature)
     return Shifted(
         logits=logits,
@@ -149,6 +148,7 @@ def shift(block: Block) -> Shifted:
         lossless=lossless,
         lowest=lowest,
         exponentials=exponentials,
+        sum=total + low,
         rest=rest,
         left_out=left_out,
         scale=scale,
@@ -200,7 +200,7 @@ def _row_differences(
     if temperature != 1.0 or logits.dtype != np.float64:
         return _difference(logits, maximum, temperature, lossless)
     # What is too far below the maximum for the grid has e^{v − m} = 0 all the same.
-    difference, remainder = subtract_on_grid(logits, maximum)
+    difference, remainder = subtract_on_grid(logits.astype(np.float64, copy=False), maximum)
     off_grid = np.flatnonzero(np.abs(maximum) > LARGEST_ON_GRID)
     if len(off_grid):
         difference[off_grid], remainder[off_grid] = _difference(
@@ -210,18 +210,17 @@ def _row_differences(
 
 
 def _split_sums(exponentials: Floats) -> tuple[Floats, Floats]:
-    """Σ_j e^{v_j − m} − 1 as two sums, (N,), the first of them exact, the second far below it.
+    """Σ_j e^{v_j − m} as two sums, (N,), the first of them exact, the second far below it.
 
     Each term is cut, by adding and subtracting a number, into a multiple of a unit and what is
-    below it. Sums of the multiples are exact, so that the maximum's own 1 comes out of them without
-    a trace.
+    below it. Sums of the multiples are exact.
     """
     power = _splitter(exponentials.shape[1])
     high = exponentials + power
     high -= power
-    exact = np.einsum("ij->i", high) - 1.0
+    total = np.einsum("ij->i", high)
     np.subtract(exponentials, high, out=high)
-    return exact, high.sum(axis=1)
+    return total, high.sum(axis=1)
 
 
 def _splitter(classes: int) -> float:
@@ -259,7 +258,7 @@ def _settle_small(
 def _small_rest(
     exponentials: Floats, logits: Logits, maximum: Floats, temperature: float
 ) -> tuple[Floats, Floats | float]:
-    """R as rest·scale: the maximum left out of the sum, and at e^TAIL_SHIFT the scale where tiny."""
+    """R as rest·scale: summed without the maximum, and at e^TAIL_SHIFT the scale where tiny."""
     each, top = np.arange(len(logits)), logits.argmax(axis=1)
     exponentials[each, top] = 0.0
     rest = sum_rows(exponentials)
@@ -356,8 +355,11 @@ def grad_rows(shifted: Shifted, mass: Mass, problem: Problem, place: NDArray[Any
     factor = factor / shifted.sum
     is_final = isinstance(mass, OneHot) and enlarged == 1.0
     grad = _scaled_exponentials(shifted, factor, shifted.sech, place if is_final else None)
-    mass.finish(grad, shifted, divisor, z_term)
-    if grad is not place:
-        place[...] = grad if enlarged == 1.0 else grad * enlarged
-    if not is_final:
+    if is_final:
+        if grad is not place:
+            place[...] = grad
+        mass.finish(place, shifted, divisor, z_term)
+    else:
+        mass.finish(grad, shifted, divisor, z_term)
+        place[...] = grad * enlarged
         place += 0.0  # a zero is never −0

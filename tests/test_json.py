@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import cecli
 from cecli.answer import Command, find_answer
@@ -155,7 +156,10 @@ def test_checks_follow_the_schema(logits: str, target: list[str], method: str) -
 def test_a_failed_check_with_nan_follows_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     from cecli import sweep
 
-    monkeypatch.setattr(sweep, "grad_rows", lambda *_: np.array([[NAN, INF, 0.0]]))
+    def not_finite(shifted: object, mass: object, problem: object, place: NDArray[Any]) -> None:
+        place[...] = [NAN, INF, 0.0]
+
+    monkeypatch.setattr(sweep, "grad_rows", not_finite)
     result = CliRunner().invoke(main, ["grad", SAMPLE, "-t", "0", "--check", "--json"])
     assert strict(result.stdout)["check"]["passed"] is False
 
