@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -33,8 +34,16 @@ OBJECTIVES: list[dict[str, Any]] = [
 def test_no_size_of_block_and_no_thread_shows(
     objective: dict[str, Any], dtype: type[np.floating[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logits = (RANDOM.normal(size=(5000, 7)) * 10).astype(dtype)
-    target = RANDOM.integers(0, 7, 5000)
+    logits = RANDOM.normal(size=(5000, 7)) * 10
+    # Rows that are computed in another way than their neighbours are.
+    logits[::7] += 1e7
+    logits[::11, 2] = -np.inf
+    logits[::13, 4] = 1e-12
+    logits[::17, 5] = -1e30
+    logits[::19, 6] += 40.0
+    logits[::23, 1] += 900.0
+    logits = logits.astype(dtype)
+    target = RANDOM.choice([0, 1, 3, 6], 5000)
     results = []
     for numbers, jobs in ((10**9, 1), (7, 1), (7 * 1000, 2), (7 * 333, 3)):
         monkeypatch.setattr(blocks, "BLOCK_BYTES", numbers * 8)
@@ -50,6 +59,30 @@ def test_a_bad_row_far_down_is_named() -> None:
     logits[234_567, 2] = np.nan
     with pytest.raises(CecliError, match=r"logit 2 of sample 234567 is NaN"):
         softmax(logits)
+
+
+@pytest.mark.parametrize("classes", [3, 70, 9000])
+def test_a_nan_is_found_in_a_row_of_any_width(classes: int) -> None:
+    logits = np.zeros((50, classes))
+    logits[31, classes - 2] = np.nan
+    with pytest.raises(CecliError, match=rf"logit {classes - 2} of sample 31 is NaN"):
+        softmax(logits)
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+@pytest.mark.parametrize("samples", [0, 1, 7, 99, 100_000])
+@pytest.mark.parametrize("row_bytes", [4, 800, 10**7])
+def test_blocks_cover_all_rows_once_in_equal_shares(
+    samples: int, row_bytes: int, jobs: int
+) -> None:
+    ranges = list(blocks.block_ranges(samples, row_bytes, jobs))
+    covered = [row for start, stop in ranges for row in range(start, stop)]
+    assert covered == list(range(samples))
+    sizes = {stop - start for start, stop in ranges[:-1]}
+    assert len(sizes) <= 1
+    for size in sizes:
+        assert size <= blocks.BLOCK_ROWS
+        assert size == 1 or size * row_bytes <= blocks.BLOCK_BYTES
 
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 64, 65, 5000])
@@ -109,6 +142,21 @@ def test_a_grouped_sum_does_not_depend_on_the_pieces(values: list[float], cuts: 
     assert pieces.total(7.0) == whole.total(7.0)
     exact = sum(map(Fraction, values), Fraction(0))
     assert whole.total() == pytest.approx(float(exact), rel=2e-16, abs=0.0)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 70_000])
+def test_a_grouped_sum_of_many_does_not_depend_on_when_it_is_taken(size: int) -> None:
+    values = RANDOM.exponential(size=300_000)
+    pieces, whole = GroupedSum(), GroupedSum()
+    whole.add(values)
+    for start in range(0, len(values), size):
+        pieces.add(values[start : start + size])
+        if start == 7 * size:
+            pieces.total()
+        if size == 1 and start == 5000:
+            pieces.add(values[start + 1 :])
+            break
+    assert pieces.total() == whole.total() == pytest.approx(math.fsum(values), rel=2.3e-16)
 
 
 def test_a_grouped_sum_overflows_only_where_its_mean_does() -> None:

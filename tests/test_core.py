@@ -186,6 +186,56 @@ def test_mean_over_many_rows() -> None:
         assert actual.divisor == round_to(exact.divisor)
 
 
+# Many random rows, measured in extended precision.
+
+
+def measured(logits: Array, target: Array) -> tuple[Array, Array]:
+    """Losses and gradient of the sum with eleven bits more than a double has."""
+    rows, each = logits.astype(np.longdouble), np.arange(len(logits))
+    below = rows - rows.max(axis=1, keepdims=True)
+    powers, others = np.exp(below), np.exp(below)
+    others[each, rows.argmax(axis=1)] = 0.0
+    rest = others.sum(axis=1)
+    losses = np.log1p(rest) - below[each, target]
+    grad = powers / (1.0 + rest)[:, None]
+    powers[each, target] = 0.0
+    grad[each, target] = -powers.sum(axis=1) / (1.0 + rest)
+    return losses, grad
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="needs a longer long double")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [2, 3, 10, 100, 1000])
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (3.0, 5.0), (10.0, 1e6), (1.0, 1e-9)])
+def test_random_rows(classes: int, scale: float, offset: float, dtype: DTypeLike) -> None:
+    random = np.random.default_rng(classes)
+    logits = (scale * random.standard_normal((200_000 // classes, classes)) + offset).astype(dtype)
+    target = random.integers(0, classes, len(logits))
+    losses, grad = measured(logits, target)
+    actual = cross_entropy(logits, target, reduction="sum")
+    assert (np.abs(actual.losses - losses) / np.spacing(losses.astype(np.float64))).max() <= 2
+    unit = np.abs(np.spacing(grad.astype(dtype)))
+    most = 4.0 if dtype is np.float64 else 0.5001
+    assert (np.abs(actual.grad - grad) / unit).max() <= most
+
+
+@pytest.mark.parametrize("classes", [2, 64, 65, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_zero_is_negative(classes: int, dtype: DTypeLike) -> None:
+    logits = np.full((3, classes), -200.0, dtype=dtype)
+    logits[:, 0] = [0.0, 0.0, 600.0]
+    objectives: list[dict[str, Any]] = [
+        {},
+        {"label_smoothing": 0.1},
+        {"z_loss": 1e-300},
+        {"softcap": 900.0},
+    ]
+    for options in objectives:
+        result = cross_entropy(logits, [0, 1, 0], **options)
+        for array in (result.grad, result.softmax, result.log_softmax, result.losses):
+            assert not np.signbit(array[array == 0.0]).any()
+
+
 # Types, shapes and memory.
 
 
