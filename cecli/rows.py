@@ -197,11 +197,11 @@ def _row_differences(
 ) -> tuple[Floats, Floats | float]:
     """v − m of each row as a double, and what rounding left out; NaN where that is masked."""
     maximum = maximum[:, None]
-    if temperature != 1.0 or logits.dtype != np.float64:
+    off_grid = np.flatnonzero(np.abs(maximum) > LARGEST_ON_GRID)
+    if temperature != 1.0 or logits.dtype != np.float64 or len(off_grid) == len(maximum):
         return _difference(logits, maximum, temperature, lossless)
     # What is too far below the maximum for the grid has e^{v − m} = 0 all the same.
     difference, remainder = subtract_on_grid(logits.astype(np.float64, copy=False), maximum)
-    off_grid = np.flatnonzero(np.abs(maximum) > LARGEST_ON_GRID)
     if len(off_grid):
         difference[off_grid], remainder[off_grid] = _difference(
             logits[off_grid], maximum[off_grid], temperature, lossless
