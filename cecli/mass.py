@@ -18,7 +18,7 @@ from cecli.problem import Block
 from cecli.real_arrays import Floats, Integers
 
 if TYPE_CHECKING:
-    from cecli.rows import Shifted
+    from cecli.shifted import Shifted
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,15 +19,8 @@ from cecli.mass import Mass, mass_of
 from cecli.objective import Objective
 from cecli.problem import Block, Problem
 from cecli.real_arrays import Floats
-from cecli.rows import (
-    Shifted,
-    grad_rows,
-    log_softmax_rows,
-    loss_rows,
-    shift,
-    softmax_rows,
-    z_loss_rows,
-)
+from cecli.rows import grad_rows, log_softmax_rows, loss_rows, softmax_rows, z_loss_rows
+from cecli.shifted import Shifted, shift
 from cecli.tally import Tally, empty_tally, tally_of
 
 ArrayName = Literal["softmax", "log_softmax", "grad"]
