@@ -119,9 +119,12 @@ def times_square(numbers: Floats, root: Floats | None) -> Floats:
 
 
 def scaled_product(terms: Floats, factor: Floats | float, scale: Floats | float) -> Floats:
-    """terms·factor·scale for a scale ≤ 1, so that nothing overflows and only the end is rounded."""
+    """terms·factor·scale for a scale ≤ 1, so that nothing overflows and only the end is rounded.
+
+    The terms themselves where there is nothing to multiply.
+    """
     if isinstance(scale, float) and scale == 1.0:
-        return terms * factor
+        return terms if isinstance(factor, float) and factor == 1.0 else terms * factor
     return np.where(factor > 1.0, terms * (factor * scale), terms * factor * scale)
 
 

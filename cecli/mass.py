@@ -137,7 +137,7 @@ def mass_of(block: Block) -> Mass:
     problem, index = block.problem, block.index
     smoothing, weight = problem.objective.label_smoothing, problem.weight
     if index is not None and not smoothing:
-        amount = 1.0 if block.kept.all() else block.kept.astype(np.float64)
+        amount = 1.0 if block.all_kept else block.kept.astype(np.float64)
         return OneHot(problem.classes, index, amount if weight is None else amount * weight[index])
     if block.soft is not None:
         mass = block.soft.copy()

@@ -43,7 +43,7 @@ class Block:
     logits (N, C): float32 where they were given in half or single precision, else float64; zeros in
     the rows that are not kept, and perhaps the caller's own memory in the others. maximum (N,): of
     each row. index (N,) or soft (N, C): the target, neither where only the softmax is wanted.
-    kept (N,): not ignored.
+    kept (N,): not ignored; all_kept: whether none is.
     """
 
     problem: Problem
@@ -53,6 +53,7 @@ class Block:
     index: Integers | None
     soft: Floats | None
     kept: NDArray[np.bool_]
+    all_kept: bool
 
 
 class Problem:
@@ -200,15 +201,16 @@ class Problem:
         kept = self._kept_in(start, stop)
         with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
             logits = as_logits(self._given_rows[start:stop], order)
-            if not kept.all():
+            if not (all_kept := self.kept_count == self.samples or bool(kept.all())):
                 logits = logits.copy(order="K")
                 logits[~kept] = 0.0
             maximum = row_maxima(logits).astype(np.float64)
-        if not np.isfinite(maximum).all():
+        extremes = maximum.min(initial=0.0), maximum.max(initial=0.0)
+        if not np.isfinite(extremes).all():
             self._refuse_rows(logits, start)
         index = None if self._indices is None else self._indices.columns(start, stop)
         soft = None if self.soft is None else self._checked_soft(start, stop)
-        return Block(self, start, logits, maximum, index, soft, kept)
+        return Block(self, start, logits, maximum, index, soft, kept, all_kept)
 
     @cached_property
     def rows(self) -> Floats:

@@ -44,8 +44,7 @@ def _scaled_exponentials(
     with small_buffer(exponentials):
         np.multiply(exponentials, factor[:, None], out=place, casting="same_kind")
     place = times_square(place, sech)
-    tail_start = shifted.maximum.max(initial=-np.inf) + TAIL_START * shifted.temperature
-    if shifted.lowest < tail_start:
+    if shifted.lowest < shifted.highest + TAIL_START * shifted.temperature:
         tail = shifted.logits < (shifted.maximum + TAIL_START * shifted.temperature)[:, None]
         tail &= shifted.logits > -np.inf
         row = tail.nonzero()[0]
@@ -75,13 +74,12 @@ def log_softmax_rows(shifted: Shifted, place: NDArray[Any]) -> None:
 def loss_rows(shifted: Shifted, mass: Mass) -> Floats:
     """L = Y log1p(R) − Σ_i y_i (v_i − m)"""
     dot, left_out = mass.dot(shifted)
-    losses = scaled_product(shifted.log_sum, mass.total, shifted.scale)
+    near = scaled_product(shifted.log_sum, mass.total, shifted.scale)
     if isinstance(left_out, np.ndarray):
-        losses -= left_out
+        near = near - left_out
     if not np.isfinite(dot.min(initial=0.0)):
-        losses[np.isinf(dot)] = 0.0
-    losses -= dot
-    return losses
+        near = np.where(np.isinf(dot), 0.0, near)
+    return near - dot
 
 
 def z_loss_rows(shifted: Shifted, z_loss: float) -> Floats:

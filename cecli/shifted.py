@@ -41,11 +41,11 @@ class Shifted:
     """Rows v (the logits, capped and divided by the temperature) relative to their maximum m.
 
     logits (N, C), maximum (N,): capped, but not yet divided by the temperature. lossless: whether
-    they are float32 whose differences are doubles. lowest: of all logits. exponentials (N, C):
-    e^{v − m}. sum (N,): of those, 1 + R. rest, left_out (N,): R = rest·scale + left_out, the latter
-    below the digits of the former. scale: 1, or (N,) if R is next to the subnormal numbers in some
-    row. sech (N, C): of z/softcap, whose square is dv/dz times the temperature; None without a
-    softcap.
+    they are float32 whose differences are doubles. lowest, highest: of all logits. exponentials
+    (N, C): e^{v − m}. sum (N,): of those, 1 + R. rest, left_out (N,): R = rest·scale + left_out,
+    the latter below the digits of the former. scale: 1, or (N,) if R is next to the subnormal
+    numbers in some row. sech (N, C): of z/softcap, whose square is dv/dz times the temperature;
+    None without a softcap.
     """
 
     logits: Logits
@@ -53,6 +53,7 @@ class Shifted:
     temperature: float
     lossless: bool
     lowest: float
+    highest: float
     exponentials: Floats
     sum: Floats
     rest: Floats
@@ -106,11 +107,13 @@ def shift(block: Block) -> Shifted:
     if objective.softcap is not None:
         logits, sech = _cap(logits.astype(np.float64), float(objective.softcap))
         maximum = logits.max(axis=1)
-    if maximum.max(initial=0.0) > LARGEST_PLAIN_LOGIT:
+    highest = float(maximum.max(initial=-np.inf))
+    if highest > LARGEST_PLAIN_LOGIT:
         logits, maximum, temperature = logits * 0.5, maximum * 0.5, temperature * 0.5
+        highest *= 0.5
     lowest = float(logits.min(initial=np.inf))
-    lossless = subtracts_exactly(logits, max(-lowest, float(maximum.max(initial=0.0))))
-    exponentials, remainder = _row_differences(logits, maximum, temperature, lossless)
+    lossless = subtracts_exactly(logits, max(-lowest, highest))
+    exponentials, remainder = _row_differences(logits, maximum, temperature, lossless, highest)
     np.exp(exponentials, out=exponentials)
     total, low = _split_sums(exponentials)
     if isinstance(remainder, np.ndarray):
@@ -130,6 +133,7 @@ def shift(block: Block) -> Shifted:
         temperature=temperature,
         lossless=lossless,
         lowest=lowest,
+        highest=highest,
         exponentials=exponentials,
         sum=total + low,
         rest=rest,
@@ -176,20 +180,21 @@ def tail_exponentials(logits: Logits, maximum: Floats, temperature: float) -> Fl
 
 
 def _row_differences(
-    logits: Logits, maximum: Floats, temperature: float, lossless: bool
+    logits: Logits, maximum: Floats, temperature: float, lossless: bool, highest: float
 ) -> tuple[Floats, Floats | float]:
     """v − m of each row as a double, and what rounding left out; NaN where that is masked."""
     maximum = maximum[:, None]
-    off_grid = np.flatnonzero(np.abs(maximum) > LARGEST_ON_GRID)
-    if temperature != 1.0 or logits.dtype != np.float64 or len(off_grid) == len(maximum):
+    if temperature != 1.0 or logits.dtype != np.float64:
         return _difference(logits, maximum, temperature, lossless)
+    doubles: Floats = logits.astype(np.float64, copy=False)
     # What is too far below the maximum for the grid has e^{v − m} = 0 all the same.
-    difference, remainder = subtract_on_grid(logits.astype(np.float64, copy=False), maximum)
-    if len(off_grid):
-        difference[off_grid], remainder[off_grid] = _difference(
-            logits[off_grid], maximum[off_grid], temperature, lossless
-        )
-    return difference, remainder
+    if maximum.min(initial=0.0) >= -LARGEST_ON_GRID and highest <= LARGEST_ON_GRID:
+        return subtract_on_grid(doubles, maximum)
+    difference, remainder = _difference(doubles, maximum, temperature, lossless)
+    left_out = np.asarray(remainder)
+    on_grid = np.flatnonzero(np.abs(maximum) <= LARGEST_ON_GRID)
+    difference[on_grid], left_out[on_grid] = subtract_on_grid(doubles[on_grid], maximum[on_grid])
+    return difference, left_out
 
 
 def _split_sums(exponentials: Floats) -> tuple[Floats, Floats]:
