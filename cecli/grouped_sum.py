@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,11 @@ class GroupedSum:
     def __init__(self) -> None:
         self._sums, self._shrunk = array("d"), array("d")
         self._waiting: list[Floats] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is sent to another process is small.
+        self._sum_whole_groups()
+        return vars(self)
 
     def add(self, values: Floats) -> None:
         """Take the numbers of the rows that follow, (n,)."""

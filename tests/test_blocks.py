@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from fractions import Fraction
 from typing import Any
 
@@ -157,6 +158,14 @@ def test_a_grouped_sum_of_many_does_not_depend_on_when_it_is_taken(size: int) ->
             pieces.add(values[start + 1 :])
             break
     assert pieces.total() == whole.total() == pytest.approx(math.fsum(values), rel=2.3e-16)
+
+
+def test_a_grouped_sum_is_sent_summed() -> None:
+    total = GroupedSum()
+    total.add(RANDOM.exponential(size=100_000))
+    sent = pickle.dumps(total)
+    assert len(sent) < 20_000
+    assert pickle.loads(sent).total() == total.total()
 
 
 def test_a_grouped_sum_overflows_only_where_its_mean_does() -> None:
