@@ -52,7 +52,7 @@ def subtract_on_grid(left: Floats, right: Floats) -> tuple[Floats, Floats]:
 def subtracts_exactly(logits: Logits, largest: float) -> bool:
     """Whether any two of the logits differ by a double, so that nothing is lost in subtracting.
 
-    largest: the magnitude of none of them is above it. Single-precision numbers of 2^e or more are
+    largest: no finite one's magnitude is above it. Single-precision numbers of 2^e or more are
     multiples of 2^(e − 23). If 2^(e + 29) is above all of them, differences are less than
     2^(e + 30) and, as such multiples, of 53 bits or fewer. Zeros and infinities change nothing in
     that.
@@ -64,9 +64,6 @@ def subtracts_exactly(logits: Logits, largest: float) -> bool:
     if smallest == 0.0:
         magnitude[magnitude == 0.0] = np.inf
         smallest = magnitude.min()
-    if largest == np.inf:
-        magnitude[magnitude == np.inf] = 0.0
-        largest = magnitude.max()
     return bool(largest <= float(smallest) * 2.0**28)
 
 

@@ -41,11 +41,11 @@ class Shifted:
     """Rows v (the logits, capped and divided by the temperature) relative to their maximum m.
 
     logits (N, C), maximum (N,): capped, but not yet divided by the temperature. lossless: whether
-    they are float32 whose differences are doubles. lowest, highest: of all logits. exponentials
-    (N, C): e^{v − m}. sum (N,): of those, 1 + R. rest, left_out (N,): R = rest·scale + left_out,
-    the latter below the digits of the former. scale: 1, or (N,) if R is next to the subnormal
-    numbers in some row. sech (N, C): of z/softcap, whose square is dv/dz times the temperature;
-    None without a softcap.
+    they are float32 whose differences are doubles. lowest, highest: of all logits but −∞.
+    exponentials (N, C): e^{v − m}. sum (N,): of those, 1 + R. rest, left_out (N,):
+    R = rest·scale + left_out, the latter below the digits of the former. scale: 1, or (N,) if R is
+    next to the subnormal numbers in some row. sech (N, C): of z/softcap, whose square is dv/dz
+    times the temperature; None without a softcap.
     """
 
     logits: Logits
@@ -112,12 +112,15 @@ def shift(block: Block) -> Shifted:
         logits, maximum, temperature = logits * 0.5, maximum * 0.5, temperature * 0.5
         highest *= 0.5
     lowest = float(logits.min(initial=np.inf))
+    masked = lowest == -np.inf
+    if masked:
+        lowest = float(np.where(logits == -np.inf, np.inf, logits).min())
     lossless = subtracts_exactly(logits, max(-lowest, highest))
     exponentials, remainder = _row_differences(logits, maximum, temperature, lossless, highest)
     np.exp(exponentials, out=exponentials)
     total, low = _split_sums(exponentials)
     if isinstance(remainder, np.ndarray):
-        if lowest == -np.inf:
+        if masked:
             remainder[np.isnan(remainder)] = 0.0
         added = np.multiply(remainder, exponentials, out=remainder)
         low += np.einsum("ij->i", added)
