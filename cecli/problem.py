@@ -29,6 +29,7 @@ from cecli.real_arrays import (
     as_logits,
     as_real_array,
     is_short,
+    row_maxima,
     widened,
 )
 
@@ -391,14 +392,6 @@ def batch_shape_of(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
         raise CecliError(f"axis {axis} is out of range for logits of shape {shape}")
     axis %= len(shape)
     return shape[:axis] + shape[axis + 1 :]
-
-
-def row_maxima(rows: Logits) -> Logits:
-    """(N,) the largest of each row, NaN where there is one."""
-    if not rows.flags.c_contiguous or not rows.size:
-        return np.asarray(rows.max(axis=1))
-    # The same, but for what NumPy does before and after each row.
-    return np.maximum.reduceat(rows.reshape(-1), np.arange(0, rows.size, rows.shape[1]))
 
 
 def _place(row: int, batch_shape: tuple[int, ...]) -> str:

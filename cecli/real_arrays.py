@@ -42,6 +42,14 @@ def as_logits(array: NDArray[Any], order: Literal["C", "F"]) -> Logits:
     return np.asarray(widened(array), dtype=dtype, order=order)
 
 
+def row_maxima(rows: Logits) -> Logits:
+    """(N,) the largest of each row, NaN where there is one."""
+    if not rows.flags.c_contiguous or not rows.size:
+        return np.asarray(rows.max(axis=1))
+    # The same, but for what NumPy does before and after each row.
+    return np.maximum.reduceat(rows.reshape(-1), np.arange(0, rows.size, rows.shape[1]))
+
+
 def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
     """An array of real numbers; CecliError, with the name, for anything else."""
     array: Any
