@@ -1,7 +1,8 @@
 """Softmax, log-softmax, cross-entropy and its gradient: arrays in, arrays out.
 
-The functions of the library; the formulas and how no digit is lost in them stand in `rows`, the
-rules for what may be asked in `problem`, and the correctly rounded arithmetic in `exact`.
+The functions of the library; the formulas stand in `rows`, how no digit is lost in them in
+`shifted`, the rules for what may be asked in `problem`, and the correctly rounded arithmetic in
+`exact`.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from cecli.real_arrays import (
     as_doubles,
     as_logits,
     as_real_array,
-    is_short,
+    result_dtype,
     row_maxima,
     widened,
 )
@@ -88,7 +88,7 @@ class Problem:
             )
         if self.classes == 0:
             raise CecliError(f"logits of shape {given.shape} have no classes: an empty sample")
-        self.dtype = np.dtype(np.float32 if is_short(given.dtype) else np.float64)
+        self.dtype = result_dtype(given.dtype)
         self._given_rows = self.to_rows(given)
         self.samples = self.kept_count = len(self._given_rows)
         self.soft: NDArray[Any] | None = None
@@ -121,7 +121,7 @@ class Problem:
     @property
     def row_bytes(self) -> int:
         """How many bytes a row of a block's logits takes."""
-        return int(self.classes) * (4 if is_short(self.given.dtype) else 8)
+        return int(self.classes) * result_dtype(self.given.dtype).itemsize
 
     @property
     def has_target(self) -> bool:
@@ -200,12 +200,13 @@ class Problem:
         # Stored column by column, few classes make for long operations all the same.
         order: Literal["C", "F"] = "F" if self.classes <= FEW_CLASSES else "C"
         kept = self._kept_in(start, stop)
+        all_kept = self.kept_count == self.samples or bool(kept.all())
         with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
             logits = as_logits(self._given_rows[start:stop], order)
-            if not (all_kept := self.kept_count == self.samples or bool(kept.all())):
+            if not all_kept:
                 logits = logits.copy(order="K")
                 logits[~kept] = 0.0
-            maximum = row_maxima(logits).astype(np.float64)
+            maximum = row_maxima(logits)
         extremes = maximum.min(initial=0.0), maximum.max(initial=0.0)
         if not np.isfinite(extremes).all():
             self._refuse_rows(logits, start)

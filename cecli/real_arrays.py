@@ -18,9 +18,10 @@ Logits = NDArray[np.float32] | Floats
 BFLOAT16 = np.dtype("V2")
 
 
-def is_short(dtype: np.dtype[Any]) -> bool:
-    """Whether results of logits of that type are float32."""
-    return dtype.name in ("float16", "float32", "bfloat16") or dtype == BFLOAT16
+def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What results of logits of that type are: float32 for half and single precision."""
+    short = dtype.name in ("float16", "float32", "bfloat16") or dtype == BFLOAT16
+    return np.dtype(np.float32 if short else np.float64)
 
 
 def widened(array: NDArray[Any]) -> NDArray[Any]:
@@ -38,16 +39,16 @@ def as_doubles(array: NDArray[Any], order: Literal["C", "F"] = "C") -> Floats:
 
 def as_logits(array: NDArray[Any], order: Literal["C", "F"]) -> Logits:
     """Half and single precision as float32, all else as float64: the array itself where it is."""
-    dtype = np.dtype(np.float32 if is_short(array.dtype) else np.float64)
-    return np.asarray(widened(array), dtype=dtype, order=order)
+    return np.asarray(widened(array), dtype=result_dtype(array.dtype), order=order)
 
 
-def row_maxima(rows: Logits) -> Logits:
+def row_maxima(rows: Logits) -> Floats:
     """(N,) the largest of each row, NaN where there is one."""
     if not rows.flags.c_contiguous or not rows.size:
-        return np.asarray(rows.max(axis=1))
+        return np.asarray(rows.max(axis=1), dtype=np.float64)
     # The same, but for what NumPy does before and after each row.
-    return np.maximum.reduceat(rows.reshape(-1), np.arange(0, rows.size, rows.shape[1]))
+    starts = np.arange(0, rows.size, rows.shape[1])
+    return np.asarray(np.maximum.reduceat(rows.reshape(-1), starts), dtype=np.float64)
 
 
 def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:

@@ -9,9 +9,8 @@ and R = Σ_{j≠argmax} e^{v_j − m}:
     gradient     ∂L/∂v_i = Y ŷ_i − y_i
 
 Nothing in these lines cancels, but for ŷ_i ≈ y_i (by nature) and ŷ_i ≈ 1, where the gradient is
-summed from the other classes: (Y − y_i) ŷ_i − y_i R / (1 + R). What v_i − m loses to rounding is
-kept and folded into the exponential; sums are as good as correctly rounded; results among the
-subnormal numbers are computed at a larger scale and rounded once.
+summed from the other classes: (Y − y_i) ŷ_i − y_i R / (1 + R). How the exponentials and R keep
+their digits stands in `shifted`; results among the subnormal numbers are rounded once.
 
 Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions",
 IMA J. Numer. Anal. 2021, for the shifted formulas; the arithmetic's sources stand in `accurate`.

@@ -23,7 +23,7 @@ from cecli.accurate import (
     sum_rows,
 )
 from cecli.problem import Block
-from cecli.real_arrays import Floats, Integers, Logits
+from cecli.real_arrays import Floats, Integers, Logits, row_maxima
 
 # e^x is a normal number above this; below it exponentials are taken at e^TAIL_SHIFT the scale.
 TAIL_START = -650.0
@@ -106,7 +106,7 @@ def shift(block: Block) -> Shifted:
     temperature, sech = float(objective.temperature), None
     if objective.softcap is not None:
         logits, sech = _cap(logits.astype(np.float64), float(objective.softcap))
-        maximum = logits.max(axis=1)
+        maximum = row_maxima(logits)
     highest = float(maximum.max(initial=-np.inf))
     if highest > LARGEST_PLAIN_LOGIT:
         logits, maximum, temperature = logits * 0.5, maximum * 0.5, temperature * 0.5

@@ -145,7 +145,7 @@ def test_a_grouped_sum_does_not_depend_on_the_pieces(values: list[float], cuts: 
     assert whole.total() == pytest.approx(float(exact), rel=2e-16, abs=0.0)
 
 
-@pytest.mark.parametrize("size", [1, 1000, 70_000])
+@pytest.mark.parametrize("size", [700, 1024, 70_000])
 def test_a_grouped_sum_of_many_does_not_depend_on_when_it_is_taken(size: int) -> None:
     values = RANDOM.exponential(size=300_000)
     pieces, whole = GroupedSum(), GroupedSum()
@@ -154,9 +154,6 @@ def test_a_grouped_sum_of_many_does_not_depend_on_when_it_is_taken(size: int) ->
         pieces.add(values[start : start + size])
         if start == 7 * size:
             pieces.total()
-        if size == 1 and start == 5000:
-            pieces.add(values[start + 1 :])
-            break
     assert pieces.total() == whole.total() == pytest.approx(math.fsum(values), rel=2.3e-16)
 
 
