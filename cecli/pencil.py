@@ -12,7 +12,8 @@ from typing import NamedTuple
 from cecli.notation import tag
 from cecli.numbers import format_number
 
-MOST_FURTHER_DIGITS = 60
+# Two logits that a softcap of 1 leaves next to each other differ by e⁻²⁰⁰, in the 87th digit.
+MOST_FURTHER_DIGITS = 120
 # What rounds up or down by so small a part of it is half way, where readers differ.
 NUDGE = Decimal("1e-40")
 
