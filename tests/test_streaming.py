@@ -317,18 +317,40 @@ def test_the_output_may_be_the_input() -> None:
 
 def test_threads_are_as_many_as_were_asked_for() -> None:
     saved()
+    # The file has a block for each of three threads, and none goes on before all three are there;
+    # the rows that are shown are computed once more, without threads.
     code = (
         "import sys, threading\n"
+        "import cecli.sweep\n"
         "from cecli.cli import main\n"
-        "names = set()\n"
-        "start = threading.Thread.start\n"
-        "def counted(self):\n"
-        "    names.add(self.name)\n"
-        "    start(self)\n"
-        "threading.Thread.start = counted\n"
-        "main(sys.argv[1:], standalone_mode=False)\n"
-        "print(len(names), file=sys.stderr)\n"
+        f"together = threading.Barrier(3, timeout={LIMIT / 2})\n"
+        "part_of = cecli.sweep._part_of\n"
+        "def waited_for(*inputs):\n"
+        "    if threading.current_thread() is not threading.main_thread():\n"
+        "        together.wait()\n"
+        "    return part_of(*inputs)\n"
+        "cecli.sweep._part_of = waited_for\n"
+        "main(sys.argv[1:])\n"
     )
     program = [sys.executable, "-c", code]
     outcome = run("loss", "z.npy", "-t", "t.npy", "--jobs", "3", program=program)
-    assert outcome.stderr.strip() == b"3"
+    assert outcome.returncode == 0, outcome.stderr
+
+
+def test_threads_are_no_more_than_were_asked_for() -> None:
+    saved(rows=10 * ROWS)
+    code = (
+        "import sys, threading\n"
+        "from cecli.cli import main\n"
+        "started = []\n"
+        "start = threading.Thread.start\n"
+        "def counted(self):\n"
+        "    started.append(self.name)\n"
+        "    start(self)\n"
+        "threading.Thread.start = counted\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "print(len(started), file=sys.stderr)\n"
+    )
+    program = [sys.executable, "-c", code]
+    outcome = run("loss", "z.npy", "-t", "t.npy", "--jobs", "3", program=program)
+    assert int(outcome.stderr) <= 3
