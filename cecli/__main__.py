@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import TextIO
 
 from cecli.errors import Terminated
 
 BAD_USAGE = 2
+PATIENCE = 2.0  # seconds
 
 
 def main() -> None:
@@ -25,9 +27,7 @@ def main() -> None:
     except Terminated as error:
         status = signal.Signals(error.args[0])
     if isinstance(status, signal.Signals):
-        # The parent is to see which signal it was, as from any other program.
-        signal.signal(status, signal.SIG_DFL)
-        os.kill(os.getpid(), status)
+        _die(status)
     sys.exit(_flushed(status))
 
 
@@ -83,14 +83,33 @@ def _abandon(stream: TextIO | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _die(number: signal.Signals) -> None:
+    """End by the signal: the parent is to see which it was, as from any other program."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 def _prepare_signals() -> None:
-    def terminate(number: int, frame: FrameType | None) -> None:
+    begun: list[float] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if begun:
+            # A second one must not break off what the first has begun to clean up, if that ends.
+            if time.monotonic() > begun[0] + PATIENCE:
+                _die(signal.Signals(number))
+            return
+        begun.append(time.monotonic())
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise Terminated(number)
 
-    signal.signal(signal.SIGTERM, terminate)
-    # A terminal that is closed; under nohup the signal is ignored, and stays so.
+    signal.signal(signal.SIGTERM, end)
+    # In a background job, where the signal is ignored, it stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end)
+    # A terminal that is closed; under nohup likewise.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, terminate)
+        signal.signal(signal.SIGHUP, end)
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 

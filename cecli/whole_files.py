@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,8 @@ from types import TracebackType
 from typing import IO
 
 from cecli.errors import CecliError
+
+MOST_OF_NAME = 240  # bytes
 
 
 @contextmanager
@@ -45,10 +50,14 @@ class WholeFiles:
         _check_name(path)
         with telling(path):
             # A link stays one: what it points to is replaced.
-            target = Path(path).resolve()
+            target = Path(os.path.realpath(path))
+            if target.is_symlink():  # links that go round
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             if target.exists() and not target.is_file():
                 raise CecliError(f"cannot write {path}: it is not a regular file")
-            temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+            # Another name than that of a run that was killed, and none too long for the system.
+            name = os.fsdecode(os.fsencode(target.name)[:MOST_OF_NAME])
+            temporary = target.with_name(f"{name}.{secrets.token_hex(4)}.tmp")
             self._files.append((temporary, target))
             try:
                 temporary.open("xb").close()
@@ -85,7 +94,20 @@ def telling(path: str) -> Iterator[None]:
 
 
 def _check_name(path: str) -> None:
+    if not path:
+        raise CecliError("cannot write '': -o takes the name of a file")
     if path.endswith(os.sep):
         raise CecliError(f"cannot write {path}: it names a directory")
     if path == "-":
         raise CecliError("cannot write -: -o takes a file; --json prints on standard output")
+    if _is_standard_output(path):
+        raise CecliError(f"cannot write {path}: standard output goes there too")
+
+
+def _is_standard_output(path: str) -> bool:
+    """Whether a path is the regular file that standard output is redirected to."""
+    try:
+        own, printed = os.stat(path), os.fstat(sys.stdout.fileno())  # noqa: PTH116
+    except (OSError, AttributeError, ValueError):  # no such file, or no standard output
+        return False
+    return stat.S_ISREG(own.st_mode) and os.path.samestat(own, printed)

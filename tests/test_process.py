@@ -300,14 +300,23 @@ def test_a_signal_while_waiting_for_input() -> None:
         assert (process.returncode, stdout, stderr.strip()) == (-signal.SIGINT, b"", b"")
 
 
-# The last argument is the number of a signal, which arrives instead of the renaming.
+# The last argument is the number of a signal, which arrives instead of the renaming, and again
+# before anything is removed and when the program ends.
 INTERRUPTED = """
-import os, pathlib, sys, time
+import os, pathlib, signal, sys, time
 number = int(sys.argv.pop())
 def interrupt(*_):
+    signal.signal = once_more(signal.signal)
     os.kill(os.getpid(), number)
     time.sleep(10)
+def once_more(function):
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        return function(*arguments, **options)
+    return interrupted
 os.replace = os.rename = pathlib.Path.replace = pathlib.Path.rename = interrupt
+os.unlink, pathlib.Path.unlink = map(once_more, (os.unlink, pathlib.Path.unlink))
 from cecli.__main__ import main
 main()
 """
@@ -326,6 +335,53 @@ def test_a_signal_leaves_the_older_file(
     assert (outcome.returncode, outcome.stdout, outcome.stderr.strip()) == (-number, b"", b"")
     assert older.read_text() == "older"
     assert list(tmp_path.iterdir()) == [older]
+
+
+# --- Files that are written ---------------------------------------------------------------------
+
+
+def test_what_a_killed_run_left_is_in_nobody_s_way(tmp_path: Path) -> None:
+    script = (
+        f'for name in "$1".$$ "$1".$$.tmp; do : > "$name"; done; shift; exec {sys.executable} "$@"'
+    )
+    program = ["sh", "-c", script, "sh", str(tmp_path / "g.npy"), "-m", "cecli"]
+    outcome = run(*GRAD, "-o", str(tmp_path / "g.npy"), program=program)
+    assert outcome.returncode == 0, outcome.stderr
+    assert len(np.load(tmp_path / "g.npy")) == 3
+
+
+def test_links_that_go_round(tmp_path: Path) -> None:
+    for one, other in (("a.npy", "b.npy"), ("b.npy", "a.npy")):
+        (tmp_path / one).symlink_to(other)
+    outcome = run(*GRAD, "-o", str(tmp_path / "a.npy"))
+    assert_complains(outcome, "cannot write", "a.npy", "symbolic links")
+
+
+@pytest.mark.parametrize("suffix", ["npy", "json"])
+def test_the_longest_name(tmp_path: Path, suffix: str) -> None:
+    for letter in ("a", "\N{GREEK SMALL LETTER OMEGA}"):
+        path = tmp_path / (letter * (250 // len(letter.encode())) + "." + suffix)
+        outcome = run(*GRAD, "-o", str(path))
+        assert outcome.returncode == 0, outcome.stderr
+        assert list(tmp_path.iterdir()) == [path]
+        path.unlink()
+
+
+@pytest.mark.parametrize("option", [["-o", "/dev/stdout"], ["-o", "/dev/fd/1"]])
+def test_output_to_the_file_that_is_printed_to(tmp_path: Path, option: list[str]) -> None:
+    log = tmp_path / "log"
+    log.write_text("kept\n")
+    (tmp_path / "z.json").symlink_to(log)
+    for other in (option, ["-o", str(tmp_path / "z.json")]):
+        with log.open("a") as file:
+            outcome = run(*GRAD, *other, stdout=file)
+        assert outcome.returncode == 2
+        assert b"standard output goes there too" in outcome.stderr
+        assert log.read_text() == "kept\n"
+
+
+def test_an_empty_name() -> None:
+    assert_complains(run(*GRAD, "-o", ""), "cannot write '': -o takes the name of a file")
 
 
 # --- Terminals ----------------------------------------------------------------------------------
