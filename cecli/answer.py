@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -28,6 +28,7 @@ Command = Literal["softmax", "loss", "grad", "explain", "compare"]
 RowsName = Literal["softmax", "grad"]
 ArrayName = Literal["softmax", "grad", "losses"]
 Report = Callable[[float], None]
+NUMBERS_AT_ONCE = 2**18
 # What the array of a command has in each of its rows; losses are no array of rows.
 _ROWS: dict[Command, RowsName | None] = {
     "softmax": "softmax",
@@ -116,12 +117,19 @@ class Answer:
             return reduced_loss(self.problem, self.totals)
         return self.result.loss
 
-    def first(self, count: int) -> Answer:
-        """The answer for the first samples alone, over the divisors of the whole."""
-        if count == self.problem.samples or self.exact or self.whole is not None:
-            return self
-        problem = self.problem.only(np.arange(count))
-        return Answer(self.command, problem, self.labels, self.exact, self.totals)
+    def first(self, count: int) -> Iterator[tuple[Answer, int]]:
+        """The answers for the first samples, and for how many each, over the divisors of the whole.
+
+        They are for a few samples each, since a row may have a million classes.
+        """
+        if self.exact or self.whole is not None or not count:
+            yield self, count
+            return
+        size = max(1, NUMBERS_AT_ONCE // self.problem.classes)
+        for start in range(0, count, size):
+            rows = np.arange(start, min(start + size, count))
+            problem = self.problem.only(rows)
+            yield Answer(self.command, problem, self.labels, self.exact, self.totals), len(rows)
 
     @property
     def array(self) -> NDArray[Any]:

@@ -192,6 +192,7 @@ def batch_of(problem: Problem) -> Batch:
     logits = problem.rows
     if not kept.all():
         logits = problem.to_rows(problem.logits).astype(np.float64)
+    soft = None if problem.soft is None else np.asarray(problem.soft, np.float64)
     before = after = None
     counted = int(kept.sum())
     total_weight = total_squared = float(counted)
@@ -201,13 +202,13 @@ def batch_of(problem: Problem) -> Batch:
         if problem.weight is not None:
             weights = problem.weight[problem.index[kept]]
             total_weight, total_squared = float(weights.sum()), float((weights**2).sum())
-    elif problem.soft is not None and problem.weight is not None:
-        total_weight = float((problem.soft * problem.weight).sum())
-        total_squared = float((problem.soft * problem.weight**2).sum())
+    elif soft is not None and problem.weight is not None:
+        total_weight = float((soft * problem.weight).sum())
+        total_squared = float((soft * problem.weight**2).sum())
     return Batch(
         logits=logits,
         index=None if problem.index is None else index,
-        soft=None if problem.soft is None else np.asarray(problem.soft, np.float64),
+        soft=soft,
         index_before=before,
         index_after=after,
         across=(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,38 +83,46 @@ def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
     """A batch: a row for each sample, with the command's array where that fits."""
     samples = answer.problem.samples
     count = min(samples, top)
-    rows, first = np.arange(count), answer.first(count)
-    problem = first.problem
-    names = [_sample_name(answer, row) for row in rows.tolist()]
+    names = [_sample_name(answer, row) for row in range(count)]
     columns = [Column("sample", "text", names)]
-    if problem.indexed and problem.target is not None:
-        given = problem.target.reshape(-1)[:count].tolist()
-        columns.append(Column("target", "text", [class_name(answer, index) for index in given]))
-    softmax = problem.to_rows(first.softmax)[:count]
-    best = problem.rows[:count].argmax(axis=1)
-    columns.append(
-        Column(
-            "predicted",
-            "text",
-            [
-                class_name(answer, index) if kept else ""
-                for index, kept in zip(best.tolist(), problem.kept[:count].tolist(), strict=True)
-            ],
-        )
-    )
-    columns.append(numbers("its ŷ", formatted(softmax[rows, best], digits)))
+    found = [_shown_of(first, some) for first, some in answer.first(count)]
+    target, best, probability, losses, array = map(np.concatenate, zip(*found, strict=True))
+    if answer.problem.indexed:
+        given = [class_name(answer, index) for index in target.tolist()]
+        columns.append(Column("target", "text", given))
+    predicted = [class_name(answer, index) if index >= 0 else "" for index in best.tolist()]
+    columns.append(Column("predicted", "text", predicted))
+    columns.append(numbers("its ŷ", formatted(probability, digits)))
     if answer.command != "softmax":
-        losses = first.result.losses.reshape(-1)[:count]
         columns.append(numbers("loss", formatted(losses, digits)))
-    if answer.command != "loss" and problem.classes <= MOST_CLASS_COLUMNS:
-        array = problem.to_rows(first.array)[:count]
-        symbol = "ŷ" if answer.command == "softmax" else "∂L/∂z"
-        columns += [
-            numbers(f"{symbol} {class_name(answer, i)}", formatted(array[:, i], digits), True)
-            for i in range(problem.classes)
-        ]
+    symbol = "ŷ" if answer.command == "softmax" else "∂L/∂z"
+    columns += [
+        numbers(f"{symbol} {class_name(answer, i)}", formatted(array[:, i], digits), True)
+        for i in range(array.shape[1])
+    ]
     notes = _left_out(samples - count, "sample", "samples")
     return Grid(columns, notes=notes + _loss_notes(answer, digits))
+
+
+def _shown_of(answer: Answer, count: int) -> tuple[NDArray[Any], ...]:
+    """Of the first samples: target, predicted class or −1, its ŷ, loss, array; empty if not shown.
+
+    The array is (count, C), or (count, 0).
+    """
+    problem, command = answer.problem, answer.command
+    target, losses = np.zeros(0, dtype=np.int64), np.zeros(0)
+    array = np.zeros((count, 0))
+    if problem.indexed and problem.target is not None:
+        target = problem.target.reshape(-1)[:count]
+    softmax = problem.to_rows(answer.softmax)[:count]
+    best = problem.rows[:count].argmax(axis=1)
+    probability = softmax[np.arange(count), best]
+    if command != "softmax":
+        losses = answer.result.losses.reshape(-1)[:count]
+    if command != "loss" and problem.classes <= MOST_CLASS_COLUMNS:
+        array = problem.to_rows(answer.array)[:count]
+    predicted = np.where(problem.kept[:count], best, -1)
+    return target, predicted, probability, losses, array
 
 
 def summary_grids(answer: Answer, digits: int) -> list[Grid]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -215,6 +215,23 @@ def rows_of_pieces(pieces: Sequence[Piece], axis: int | None) -> JoinedRows:
     """The rows of several arrays, with the classes on axis; None: all their numbers."""
     stretches = [Stretch(piece, 0, prod(_batch_shape(piece, axis))) for piece in pieces]
     return JoinedRows(stretches, axis)
+
+
+def rows_in_place(array: Any, axis: int) -> Any:
+    """`rows_of` without a copy of the whole: rows that no view can be are read when asked for."""
+    if isinstance(array, Joined | JoinedRows) or _can_be_rows(np.moveaxis(array, axis, -1)):
+        return rows_of(array, axis)
+    return rows_of_pieces([Piece("", array.shape, array.dtype, None, array)], axis)
+
+
+def _can_be_rows(moved: NDArray[Any]) -> bool:
+    """Whether the dimensions before the last one are one behind another in memory."""
+    batch = list(zip(moved.shape, moved.strides, strict=True))[:-1]
+    batch = [(length, stride) for length, stride in batch if length != 1]
+    return all(
+        stride == inner_length * inner_stride
+        for (_, stride), (inner_length, inner_stride) in pairwise(batch)
+    )
 
 
 def rows_of(array: Any, axis: int | None) -> Any:

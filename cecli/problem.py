@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cecli.class_indices import ClassIndices
 from cecli.errors import CecliError
-from cecli.joined import Joined, JoinedRows, rows_of
+from cecli.joined import Joined, JoinedRows, rows_in_place, rows_of
 from cecli.objective import Objective
 from cecli.real_arrays import (
     BFLOAT16,
@@ -33,7 +33,7 @@ from cecli.real_arrays import (
     widened,
 )
 
-SOFT_TARGET_SLACK = 0.01
+SOFT_TARGET_SLACK = 0.01 + 2.0**-40  # with room for the rounding of a sum
 FEW_CLASSES = 64
 
 
@@ -89,7 +89,7 @@ class Problem:
         if self.classes == 0:
             raise CecliError(f"logits of shape {given.shape} have no classes: an empty sample")
         self.dtype = result_dtype(given.dtype)
-        self._given_rows = self.to_rows(given)
+        self._given_rows = rows_in_place(given, objective.axis)
         self.samples = self.kept_count = len(self._given_rows)
         self.soft: NDArray[Any] | None = None
         self._indices: ClassIndices | None = None
@@ -193,7 +193,7 @@ class Problem:
         if not isinstance(rows, JoinedRows):
             return "", self.place(row)
         name, row, batch_shape = rows.place(row)
-        return f"{name}: ", _place(row, batch_shape)
+        return f"{name}: " if name else "", _place(row, batch_shape)
 
     def block(self, start: int, stop: int) -> Block:
         """The rows from start to stop, checked."""
@@ -331,7 +331,7 @@ class Problem:
     def _take_soft(self, given: NDArray[Any]) -> None:
         if self.objective.ignore_index is not None:
             raise CecliError("an index to ignore needs class indices: the target is soft")
-        self.soft = self.to_rows(given)
+        self.soft = rows_in_place(given, self.objective.axis)
 
     def _checked_soft(self, start: int, stop: int) -> Floats:
         soft = as_doubles(self.target_rows[start:stop])

@@ -107,20 +107,21 @@ def _histogram(bars: Bars) -> Histogram | None:
 
 def _worst(problem: Problem, totals: Totals, exact: bool) -> tuple[Sample, ...]:
     losses, rows = totals.tally.highest
-    own = problem.only(rows).rounded_to(np.dtype(np.float64))
-    probabilities = softmax_of(own, exact=exact)
-    predicted = own.rows.argmax(axis=1).tolist()
     found = []
-    for place, row in enumerate(rows.tolist()):
-        target = None if own.index is None else int(own.index[place])
+    # One by one, for a row alone may have a million classes.
+    for row, loss in zip(rows, losses.tolist(), strict=True):
+        own = problem.only(row[None]).rounded_to(np.dtype(np.float64))
+        probabilities = softmax_of(own, exact=exact)[0]
+        predicted = int(own.rows[0].argmax())
+        target = None if own.index is None else int(own.index[0])
         found.append(
             Sample(
                 tuple(int(i) for i in np.unravel_index(row, problem.batch_shape)),
                 target,
-                predicted[place],
-                float(losses[place]),
-                None if target is None else float(probabilities[place, target]),
-                float(probabilities[place, predicted[place]]),
+                predicted,
+                loss,
+                None if target is None else float(probabilities[target]),
+                float(probabilities[predicted]),
             )
         )
     return tuple(found)

@@ -192,7 +192,7 @@ def anonymous_memory(*arguments: str) -> int:
     "arguments",
     [
         ["loss", "z.npy", "-t", "t.npy"],
-        ["loss", "z.npy", "-t", "t.npy", "-o", "losses.npy", "--worst", "9"],
+        ["loss", "z.npy", "-t", "t.npy", "-o", "losses.npy", "--worst", "99", "--top", "99"],
         ["grad", "z.npy", "-t", "t.npy", "-o", "grad.npy"],
         ["softmax", "z.npy", "-o", "softmax.npz"],
         ["grad", "z.npy", "-t", "t.npy", "--dtype", "float64", "-o", "/dev/null"],
@@ -203,6 +203,24 @@ def anonymous_memory(*arguments: str) -> int:
 def test_memory_is_bounded(arguments: list[str], shape: tuple[int, int]) -> None:
     sparse(*shape)  # a quarter of a gigabyte
     assert anonymous_memory(*arguments) < 120 * MEBIBYTE
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(
+    ("shape", "in_fortran_order", "axis"),
+    [((500, 1000, 100), False, "1"), ((5, 100, 100_000), True, "-1")],
+)
+def test_memory_for_other_layouts_is_bounded(
+    shape: tuple[int, ...], in_fortran_order: bool, axis: str
+) -> None:
+    np.lib.format.open_memmap("z.npy", "w+", np.float32, shape, in_fortran_order)
+    batch = tuple(np.delete(shape, int(axis)).tolist())
+    np.lib.format.open_memmap("t.npy", "w+", np.int8, batch)
+    arguments = ["grad", "z.npy", "-t", "t.npy", "--axis", axis, "-o", "grad.npy"]
+    assert anonymous_memory(*arguments) < 120 * MEBIBYTE
+    loaded = np.load("grad.npy", mmap_mode="r")
+    assert loaded.shape == shape
+    assert float(np.moveaxis(loaded, int(axis), -1)[1, 1, 0]) < 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
