@@ -5,6 +5,7 @@ What a header promises is compared with what the file holds before memory is tak
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -159,6 +160,10 @@ def _map_npz(path: str, key: str | None) -> NDArray[Any]:
         except CecliError:
             raise
         except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError):
+            raise CecliError(_NOT_NPZ if size else "the file is empty") from None
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # of a place before the file's beginning
+                raise
             raise CecliError(_NOT_NPZ if size else "the file is empty") from None
 
 

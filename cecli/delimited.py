@@ -47,7 +47,7 @@ def read_table(text: str, delimiter: str) -> Table:
     if names is None:
         rows, column = _rows(text, delimiter), None
     else:
-        column = names.index(TARGET_COLUMN) if TARGET_COLUMN in names else None
+        column = _target_column(names, line)
         names = [name for place, name in enumerate(names) if place != column]
     # float() would take underscores and the digits of other scripts as well.
     careful = not text.isascii() or "_" in text
@@ -74,8 +74,8 @@ def read_words(text: str, delimiter: str) -> list[Any]:
     first = [cell.strip() for cell in rows[0][1]]
     for line, row in rows:
         _check_width(row, line, len(first))
-    if TARGET_COLUMN in first:
-        column = first.index(TARGET_COLUMN)
+    column = _target_column(first, rows[0][0])
+    if column is not None:
         return [row[column].strip() for _, row in rows[1:]]
     cells = [[cell.strip() for cell in row] for _, row in rows]
     if len(cells) == 1 or len(first) == 1:
@@ -91,7 +91,8 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             if row and (len(row) > 1 or row[0].strip()):
                 yield reader.line_num, row
     except csv.Error as error:
-        raise CecliError(f"line {reader.line_num}: {error}") from None
+        reason = str(error).replace("'\t'", "a tab")
+        raise CecliError(f"line {reader.line_num}: {reason}") from None
 
 
 def _check_width(row: Sequence[str], line: int, width: int) -> None:
@@ -115,6 +116,14 @@ def _header(first: Sequence[str], line: int) -> list[str] | None:
             "a header has names alone, or a column headed 'target'"
         )
     return names
+
+
+def _target_column(names: Sequence[str], line: int) -> int | None:
+    found = [place for place, name in enumerate(names) if name == TARGET_COLUMN]
+    if len(found) > 1:
+        first, second = (place + 1 for place in found[:2])
+        raise CecliError(f"line {line}: columns {first} and {second} are both headed 'target'")
+    return found[0] if found else None
 
 
 def _numbers(row: Sequence[str], line: int, target: int | None, careful: bool) -> list[float]:

@@ -23,6 +23,8 @@ from cecli.parsing import (
     target_of,
 )
 
+Labels = tuple[str, ...] | None
+
 NO_LOGITS = "no logits: give numbers (2.0 1.0 0.1) or a file, or pipe them in"
 
 
@@ -37,8 +39,11 @@ class Document:
     objective: Mapping[str, object] = field(default_factory=dict)
 
 
-def document_of_text(text: str, place: Place) -> Document:
-    """The document that a text is: JSON, JSON Lines or numbers."""
+def document_of_text(text: str, place: Place, labels: Labels = None) -> Document:
+    """The document that a text is: JSON, JSON Lines or numbers.
+
+    labels: names of the classes beside the document's own, here and below.
+    """
     start = text.lstrip()
     if not start:
         raise CecliError(NO_LOGITS)
@@ -47,11 +52,11 @@ def document_of_text(text: str, place: Place) -> Document:
             value = load_json(text)
         except NotJSONError:
             if _holds_json_lines(start):
-                return document_of_json_lines(text)
+                return document_of_json_lines(text, labels)
             if start[0] == "{":
                 raise
         else:
-            return document_of_json(value)
+            return document_of_json(value, labels)
     return Document(array_of(parse_text(text, place), "logits"))
 
 
@@ -68,7 +73,7 @@ def _holds_json_lines(text: str) -> bool:
     return True
 
 
-def document_of_json(value: Any) -> Document:
+def document_of_json(value: Any, labels: Labels = None) -> Document:
     """The document that a JSON value is: an object with "logits", or the logits themselves."""
     if not isinstance(value, dict):
         value = {"logits": value}
@@ -78,24 +83,34 @@ def document_of_json(value: Any) -> Document:
         raise CecliError('the object has no "logits"')
     if not isinstance(value["logits"], list):
         raise CecliError(f"the logits are {describe(value['logits'])}, not a list of numbers")
-    target, soft_target, labels = map(value.get, ("target", "soft_target", "labels"))
-    names = None if labels is None else labels_of(labels)
+    target, soft_target, own = map(value.get, ("target", "soft_target", "labels"))
+    names = None if own is None else labels_of(own)
     return Document(
         logits=array_of(value["logits"], "logits"),
-        target=None if target is None else target_of(target, names),
+        target=None if target is None else named_target_of(target, names, labels),
         soft_target=None if soft_target is None else array_of(soft_target, "soft_target"),
         labels=names,
         objective=objective_of(value.get("objective", {})),
     )
 
 
-def document_of_json_lines(text: str) -> Document:
+def named_target_of(target: object, own: Labels, given: Labels) -> NDArray[np.int64]:
+    """A target whose labels are a document's own, or those that are given beside it."""
+    if own is None or given is None:
+        return target_of(target, own if given is None else given)
+    try:
+        return target_of(target, given)
+    except CecliError:
+        return target_of(target, own)
+
+
+def document_of_json_lines(text: str, labels: Labels = None) -> Document:
     """JSON Lines as one batch: each line a sample, or a batch of the same shape."""
     documents: list[Document] = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             with reading(f"line {number}"):
-                documents.append(document_of_json(load_json(line)))
+                documents.append(document_of_json(load_json(line), labels))
                 _check_alike(documents[-1], documents[0])
     if not documents:
         raise CecliError(NO_LOGITS)

@@ -13,11 +13,17 @@ from typing import Any, BinaryIO
 
 from cecli.answer import Command, array_name_of
 from cecli.core import softmax_of, solve
-from cecli.documents import Document, document_of_json, labels_of, objective_of
+from cecli.documents import (
+    Document,
+    document_of_json,
+    labels_of,
+    named_target_of,
+    objective_of,
+)
 from cecli.errors import CecliError
 from cecli.files import decode
 from cecli.objective import Objective
-from cecli.parsing import array_of, load_json, reading, target_of
+from cecli.parsing import array_of, load_json, reading
 from cecli.problem import Problem
 from cecli.sweep import Wanted, sweep
 from cecli.writers import plain_value
@@ -138,7 +144,7 @@ def _kind(value: Any) -> object:
 
 def _problem_of(values: Sequence[Any], settings: Settings) -> Problem:
     if len(values) == 1 or not isinstance(values[0], list | dict):
-        return _problem(document_of_json(values[0]), settings, 1)
+        return _problem(document_of_json(values[0], settings.labels), settings, 1)
     if isinstance(values[0], list):
         return _problem(Document(array_of(values, "logits")), settings, 2)
     first = values[0]
@@ -146,9 +152,10 @@ def _problem_of(values: Sequence[Any], settings: Settings) -> Problem:
         raise CecliError("no logits")  # said better for a line alone
     labels = None if first.get("labels") is None else labels_of(first["labels"])
     target, soft = first.get("target"), first.get("soft_target")
+    targets = [value["target"] for value in values] if target is not None else None
     document = Document(
         array_of([value["logits"] for value in values], "logits"),
-        None if target is None else target_of([v["target"] for v in values], labels),
+        None if targets is None else named_target_of(targets, labels, settings.labels),
         None if soft is None else array_of([v["soft_target"] for v in values], "soft_target"),
         labels,
         objective_of(first.get("objective", {})),

@@ -17,10 +17,12 @@ from cecli.arrays import ARRAY_SUFFIXES, SUFFIXES_WITH_KEYS, map_array, read_arr
 from cecli.documents import (
     NO_LOGITS,
     Document,
+    Labels,
     document_of_json,
     document_of_json_lines,
     document_of_text,
     labels_of,
+    named_target_of,
 )
 from cecli.errors import CecliError
 from cecli.files import decode, read_text
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Document",
+    "is_file",
     "is_pattern",
     "logits_file",
     "names_file",
@@ -68,22 +71,26 @@ _SUFFIX = re.compile(r"\.(?![eE][0-9]+\Z)[A-Za-z]\w*\Z")
 
 
 def read_document(
-    arguments: Sequence[str], stdin: BinaryIO | None, key: str | None = None
+    arguments: Sequence[str],
+    stdin: BinaryIO | None,
+    key: str | None = None,
+    labels: Labels = None,
 ) -> Document:
     """Read the logits that the arguments are or name; none, or "-", means standard input.
 
-    key: which array of an .npz or .safetensors file.
+    key: which array of an .npz or .safetensors file. labels: names of the classes, with which a
+    document may name its target beside its own.
     """
     name = logits_file(arguments)
     if name is not None:
         with reading(quote(name)):
-            return read_file(name, key)
+            return read_file(name, key, labels)
     if key is not None:
         raise CecliError(f"--key {key}: only .npz and .safetensors files have keys")
     if tuple(arguments) in ((), ("-",)):
-        return _read_stdin(stdin)
+        return _read_stdin(stdin, labels)
     if len(arguments) == 1:
-        return document_of_text(arguments[0], partial(line_and_column, arguments[0]))
+        return document_of_text(arguments[0], partial(line_and_column, arguments[0]), labels)
     text = ("\n" if all(map(_is_row, arguments)) else " ").join(arguments)
     ends = list(accumulate(len(argument) + 1 for argument in arguments))
     return document_of_text(text, lambda offset: f"argument {bisect_right(ends, offset) + 1}")
@@ -103,6 +110,11 @@ def is_pattern(text: str) -> bool:
     """Whether the name of a file is a pattern, as the shell knows it, and not itself a file."""
     path, _ = path_and_key(text)
     return any(character in path for character in "*?[") and not os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(text: str) -> bool:
+    """Whether there is a file of this name, perhaps with a key behind it."""
+    return os.path.isfile(path_and_key(text)[0])  # noqa: PTH113
 
 
 def _is_row(argument: str) -> bool:
@@ -157,7 +169,7 @@ def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.integer[A
     if text in (labels or ()):  # a label may look like a file, or hold a comma
         return target_of(text, labels)
     with reading("target"):
-        if "," not in text and names_file(text):
+        if ("," not in text or is_file(text)) and names_file(text):
             with reading(quote(text)):
                 path, key = path_and_key(text)
                 if _suffix_of(path) in ARRAY_SUFFIXES:
@@ -172,15 +184,24 @@ def _target_items(path: str) -> object:
     """Class indices and labels of a text file, in nested lists."""
     text, suffix = read_text(path), _suffix_of(path)
     if suffix == ".json":
-        return load_json(text)
+        return _target_in(load_json(text))
     if suffix == ".jsonl":
-        return json_lines(text)
+        return list(map(_target_in, json_lines(text)))
     if suffix in TABLE_SUFFIXES:
         from cecli.delimited import read_words
 
         return read_words(text, _delimiter_of(path))
     words = [_words(line.strip()) for line in text.split("\n") if line.strip()]
     return words[0] if len(words) == 1 else words
+
+
+def _target_in(value: object) -> object:
+    """A target as JSON, or that of a document."""
+    if not isinstance(value, dict):
+        return value
+    if value.get("target") is None:
+        raise CecliError('the object has no "target"')
+    return value["target"]
 
 
 def _words(text: str) -> str | list[str]:
@@ -194,7 +215,7 @@ def _words(text: str) -> str | list[str]:
 def read_labels(text: str) -> tuple[str, ...]:
     """Read the names of the classes: a comma list, a JSON list, or a file (.json, .txt)."""
     with reading("labels"):
-        if "," not in text and names_file(text, _LABEL_SUFFIXES):
+        if ("," not in text or is_file(text)) and names_file(text, _LABEL_SUFFIXES):
             with reading(quote(text)):
                 content = read_text(text)
                 if text.lower().endswith(".json"):
@@ -223,12 +244,12 @@ def names_file(text: str, suffixes: tuple[str, ...] = _SUFFIXES) -> bool:
     return False
 
 
-def _read_stdin(stdin: BinaryIO | None) -> Document:
+def _read_stdin(stdin: BinaryIO | None, labels: Labels) -> Document:
     if stdin is None or stdin.closed:
         raise CecliError(NO_LOGITS)
     with reading("standard input"):
         text = _stdin_text(stdin)
-        return document_of_text(text, partial(line_and_column, text))
+        return document_of_text(text, partial(line_and_column, text), labels)
 
 
 def _stdin_text(stdin: BinaryIO | None) -> str:
@@ -236,7 +257,7 @@ def _stdin_text(stdin: BinaryIO | None) -> str:
     return "" if stdin is None or stdin.closed else decode(stdin.read() or b"")
 
 
-def read_file(text: str, key: str | None) -> Document:
+def read_file(text: str, key: str | None, labels: Labels = None) -> Document:
     """Read the document of one file, whose name may have a key behind it."""
     path, own_key = path_and_key(text)
     if key is not None and own_key is not None:
@@ -250,19 +271,19 @@ def read_file(text: str, key: str | None) -> Document:
     if key is not None:
         raise CecliError(f"--key {key}: only .npz and .safetensors files have keys")
     if suffix in TABLE_SUFFIXES:
-        return _document_of_table(_table_of(path))
+        return _document_of_table(_table_of(path), labels)
     content = read_text(path)
     if suffix == ".json":
-        return document_of_json(load_json(content))
+        return document_of_json(load_json(content), labels)
     if suffix == ".jsonl":
-        return document_of_json_lines(content)
-    return document_of_text(content, partial(line_and_column, content))
+        return document_of_json_lines(content, labels)
+    return document_of_text(content, partial(line_and_column, content), labels)
 
 
-def _document_of_table(table: Table) -> Document:
+def _document_of_table(table: Table, given: Labels) -> Document:
     """A row is a sample: one alone is no batch."""
     labels = None if table.names is None else labels_of(list(table.names))
-    target = None if table.target is None else target_of(table.target, labels)
+    target = None if table.target is None else named_target_of(table.target, labels, given)
     if len(table.numbers) > 1:
         return Document(table.numbers, target, labels=labels)
     return Document(table.numbers[0], None if target is None else target[0], labels=labels)

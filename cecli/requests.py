@@ -18,6 +18,7 @@ from cecli.parsing import quote
 from cecli.problem import Problem, batch_shape_of
 from cecli.readers import (
     Document,
+    is_file,
     is_pattern,
     logits_file,
     names_file,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from cecli.several import Named
 
 # What an error of Problem is about, and the option that gave it.
-_ABOUT = re.compile(r"(?:every )?(logit|soft target|target|weight)\b")
+_ABOUT = re.compile(r"(?:every |a |\d+ )?(logit|soft target|target|weight)s?\b")
 _GIVEN_BY = {
     "logit": "logits",
     "target": "target",
@@ -71,15 +72,14 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     grad, loss = _read_given(options)
     stdin = standard_input(options["logits"])
     files = _several_files(options)
+    named = None if options["labels"] is None else read_labels(options["labels"])
     if files is None:
-        document = read_document(options["logits"], stdin, options.get("key"))
+        document = read_document(options["logits"], stdin, options.get("key"), named)
     else:
         from cecli.several import read_several
 
-        document = read_several(files, options.get("key"))
-    labels = document.labels
-    if options["labels"] is not None:
-        labels = read_labels(options["labels"])
+        document = read_several(files, options.get("key"), named)
+    labels = named or document.labels
     objective = Objective(**{**document.objective, **given_objective(options)})
     target = _target(options, document, labels, objective, files) if with_target else None
     with naming_files(options):
@@ -131,9 +131,11 @@ def naming_files(options: Mapping[str, Any]) -> Iterator[None]:
         text = str(error)
         about = _ABOUT.match(text)
         option = about and _GIVEN_BY[about[1]]
-        given = option and options.get(option)
-        if option == "logits":
-            given = logits_file(options["logits"])
+        given = options.get(option) if option and option != "logits" else None
+        if option == "target" and given is None:
+            given = options.get("soft_target")
+        if given is None:  # in the document
+            given = option and logits_file(options["logits"])
         if not isinstance(given, str) or not names_file(given):
             raise
         raise CecliError(f"{quote(given)}: {text}") from None
@@ -188,6 +190,8 @@ def _names_several(text: str, labels: tuple[str, ...] | None = None) -> bool:
     """Whether a target is a comma list of files, or a pattern; labels may look like such."""
     words = [word.strip() for word in text.split(",")]
     if (len(words) == 1 and not is_pattern(text)) or set(words) <= set(labels or ()):
+        return False
+    if is_file(text):
         return False
     try:
         return all(map(names_file, words))

@@ -69,7 +69,9 @@ def _stars(pattern: str, name: str) -> tuple[str, ...]:
     return found.groups() if found else (Path(name).stem,)
 
 
-def read_several(files: Sequence[Named], key: str | None) -> Document:
+def read_several(
+    files: Sequence[Named], key: str | None, labels: tuple[str, ...] | None
+) -> Document:
     """The logits of several files as one batch, with what their documents add.
 
     A file that holds a single sample counts as a batch of one.
@@ -79,7 +81,7 @@ def read_several(files: Sequence[Named], key: str | None) -> Document:
     first: Document | None = None
     for file in files:
         with reading(quote(file.name)):
-            document = read_file(file.name, key)
+            document = read_file(file.name, key, labels)
             single = document.logits.ndim == 1
             logits.append(_piece(file, document.logits, single))
             for name, pieces in targets.items():

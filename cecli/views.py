@@ -141,14 +141,17 @@ def array_file(
     """The file for the command's array, where -o names one, written while it is computed."""
     path = options["output"]
     suffix = None if path is None else _suffix_of(path)
+    has_stars = request.files is not None and path is not None and "*" in path
     if suffix not in ARRAY_SUFFIXES:
+        if has_stars:
+            raise CecliError(f"cannot write {path}: a file for each input is .npy, .npz or .csv")
         yield None
         return
     from cecli.answer import array_name_of
     from cecli.array_output import array_output
 
     name = array_name_of(command)
-    if request.files is not None and "*" in path:
+    if request.files is not None and has_stars:
         from cecli.split_output import split_output
 
         dtype = options.get("dtype")

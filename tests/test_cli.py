@@ -327,6 +327,22 @@ def test_a_target_of_the_document_may_be_a_label() -> None:
     assert printed("loss", stdin=given)["target"] == [1, 0]
 
 
+def test_a_target_of_the_document_may_be_a_label_of_the_command_line() -> None:
+    given = json.dumps({"logits": [[1, 2, 3], [3, 4, 5]], "target": ["b", "a"]})
+    assert printed("loss", "--labels", "a,b,c", stdin=given)["target"] == [1, 0]
+    lines = '{"logits": [1, 2], "target": "b"}\n{"logits": [3, 4], "target": "a"}\n'
+    assert printed("loss", "--labels", "a,b", stdin=lines)["target"] == [1, 0]
+    answers = shown("loss", "--labels", "a,b", "--jsonl", stdin=lines).splitlines()
+    assert [json.loads(answer)["target"] for answer in answers] == [1, 0]
+    Path("z.csv").write_text("target,x,y\nb,1,2\nx,4,5\n")
+    assert "'b': not a class index nor one of the labels" in complaint("loss", "z.csv")
+    Path("z.csv").write_text("target,x,y\nb,1,2\na,4,5\n")
+    assert printed("loss", "z.csv", "--labels", "a,b")["target"] == [1, 0]
+    # The document's own names stand where the command line has none such.
+    Path("z.csv").write_text("target,x,y\ny,1,2\nx,4,5\n")
+    assert printed("loss", "z.csv", "--labels", "a,b")["target"] == [1, 0]
+
+
 # --- Options ------------------------------------------------------------------------------------
 
 

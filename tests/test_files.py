@@ -22,6 +22,7 @@ from cecli.arrays import read_array
 from cecli.cli import main
 from cecli.errors import CecliError
 from cecli.readers import read_document, read_target, read_values
+from test_cli import printed
 
 LOGITS = np.array([[2.0, 1.0, 0.1], [-1.5, 0.25, 3.0]])
 BFLOAT16 = np.array([[1.0, -2.5, 3.140625], [0.0, -np.inf, 1e-38]], dtype=np.float32)
@@ -385,6 +386,63 @@ def test_bad_target_is_found_with_its_file(folder: Path) -> None:
     line = complaint("loss", "data.npz:logits", "-t", "0,1", "--weight", "data.npz:weight")
     assert "'data.npz:weight': weight 1 is -1" in line
     assert "Error: target 7 of sample 0" in complaint("loss", "data.npz:logits", "-t", "7,1")
+    np.save("few.npy", np.array([0]))
+    line = complaint("loss", "data.npz:logits", "-t", "few.npy")
+    assert "'few.npy': 1 target for 2 samples" in line
+
+
+def test_what_is_bad_in_a_document_is_told_with_its_file(folder: Path) -> None:
+    Path("z.csv").write_text("a,b,target\n1,2,0\n3,4,5\n")
+    assert "'z.csv': target 5 of sample 1 is out of range" in complaint("loss", "z.csv")
+    Path("z.json").write_text('{"logits": [1, 2], "soft_target": [0.5, 0.6]}')
+    assert "'z.json': soft target sums to 1.1" in complaint("loss", "z.json")
+    np.save("q.npy", np.array([[0.5, 0.5]]))
+    line = complaint("loss", "z.json", "-q", "q.npy")
+    assert "'q.npy': a target of type float64 and shape (1, 2) does not fit" in line
+    line = complaint("loss", "z.json", "--weight", "1,2,3")
+    assert "Error: weight has shape (3,)" in line
+
+
+def test_a_comma_in_the_name_of_a_file(folder: Path) -> None:
+    Path("lr=0.1,wd=0.01").mkdir()
+    np.save("lr=0.1,wd=0.01/t.npy", np.array([1, 0]))
+    np.save("a.npy,b.npy", np.array([1, 1]))
+    Path("l,1.txt").write_text("cat\ndog\n")
+    arguments = ["loss", "[[1, 2], [3, 4]]", "--labels", "l,1.txt"]
+    found = printed(*arguments, "-t", "lr=0.1,wd=0.01/t.npy")
+    assert (found["target"], found["labels"]) == ([1, 0], ["cat", "dog"])
+    assert printed(*arguments, "-t", "a.npy,b.npy")["target"] == [1, 1]
+
+
+def test_the_target_of_another_document(folder: Path) -> None:
+    Path("t.json").write_text('{"logits": [[1, 2], [3, 4]], "target": [1, "cat"]}')
+    Path("t.jsonl").write_text('{"logits": [1], "target": 1}\n{"target": "cat"}\n0\n')
+    assert read_target("t.json", ("cat", "dog")).tolist() == [1, 0]
+    assert read_target("t.jsonl", ("cat", "dog")).tolist() == [1, 0, 0]
+    Path("t.json").write_text('{"logits": [[1, 2], [3, 4]]}')
+    assert """'t.json': the object has no "target\"""" in error_of(read_target, "t.json", None)
+
+
+def test_two_columns_of_targets(folder: Path) -> None:
+    Path("z.csv").write_text("a,target,b,target\n1,0,2,7\n")
+    for arguments in (["z.csv"], ["1", "2", "-t", "z.csv"]):
+        line = complaint("loss", *arguments)
+        assert "'z.csv': line 1: columns 2 and 4 are both headed 'target'" in line
+
+
+@pytest.mark.parametrize("removed", [(0, 60), (100, 140)])
+def test_an_archive_that_lost_bytes(folder: Path, removed: tuple[int, int]) -> None:
+    np.savez("z.npz", logits=np.ones((20, 3)))
+    content = Path("z.npz").read_bytes()
+    Path("z.npz").write_bytes(content[: removed[0]] + content[removed[1] :])
+    error = error_of(read_document, ["z.npz:logits"], None)
+    assert "not an .npz file, or a damaged one" in error
+
+
+def test_a_sum_of_probabilities_at_the_limit(folder: Path) -> None:
+    for soft in ("0.5,0.5,0.01", "0.5,0.49,0"):
+        assert printed("loss", "1", "2", "3", "-q", soft)["soft_target"][0] == 0.5
+    assert "sums to 1.0101" in complaint("loss", "1", "2", "3", "-q", "0.5,0.5,0.0101")
 
 
 @pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])

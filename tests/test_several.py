@@ -190,6 +190,14 @@ def test_an_output_for_each_input(folder: Path, command: str, suffix: str, exact
     np.testing.assert_array_equal(np.concatenate(found), read(f"whole.{suffix}"))
 
 
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "svg"])
+def test_no_star_in_the_name_of_a_document(folder: Path, suffix: str) -> None:
+    before = sorted(folder.iterdir())
+    line = complaint("loss", "z-*.npy", "-t", "t-*.npy", "-o", f"g-*.{suffix}")
+    assert f"cannot write g-*.{suffix}: a file for each input is .npy, .npz or .csv" in line
+    assert sorted(folder.iterdir()) == before
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_star_stands_for_the_name_of_a_file_given_by_itself() -> None:
     shown("loss", "z-0.npy", "./z-1.npy", "-t", "t-0.npy,t-1.npy", "-o", "loss of *.npy")
