@@ -159,10 +159,9 @@ def _map_npz(path: str, key: str | None) -> NDArray[Any]:
         # What forged archives make the module raise.
         except CecliError:
             raise
-        except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError):
-            raise CecliError(_NOT_NPZ if size else "the file is empty") from None
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # of a place before the file's beginning
+        except (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+            # The system's own word counts, but for a place before the file's beginning.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
             raise CecliError(_NOT_NPZ if size else "the file is empty") from None
 

@@ -169,7 +169,7 @@ def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.integer[A
     if text in (labels or ()):  # a label may look like a file, or hold a comma
         return target_of(text, labels)
     with reading("target"):
-        if ("," not in text or is_file(text)) and names_file(text):
+        if _names_one_file(text):
             with reading(quote(text)):
                 path, key = path_and_key(text)
                 if _suffix_of(path) in ARRAY_SUFFIXES:
@@ -215,7 +215,7 @@ def _words(text: str) -> str | list[str]:
 def read_labels(text: str) -> tuple[str, ...]:
     """Read the names of the classes: a comma list, a JSON list, or a file (.json, .txt)."""
     with reading("labels"):
-        if ("," not in text or is_file(text)) and names_file(text, _LABEL_SUFFIXES):
+        if _names_one_file(text, _LABEL_SUFFIXES):
             with reading(quote(text)):
                 content = read_text(text)
                 if text.lower().endswith(".json"):
@@ -242,6 +242,11 @@ def names_file(text: str, suffixes: tuple[str, ...] = _SUFFIXES) -> bool:
         suffix_list = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
         raise CecliError(f"{quote(text)}: the suffix of a file must be {suffix_list}")
     return False
+
+
+def _names_one_file(text: str, suffixes: tuple[str, ...] = _SUFFIXES) -> bool:
+    """The same where a comma stands in a list, unless there is a file with one in its name."""
+    return ("," not in text or is_file(text)) and names_file(text, suffixes)
 
 
 def _read_stdin(stdin: BinaryIO | None, labels: Labels) -> Document:

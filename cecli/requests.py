@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from cecli.grading import Given
     from cecli.several import Named
 
-# What an error of Problem is about, and the option that gave it.
+# What an error of Problem is about, and the options that may have given it, else the logits did.
 _ABOUT = re.compile(r"(?:every |a |\d+ )?(logit|soft target|target|weight)s?\b")
 _GIVEN_BY = {
-    "logit": "logits",
-    "target": "target",
-    "soft target": "soft_target",
-    "weight": "weight",
+    "logit": (),
+    "target": ("target", "soft_target"),
+    "soft target": ("soft_target",),
+    "weight": ("weight",),
 }
 
 OBJECTIVE = (
@@ -72,14 +72,14 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     grad, loss = _read_given(options)
     stdin = standard_input(options["logits"])
     files = _several_files(options)
-    named = None if options["labels"] is None else read_labels(options["labels"])
+    given = None if options["labels"] is None else read_labels(options["labels"])
     if files is None:
-        document = read_document(options["logits"], stdin, options.get("key"), named)
+        document = read_document(options["logits"], stdin, options.get("key"), given)
     else:
         from cecli.several import read_several
 
-        document = read_several(files, options.get("key"), named)
-    labels = named or document.labels
+        document = read_several(files, options.get("key"), given)
+    labels = given or document.labels
     objective = Objective(**{**document.objective, **given_objective(options)})
     target = _target(options, document, labels, objective, files) if with_target else None
     with naming_files(options):
@@ -130,13 +130,11 @@ def naming_files(options: Mapping[str, Any]) -> Iterator[None]:
     except CecliError as error:
         text = str(error)
         about = _ABOUT.match(text)
-        option = about and _GIVEN_BY[about[1]]
-        given = options.get(option) if option and option != "logits" else None
-        if option == "target" and given is None:
-            given = options.get("soft_target")
-        if given is None:  # in the document
-            given = option and logits_file(options["logits"])
-        if not isinstance(given, str) or not names_file(given):
+        if about is None:
+            raise
+        found = [options[name] for name in _GIVEN_BY[about[1]] if options.get(name) is not None]
+        given = found[0] if found else logits_file(options["logits"])
+        if given is None or not names_file(given):
             raise
         raise CecliError(f"{quote(given)}: {text}") from None
 

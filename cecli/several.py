@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from cecli.documents import Document, check_settings
+from cecli.documents import Document, Labels, check_settings
 from cecli.errors import CecliError
 from cecli.joined import Joined, Piece, piece_of
 from cecli.parsing import quote, reading
@@ -69,9 +69,7 @@ def _stars(pattern: str, name: str) -> tuple[str, ...]:
     return found.groups() if found else (Path(name).stem,)
 
 
-def read_several(
-    files: Sequence[Named], key: str | None, labels: tuple[str, ...] | None
-) -> Document:
+def read_several(files: Sequence[Named], key: str | None, labels: Labels) -> Document:
     """The logits of several files as one batch, with what their documents add.
 
     A file that holds a single sample counts as a batch of one.

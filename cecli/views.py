@@ -141,9 +141,9 @@ def array_file(
     """The file for the command's array, where -o names one, written while it is computed."""
     path = options["output"]
     suffix = None if path is None else _suffix_of(path)
-    has_stars = request.files is not None and path is not None and "*" in path
+    inputs = request.files if path is not None and "*" in path else None
     if suffix not in ARRAY_SUFFIXES:
-        if has_stars:
+        if inputs is not None:
             raise CecliError(f"cannot write {path}: a file for each input is .npy, .npz or .csv")
         yield None
         return
@@ -151,11 +151,11 @@ def array_file(
     from cecli.array_output import array_output
 
     name = array_name_of(command)
-    if request.files is not None and has_stars:
+    if inputs is not None:
         from cecli.split_output import split_output
 
         dtype = options.get("dtype")
-        with split_output(path, request.files, suffix, name, dtype, request.labels) as split:
+        with split_output(path, inputs, suffix, name, dtype, request.labels) as split:
             yield split
         return
     with array_output(path, suffix, name, options.get("dtype"), request.labels) as output:

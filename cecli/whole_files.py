@@ -101,7 +101,9 @@ def _check_name(path: str) -> None:
     if path == "-":
         raise CecliError("cannot write -: -o takes a file; --json prints on standard output")
     if _is_standard_output(path):
-        raise CecliError(f"cannot write {path}: standard output goes there too")
+        raise CecliError(
+            f"cannot write {path}: standard output goes there too, so name another file"
+        )
 
 
 def _is_standard_output(path: str) -> bool:

@@ -333,6 +333,12 @@ def test_the_output_may_be_the_input() -> None:
     assert np.load("z.npy").tobytes() == cecli.cross_entropy(logits, target).grad.tobytes()
 
 
+def run_with_three_jobs(code: str) -> subprocess.CompletedProcess[bytes]:
+    """Run code that calls the program's main."""
+    program = [sys.executable, "-c", code]
+    return run("loss", "z.npy", "-t", "t.npy", "--jobs", "3", program=program)
+
+
 def test_threads_are_as_many_as_were_asked_for() -> None:
     saved()
     # The file has a block for each of three threads, and none goes on before all three are there;
@@ -350,8 +356,7 @@ def test_threads_are_as_many_as_were_asked_for() -> None:
         "cecli.sweep._part_of = waited_for\n"
         "main(sys.argv[1:])\n"
     )
-    program = [sys.executable, "-c", code]
-    outcome = run("loss", "z.npy", "-t", "t.npy", "--jobs", "3", program=program)
+    outcome = run_with_three_jobs(code)
     assert outcome.returncode == 0, outcome.stderr
 
 
@@ -369,6 +374,5 @@ def test_threads_are_no_more_than_were_asked_for() -> None:
         "main(sys.argv[1:], standalone_mode=False)\n"
         "print(len(started), file=sys.stderr)\n"
     )
-    program = [sys.executable, "-c", code]
-    outcome = run("loss", "z.npy", "-t", "t.npy", "--jobs", "3", program=program)
+    outcome = run_with_three_jobs(code)
     assert int(outcome.stderr) <= 3
