@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cecli.comparison import Comparison, compare
-    from cecli.conformance_report import Report
-    from cecli.core import CrossEntropy, cross_entropy, log_softmax, softmax
-    from cecli.diagnosis import Diagnosis
+    from cecli.comparison.compare import Comparison, compare
+    from cecli.comparison.search import Diagnosis
+    from cecli.conformance.api import verify
+    from cecli.conformance.report import Report
+    from cecli.core.evaluate import CrossEntropy, cross_entropy, log_softmax, softmax
     from cecli.errors import CecliError
-    from cecli.finite_difference import GradientCheck, check_gradient
-    from cecli.verifying import verify
+    from cecli.gradcheck.check import GradientCheck, check_gradient
 
 __version__ = "0.1.0"
 
@@ -36,17 +36,17 @@ __all__ = [
 
 _HOMES = {
     "CecliError": "errors",
-    "Comparison": "comparison",
-    "CrossEntropy": "core",
-    "Diagnosis": "diagnosis",
-    "GradientCheck": "finite_difference",
-    "Report": "conformance_report",
-    "check_gradient": "finite_difference",
-    "compare": "comparison",
-    "cross_entropy": "core",
-    "log_softmax": "core",
-    "softmax": "core",
-    "verify": "verifying",
+    "Comparison": "comparison.compare",
+    "CrossEntropy": "core.evaluate",
+    "Diagnosis": "comparison.search",
+    "GradientCheck": "gradcheck.check",
+    "Report": "conformance.report",
+    "check_gradient": "gradcheck.check",
+    "compare": "comparison.compare",
+    "cross_entropy": "core.evaluate",
+    "log_softmax": "core.evaluate",
+    "softmax": "core.evaluate",
+    "verify": "conformance.api",
 }
 
 

@@ -34,7 +34,7 @@ def main() -> None:
 def _run() -> int:
     import click
 
-    from cecli.cli import main as command
+    from cecli.cli.main import main as command
 
     try:
         return command.main(prog_name="cecli", standalone_mode=False) or 0
@@ -120,7 +120,7 @@ def _prepare_streams() -> None:
         if stream is not None and (stream.encoding or "").lower().replace("-", "") != "utf8":
             import codecs
 
-            from cecli.plain import substitute
+            from cecli.text.ascii import substitute
 
             codecs.register_error("cecli", substitute)
             stream.reconfigure(errors="cecli")  # type: ignore[union-attr]

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from cecli import cluster
-from cecli.cluster import find_answer_on_cluster
-from cecli.requests import read_request
-from cecli.whole_files import WholeFiles
-from cecli.workers import connected
+from cecli.cluster import client as cluster
+from cecli.cluster.client import find_answer_on_cluster
+from cecli.cluster.dask import connected
+from cecli.input.problem_from import read_request
+from cecli.output.files.atomic import WholeFiles
 
 EMPTY_TASKS = 1000
 OPTIONS: dict[str, Any] = {

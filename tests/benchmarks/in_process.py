@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 import cecli
-from cecli.core import losses_of
-from cecli.problem import Problem
+from cecli.core.evaluate import losses_of
+from cecli.problem.problem import Problem
 
 PAUSE = 0.05  # until another library's threads have stopped waiting for more work
 SHAPES = [(200_000, 10), (20_000, 1_000), (2_000, 50_257), (1_000, 128_256)]

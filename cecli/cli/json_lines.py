@@ -1,0 +1,181 @@
+"""JSON Lines in and out: each sample by itself, in as little memory as a handful of them takes.
+
+A line's loss and gradient are those of its own sample: nothing is reduced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, BinaryIO
+
+from cecli.answer.answer import Command, array_name_of
+from cecli.core.evaluate import softmax_of, solve
+from cecli.core.sweep import Wanted, sweep
+from cecli.errors import CecliError
+from cecli.input.documents import (
+    Document,
+    document_of_json,
+    labels_of,
+    named_target_of,
+    objective_of,
+)
+from cecli.input.files import decode
+from cecli.input.numbers import array_of, load_json, reading
+from cecli.output.json_document import plain_value
+from cecli.problem.objective import Objective
+from cecli.problem.problem import Problem
+
+CHUNK_BYTES = 1 << 20
+_KEYS = ("logits", "target", "soft_target", "labels", "objective")
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """What is the same for all lines: the command, and what the command line says.
+
+    objective: the options given, which win over a line's own.
+    """
+
+    command: Command
+    exact: bool
+    objective: Mapping[str, Any]
+    labels: tuple[str, ...] | None
+
+
+def answer_lines(stream: BinaryIO, settings: Settings) -> Iterator[str]:
+    """Answers to the samples in a stream, as soon as their lines are there; many lines at once.
+
+    Raises CecliError for a line that cannot be used, with its number, after the lines before it.
+    """
+    number = 1
+    for chunk in _chunks(stream):
+        lines = chunk.split(b"\n")
+        numbered = [(number + i, line) for i, line in enumerate(lines) if line.strip()]
+        number += len(lines)
+        try:
+            yield _answer([_value(line) for _, line in numbered], settings)
+        except CecliError:
+            # Once more, one by one, to find the line that is to blame.
+            for place, line in numbered:
+                with reading(f"line {place}"):
+                    text = _answer([_value(line)], settings)
+                yield text
+
+
+def lines_of(
+    command: Command, problem: Problem, *, exact: bool, jobs: int | None = None
+) -> Iterator[str]:
+    """A line for each sample of a problem: its target, its own loss and the command's array."""
+    own = problem.unreduced()
+    target = None if not problem.indexed or problem.target is None else problem.target.reshape(-1)
+    encode = json.JSONEncoder(allow_nan=False).encode
+    for start, losses, array in _parts_of(command, own, exact, jobs):
+        rows = slice(start, start + len(array if losses is None else losses))
+        columns: dict[str, Any] = {}
+        if target is not None:
+            columns["target"] = target[rows].tolist()
+        if losses is not None:
+            columns["loss"] = plain_value(losses)
+        if array is not None:
+            columns[array_name_of(command)] = plain_value(array)
+        for values in zip(*columns.values(), strict=True):
+            yield encode(dict(zip(columns, values, strict=True))) + "\n"
+
+
+def _parts_of(
+    command: Command, problem: Problem, exact: bool, jobs: int | None
+) -> Iterator[tuple[int, Any, Any]]:
+    """The first row, the losses and the rows of the array, block by block."""
+    name = array_name_of(command)
+    if exact and command == "softmax":
+        yield 0, None, problem.to_rows(softmax_of(problem, exact=True))
+    elif exact:
+        result = solve(problem, exact=True)
+        grad = problem.to_rows(result.grad) if command == "grad" else None
+        yield 0, result.losses.reshape(-1), grad
+    else:
+        wanted = Wanted(None if name == "losses" else name, losses=command != "softmax")
+        for part in sweep(problem, wanted, jobs):
+            yield part.start, part.total if wanted.losses else None, part.array
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """Whole lines, as many as can be had without waiting for more."""
+    read: Any = getattr(stream, "read1", stream.read)
+    parts: list[bytes] = []
+    while piece := read(CHUNK_BYTES):
+        head, newline, tail = piece.rpartition(b"\n")
+        if newline:
+            yield b"".join([*parts, head])
+            parts = []
+        parts.append(tail)
+    if any(parts):
+        yield b"".join(parts)
+
+
+def _value(line: bytes) -> Any:
+    return load_json(decode(line))
+
+
+def _answer(values: Sequence[Any], settings: Settings) -> str:
+    """The lines for samples of which neighbours that are alike are computed together."""
+    groups = [list(group) for _, group in groupby(values, key=_kind)]
+    problems = [_problem_of(group, settings) for group in groups]
+    return "".join(
+        line
+        for problem in problems
+        for line in lines_of(settings.command, problem, exact=settings.exact)
+    )
+
+
+def _kind(value: Any) -> object:
+    """What two lines must share to be computed together."""
+    if isinstance(value, list):
+        return len(value)
+    if not isinstance(value, dict):
+        return type(value)
+    given = [value.get(name) for name in _KEYS]
+    sizes = [len(item) if isinstance(item, list) else item is None for item in given[:3]]
+    return (*sizes, json.dumps(given[3:]))
+
+
+def _problem_of(values: Sequence[Any], settings: Settings) -> Problem:
+    if len(values) == 1 or not isinstance(values[0], list | dict):
+        return _problem(document_of_json(values[0], settings.labels), settings, 1)
+    if isinstance(values[0], list):
+        return _problem(Document(array_of(values, "logits")), settings, 2)
+    first = values[0]
+    if not isinstance(first.get("logits"), list):
+        raise CecliError("no logits")  # said better for a line alone
+    labels = None if first.get("labels") is None else labels_of(first["labels"])
+    target, soft = first.get("target"), first.get("soft_target")
+    targets = [value["target"] for value in values] if target is not None else None
+    document = Document(
+        array_of([value["logits"] for value in values], "logits"),
+        None if targets is None else named_target_of(targets, labels, settings.labels),
+        None if soft is None else array_of([v["soft_target"] for v in values], "soft_target"),
+        labels,
+        objective_of(first.get("objective", {})),
+    )
+    return _problem(document, settings, 2)
+
+
+def _problem(document: Document, settings: Settings, dimensions: int) -> Problem:
+    if document.logits.ndim != dimensions:
+        raise CecliError("a line holds one sample: a flat list of logits")
+    labels = settings.labels or document.labels
+    classes = document.logits.shape[-1]
+    if labels is not None and len(labels) != classes:
+        raise CecliError(f"{len(labels)} labels for {classes} classes: one each is needed")
+    objective = Objective(**{**document.objective, **settings.objective})
+    if objective.axis not in (-1, 0):
+        raise CecliError(f"axis {objective.axis} is out of range for the one sample of a line")
+    target = None
+    if settings.command != "softmax":
+        target = document.target if document.soft_target is None else document.soft_target
+        if target is None:
+            raise CecliError('a target is needed: {"logits": [...], "target": ...}')
+    return Problem(document.logits, target, replace(objective, axis=-1, reduction="none"))

@@ -1,0 +1,339 @@
+"""The options of the commands, each declared once.
+
+Nothing here imports NumPy: the values stay text until a command computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cecli.cli.arguments import SectionOption
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def group(section: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[F], F]:
+    """Options that stand under one heading."""
+
+    def decorate(command: F) -> F:
+        for names, settings in reversed(options):
+            command = click.option(*names, cls=SectionOption, section=section, **settings)(command)
+        return command
+
+    return decorate
+
+
+def file_names(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell complete names of files, where the value may be one."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _addresses(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """A cluster is the local one, or told by an address or a file."""
+    from click.shell_completion import CompletionItem
+
+    if incomplete and "local".startswith(incomplete):
+        return [CompletionItem("local")]
+    return file_names(context, parameter, incomplete)
+
+
+logits_argument = click.argument("logits", nargs=-1, shell_complete=file_names)
+
+target_options = group(
+    "Target",
+    (
+        ("-t", "--target"),
+        {
+            "metavar": "TARGET",
+            "shell_complete": file_names,
+            "help": "The true class: an index from 0 or a label; for a batch a comma list or a "
+            "file, one for each sample; FILE.npz:NAME is one array of a file.",
+        },
+    ),
+    (
+        ("-q", "--soft-target"),
+        {
+            "metavar": "Q",
+            "shell_complete": file_names,
+            "help": "Class probabilities instead: numbers as one argument (0.7,0.2,0.1) or a file.",
+        },
+    ),
+)
+
+input_options = group(
+    "Input",
+    (
+        ("--key",),
+        {"metavar": "NAME", "help": "Which array of an .npz or .safetensors file the logits are."},
+    ),
+)
+
+class_options = group(
+    "Classes",
+    (
+        ("--labels",),
+        {
+            "metavar": "NAMES",
+            "shell_complete": file_names,
+            "help": "Names of the classes: a comma list or a file (.json, .txt).",
+        },
+    ),
+    (
+        ("--axis",),
+        {"type": int, "metavar": "N", "help": "The dimension of the classes (default -1, last)."},
+    ),
+)
+
+scaling_options = group(
+    "Objective",
+    (
+        ("--temperature",),
+        {"type": float, "metavar": "T", "help": "Divide the logits by T (default 1)."},
+    ),
+    (
+        ("--softcap",),
+        {
+            "type": float,
+            "metavar": "C",
+            "help": "Replace z by C*tanh(z/C), before the temperature (default: none).",
+        },
+    ),
+)
+
+loss_options = group(
+    "Objective",
+    (
+        ("--weight",),
+        {
+            "metavar": "WEIGHTS",
+            "shell_complete": file_names,
+            "help": "A weight for each class: a comma list or a file.",
+        },
+    ),
+    (
+        ("--ignore-index",),
+        {"type": int, "metavar": "N", "help": "Samples with this target do not count."},
+    ),
+    (
+        ("--label-smoothing",),
+        {"type": float, "metavar": "E", "help": "Spread this much of the target, 0 to 1."},
+    ),
+    (
+        ("--reduction",),
+        {
+            "type": click.Choice(["mean", "sum", "none"]),
+            "help": "How the losses of a batch become one (default mean).",
+        },
+    ),
+    (
+        ("--z-loss",),
+        {"type": float, "metavar": "L", "help": "Add L*logsumexp^2 for each sample (default 0)."},
+    ),
+)
+
+exact_option = group(
+    "Precision",
+    (
+        ("--exact",),
+        {"is_flag": True, "help": "Round every number correctly, by decimal arithmetic."},
+    ),
+)
+
+jobs_option = group(
+    "Speed",
+    (
+        ("--jobs",),
+        {
+            "type": click.IntRange(min=1),
+            "metavar": "N",
+            "help": "Compute in N threads (default: one for each core).",
+        },
+    ),
+)
+
+cluster_option = group(
+    "Speed",
+    (
+        ("--cluster",),
+        {
+            "metavar": "ADDRESS",
+            "shell_complete": _addresses,
+            "help": "Compute on a Dask cluster: its scheduler's address or file; local starts one "
+            "here.",
+        },
+    ),
+)
+
+summary_options = group(
+    "Summary",
+    (
+        ("--worst",),
+        {
+            "type": click.IntRange(min=1),
+            "metavar": "K",
+            "help": "Show the K samples of a batch with the highest loss.",
+        },
+    ),
+)
+
+check_options = group(
+    "Check",
+    (
+        ("--check",),
+        {"is_flag": True, "help": "Verify the gradient by finite differences; exit 1 if it fails."},
+    ),
+    (
+        ("--check-method",),
+        {
+            "type": click.Choice(["decimal", "central", "forward"]),
+            "help": "decimal proves it (default); the others show the ordinary float64 method.",
+        },
+    ),
+    (
+        ("--step",),
+        {"type": float, "metavar": "H", "help": "Step of the differences (default: the usual)."},
+    ),
+    (
+        ("--seed",),
+        {
+            "type": click.IntRange(min=0),
+            "metavar": "N",
+            "help": "Seed of the sample where not everything is checked (default 0).",
+        },
+    ),
+)
+
+compare_options = group(
+    "Comparison",
+    (
+        ("--grad",),
+        {
+            "metavar": "GRADIENT",
+            "shell_complete": file_names,
+            "help": "Your gradient: numbers as one argument (0.659,0.2424,0.0986), a file (.npy, "
+            ".json), or - for standard input.",
+        },
+    ),
+    (
+        ("--loss",),
+        {
+            "metavar": "LOSS",
+            "shell_complete": file_names,
+            "help": "Your loss: a number or a file.",
+        },
+    ),
+    (
+        ("--rtol",),
+        {
+            "type": float,
+            "metavar": "R",
+            "help": "Relative error to allow (default: what your numbers' precision allows).",
+        },
+    ),
+)
+
+_JSON = (("--json", "json"), {"is_flag": True, "help": "Print one JSON document."})
+_DIGITS = (
+    ("--digits",),
+    {
+        "type": click.IntRange(1, 17),
+        "metavar": "N",
+        "default": 6,
+        "help": "Digits after the point in tables (default 6).",
+    },
+)
+_ARRAYS = (
+    ("--arrays/--no-arrays",),
+    {
+        "default": None,
+        "help": "Keep or leave out the arrays in JSON (default: kept up to 100,000 numbers).",
+    },
+)
+
+lines_option = group(
+    "Output",
+    (("--jsonl", "jsonl"), {"is_flag": True, "help": "Print a line of JSON for each sample."}),
+)
+
+output_options = group(
+    "Output",
+    _JSON,
+    (("--markdown",), {"is_flag": True, "help": "Print the tables as Markdown."}),
+    (
+        ("-o", "--output"),
+        {
+            "metavar": "FILE",
+            "shell_complete": file_names,
+            "help": "Also write FILE: .npy, .npz, .csv (the array), .json (the document), "
+            ".jsonl (a line for each sample), .svg (a picture).",
+        },
+    ),
+    (
+        ("--dtype",),
+        {
+            "type": click.Choice(["float16", "float32", "float64"]),
+            "help": "Type of the array that -o writes (default: the input's).",
+        },
+    ),
+    _DIGITS,
+    (
+        ("--top",),
+        {
+            "type": click.IntRange(min=1),
+            "metavar": "K",
+            "default": 20,
+            "help": "Show at most K rows of a table; of classes always the target (default 20).",
+        },
+    ),
+    _ARRAYS,
+)
+
+explanation_options = group(
+    "Output",
+    _JSON,
+    (("--markdown",), {"is_flag": True, "help": "Print Markdown with mathematics in $...$."}),
+    (("--latex",), {"is_flag": True, "help": "Print a LaTeX document."}),
+    (
+        ("-o", "--output"),
+        {
+            "metavar": "FILE",
+            "shell_complete": file_names,
+            "help": "Also write FILE: .md, .tex, .json, .svg (a picture), .npy (the gradient).",
+        },
+    ),
+    _DIGITS,
+    (
+        ("--top",),
+        {
+            "type": click.IntRange(min=1),
+            "metavar": "K",
+            "default": 8,
+            "help": "Work out at most K classes, always the target (default 8).",
+        },
+    ),
+    _ARRAYS,
+)
+
+sample_option = group(
+    "Target",
+    (
+        ("--sample",),
+        {
+            "type": click.IntRange(min=0),
+            "metavar": "N",
+            "help": "Which sample of a batch to explain, counted from 0 (default 0).",
+        },
+    ),
+)

@@ -1,0 +1,184 @@
+"""--cluster: the rows of a problem as tasks of dask.distributed, which schedules and retries them.
+
+The client cuts the rows into ranges of whole groups, makes the output files in their full size,
+and adds up what the tasks return; the workers read and write the files themselves.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cecli.answer.answer import Answer, Command, Report, array_name_of, rows_name_of, summary_of
+from cecli.cluster.dask import compare, connected, results, threads_of
+from cecli.cluster.task import Setting, Task
+from cecli.core.grouped_sum import ROWS_PER_GROUP
+from cecli.core.sweep import Totals
+from cecli.errors import CecliError
+from cecli.input.arguments import logits_file
+from cecli.input.numbers import quote
+from cecli.input.problem_from import Request
+from cecli.output.files.arrays import ArrayOutput
+from cecli.output.files.atomic import WholeFiles, telling
+from cecli.output.files.placed import Place
+from cecli.problem.concatenated import Joined, JoinedRows, Piece, piece_of, rows_of_pieces
+from cecli.problem.problem import Problem
+
+TASK_BYTES = 2**27
+FEWEST_TASK_BYTES = 2**24
+TASKS_FOR_EACH_THREAD = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A problem's rows as they lie in files, and what all tasks share."""
+
+    setting: Setting
+    logits: JoinedRows
+    target: JoinedRows
+    places: tuple[Place, ...]
+
+    def tasks(self, threads: int) -> list[Task]:
+        """The rows in ranges that begin with a group of those that are summed first."""
+        samples = len(self.logits)
+        row_bytes = max(1, self.logits.nbytes // max(1, samples))
+        share = self.logits.nbytes // (TASKS_FOR_EACH_THREAD * max(1, threads))
+        nbytes = min(TASK_BYTES, max(FEWEST_TASK_BYTES, share))
+        size = max(1, nbytes // row_bytes // ROWS_PER_GROUP) * ROWS_PER_GROUP
+        return [self._task(start, min(start + size, samples)) for start in range(0, samples, size)]
+
+    def _task(self, start: int, stop: int) -> Task:
+        firsts = [place.first for place in self.places]
+        places = self.places[max(0, bisect_right(firsts, start) - 1) : bisect_left(firsts, stop)]
+        logits, target = (rows.between(start, stop) for rows in (self.logits, self.target))
+        return Task(start, logits, target, places)
+
+    @property
+    def files(self) -> list[tuple[str, int]]:
+        """What every worker must see: files, each with the least number of bytes it has."""
+        sizes = {place.path: Path(place.path).stat().st_size for place in self.places}
+        for rows in (self.logits, self.target):
+            for stretch in rows.stretches:
+                mapping = stretch.piece.mapping
+                if mapping is not None:
+                    sizes[mapping.path] = max(sizes.get(mapping.path, 0), mapping.end)
+        return list(sizes.items())
+
+
+def find_answer_on_cluster(
+    command: Command,
+    request: Request,
+    options: Mapping[str, Any],
+    files: WholeFiles,
+    report: Report,
+) -> Answer:
+    """What `find_answer` finds, by the workers of the cluster that --cluster names.
+
+    files: those of the output, which are complete when this returns.
+    Raises CecliError for whatever cannot be computed, and for a cluster that does not do it.
+    """
+    _check_options(options)
+    problem, worst = request.problem, options.get("worst") or 0
+    logits, target = _rows_in_files(request, options)
+    _ = problem.divisor
+    with connected(options["cluster"], options["jobs"]) as client:
+        places = _places(command, request, options, files)
+        dtype = places[0].dtype if places else problem.dtype
+        setting = Setting(
+            replace(problem.objective, axis=-1),
+            problem.divisor,
+            problem.z_loss_divisor,
+            rows_name_of(command) if places else None,
+            dtype,
+            worst,
+        )
+        job = Job(setting, logits, target, tuple(places))
+        compare(client, job.files, command)
+        tasks = job.tasks(threads_of(client))
+        totals = Totals(worst)
+        for task, found in zip(tasks, results(client, setting, tasks, report), strict=True):
+            totals.extend(found, task.start)
+    summary = summary_of(problem, totals, exact=False)
+    return Answer(command, problem, request.labels, False, totals, summary)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    if options["exact"]:
+        raise CecliError("--exact does not go with --cluster: it is computed on one machine")
+    path = options["output"]
+    if path is not None and path.lower().endswith((".npz", ".csv", ".jsonl")):
+        raise CecliError(
+            f"cannot write {path}: with --cluster an array goes into .npy files, whose rows have "
+            "their places from the beginning"
+        )
+
+
+# --- What the workers read and write --------------------------------------------------------------
+
+
+def _rows_in_files(request: Request, options: Mapping[str, Any]) -> tuple[JoinedRows, JoinedRows]:
+    """Logits and target as rows that a worker reads from their files."""
+    problem = request.problem
+    given = "target" if problem.indexed else "soft_target"
+    if request.files is None and logits_file(options["logits"]) is None:
+        raise CecliError("--cluster needs logits that are in files")
+    if options.get(given) is None:
+        raise CecliError("--cluster needs targets in files of their own: -t FILE or -q FILE")
+    logits = _pieces(problem.given, str(logits_file(options["logits"])))
+    target = _pieces(problem.given_target, options[given])
+    axis = problem.objective.axis
+    return rows_of_pieces(logits, axis), rows_of_pieces(target, None if problem.indexed else axis)
+
+
+def _pieces(array: Any, name: str) -> Sequence[Piece]:
+    pieces = array.pieces if isinstance(array, Joined) else [piece_of(quote(name), array)]
+    for piece in pieces:
+        if piece.mapping is None and piece.held is not None and piece.held.size:
+            raise CecliError(
+                f"{piece.name}: with --cluster, the workers read logits and targets from .npy and "
+                ".safetensors files, or .npz files that are not compressed, targets as integers"
+            )
+    return pieces
+
+
+def _places(
+    command: Command, request: Request, options: Mapping[str, Any], files: WholeFiles
+) -> list[Place]:
+    """The files for the command's array, in their full size, with all but their rows."""
+    path, problem = options["output"], request.problem
+    if path is None or path.lower().endswith((".json", ".svg")):
+        return []
+    if request.files is None or "*" not in path:
+        return [_place(files.create(path), path, 0, problem, command, options)]
+    from cecli.output.files.split import output_names
+
+    places: list[Place] = []
+    names = output_names(path, request.files)
+    for name, own in zip(names, problem.of_each_file(), strict=True):
+        first = places[-1].first + places[-1].rows if places else 0
+        places.append(_place(files.create(name), name, first, own, command, options))
+    return places
+
+
+def _place(
+    temporary: Path,
+    path: str,
+    first: int,
+    problem: Problem,
+    command: Command,
+    options: Mapping[str, Any],
+) -> Place:
+    name = array_name_of(command)
+    columns = 1 if name == "losses" else problem.classes
+    with telling(path), temporary.open("r+b") as file:
+        output = ArrayOutput(file, ".npy", name, options.get("dtype"), None)
+        output.begin(problem)
+        dtype = output.dtype_for(problem)
+        offset = file.tell()
+        file.truncate(offset + problem.samples * columns * dtype.itemsize)
+    return Place(
+        str(temporary), offset, first, problem.samples, columns, output.rows_in_slab, dtype
+    )

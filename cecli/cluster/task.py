@@ -1,0 +1,146 @@
+"""What a worker of a cluster does: some rows of a problem, from its files and into its files.
+
+A task is small: where the rows lie, not the rows.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import cecli
+from cecli.core.sweep import ArrayName, Totals, Wanted, sweep
+from cecli.errors import CecliError
+from cecli.output.files.placed import Place, PlacedOutput
+from cecli.problem.concatenated import JoinedRows, forget_files
+from cecli.problem.objective import Objective
+from cecli.problem.problem import Problem
+
+LARGEST_KEPT = 2**25
+MOST_KEPT = 2**27
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all tasks of a problem share.
+
+    array: which array's rows are written; None: the losses', where anything is. dtype: of those
+    rows. The divisors are those of all rows.
+    """
+
+    objective: Objective
+    divisor: float | None
+    z_loss_divisor: float | None
+    array: ArrayName | None
+    dtype: np.dtype[Any]
+    worst: int
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The rows from start on that the logits and the target have, and where theirs are written."""
+
+    start: int
+    logits: JoinedRows
+    target: JoinedRows
+    places: tuple[Place, ...]
+
+
+class TaskError(Exception):
+    """A worker could not read or write a file; its text says which worker, which file and why."""
+
+
+@cache
+def keep_memory() -> None:
+    """Let the C library keep what blocks free for the next block, as it does in other processes.
+
+    Dask starts its workers so that it gives all of it back to the system at once, which then clears
+    it again for each block: that takes longer than to compute the block.
+    """
+    import ctypes
+
+    try:
+        change = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # not glibc
+        return
+    change(-3, LARGEST_KEPT)  # M_MMAP_THRESHOLD
+    change(-1, MOST_KEPT)  # M_TRIM_THRESHOLD
+
+
+def run(setting: Setting, task: Task) -> Totals | CecliError:
+    """The totals of a task's rows, which are written when it returns.
+
+    What is wrong with a number is returned, since it would be wrong another time too. What the
+    system refuses is raised as TaskError, so that the task is tried again.
+    """
+    keep_memory()
+    try:
+        return _totals_of(setting, task)
+    except CecliError as error:
+        return error
+    except OSError as error:
+        raise TaskError(f"worker {_address()}: {_reason(error)}") from None
+    finally:
+        # Pages of a mapped file count as a worker's memory while the file is mapped.
+        forget_files()
+
+
+def _totals_of(setting: Setting, task: Task) -> Totals:
+    problem = Problem(task.logits, task.target, setting.objective)
+    problem.divisor, problem.z_loss_divisor = setting.divisor, setting.z_loss_divisor
+    problem = problem.rounded_to(setting.dtype)
+    totals = Totals(setting.worst)
+    with PlacedOutput(task.places) as output:
+        for part in sweep(problem, Wanted(setting.array, worst=setting.worst), jobs=1):
+            totals.add(part)
+            output.write(task.start + part.start, part.total if part.array is None else part.array)
+    return totals
+
+
+class Finding(NamedTuple):
+    """What is seen on a machine: its cecli, what its arithmetic gives, and what files it lacks."""
+
+    version: str
+    arithmetic: int
+    lacks: str | None
+
+
+def look(files: Sequence[tuple[str, int]]) -> Finding:
+    """What is seen on this machine of files, each with the least number of bytes it has."""
+    numbers = np.linspace(-40.0, 0.0, 4001)
+    powers = np.exp(numbers)
+    found = b"".join(array.tobytes() for array in (powers, np.log1p(powers), np.tanh(numbers)))
+    return Finding(cecli.__version__, zlib.crc32(found), _lacking(files))
+
+
+def _lacking(files: Sequence[tuple[str, int]]) -> str | None:
+    for path, size in files:
+        try:
+            if Path(path).stat().st_size < size:
+                return f"{path} is shorter there"
+        except OSError as error:
+            return _reason(error)
+    return None
+
+
+def _reason(error: OSError) -> str:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _address() -> str:
+    """How the cluster calls this worker."""
+    try:
+        from distributed import get_worker
+
+        return str(get_worker().address)
+    except (ImportError, ValueError):  # outside of one
+        return socket.gethostname()

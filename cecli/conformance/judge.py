@@ -1,0 +1,208 @@
+"""What a reply to a case is worth: graded as `compare` grades, and by the same diagnosis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.comparison.compare import Comparison, compare_with
+from cecli.comparison.grade import (
+    Given,
+    Grade,
+    Graded,
+    grade,
+    gradient_allowance,
+    round_to_type,
+)
+from cecli.comparison.search import Diagnosis
+from cecli.conformance.model import Case, Failure, Inputs, Reply, Verdict
+from cecli.core.evaluate import solve
+from cecli.gradcheck.bounds import type_precision
+from cecli.problem.dtypes import Floats
+from cecli.problem.objective import Objective
+from cecli.problem.problem import Problem
+
+# from the finest to the coarsest
+PRECISIONS = ("float64", "float32", "float16", "bfloat16")
+# With a greater share than this of its digits right, a result has no mistake but rounding.
+TELLING = 0.5
+# What explains a wrong result is looked for in cases of so many components: the same mistake is
+# made in a small case too, and there it is found at once.
+MOST_DIAGNOSED = 10_000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How the loss or the gradient of a case was graded: the figures of `grading.Graded`.
+
+    worst: index of what is furthest off, measured by what is allowed; exact, given: it. off, total:
+    how many are below acceptable, and all.
+    """
+
+    grade: Grade
+    precision: str
+    max_abs_error: float
+    max_rel_error: float
+    max_ulp_error: float
+    worst: tuple[int, ...]
+    exact: float
+    given: float
+    off: int
+    total: int
+
+    @classmethod
+    def of(cls, graded: Graded) -> Judged:
+        """The figures alone, so that nobody holds on to the arrays."""
+        return cls(
+            grade=graded.grade,
+            precision=graded.precision,
+            max_abs_error=graded.max_abs_error,
+            max_rel_error=graded.max_rel_error,
+            max_ulp_error=graded.max_ulp_error,
+            worst=graded.worst,
+            exact=float(graded.exact[graded.worst]),
+            given=float(graded.given[graded.worst]),
+            off=graded.off,
+            total=graded.total,
+        )
+
+
+def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
+    """The verdict on a reply to inputs that nobody has changed.
+
+    Numbers are judged at the precision of the input, or at that of the reply where it is lower. A
+    reply of another shape or with NaN in it has failed, whatever the rest.
+    """
+    problem = problem_of(inputs)
+    result = solve(problem, exact=True)
+    try:
+        losses, grad = _numbers("loss", reply.loss), _numbers("gradient", reply.grad)
+    except Failure as failure:
+        return Verdict(case, "failed", str(failure))
+    fault = _fault(problem, losses, grad)
+    if fault is not None and (grad.shape != problem.shape or losses.size != np.size(result.loss)):
+        return Verdict(case, "failed", fault)
+    precision = max(inputs.dtype, reply.precision or "float64", key=PRECISIONS.index)
+    given = Given(_without_upstream(grad, inputs, result.grad), precision)
+    with np.errstate(all="ignore"):
+        given = given.with_values(round_to_type(given.values, precision), None)
+        losses = round_to_type(losses, precision).reshape(np.shape(result.loss))
+    compared = compare_with(
+        problem,
+        result,
+        given,
+        Given(losses, precision),
+        diagnose=problem.rows.size <= MOST_DIAGNOSED,
+    )
+    assert compared.grad is not None
+    assert compared.loss is not None
+    digits = _digits(compared)
+    telling = fault is not None or digits < TELLING * -math.log10(type_precision(precision).epsilon)
+    diagnosis = compared.diagnosis if telling else ()
+    if not compared.passed and np.any(np.not_equal(inputs.upstream, 1.0)):
+        diagnosis = upstream_diagnosis(problem, inputs, grad, precision) or diagnosis
+    return Verdict(
+        case,
+        "failed" if fault else compared.grade,
+        fault,
+        digits=digits if compared.grade == "inaccurate" and not fault else None,
+        max_ulp_error=max(compared.grad.max_ulp_error, compared.loss.max_ulp_error),
+        loss=Judged.of(compared.loss),
+        grad=Judged.of(compared.grad),
+        diagnosis=diagnosis,
+    )
+
+
+def problem_of(inputs: Inputs) -> Problem:
+    """The inputs as a problem whose results are doubles."""
+    return Problem(
+        inputs.logits.astype(np.float64), inputs.target, Objective(**dict(inputs.options))
+    )
+
+
+def unlike(first: Reply, second: Reply) -> str | None:
+    """In what two replies to the same inputs differ, bit by bit."""
+    for name, before, after in (
+        ("loss", first.loss, second.loss),
+        ("gradient", first.grad, second.grad),
+    ):
+        one, other = np.asarray(before), np.asarray(after)
+        if one.tobytes() != other.tobytes():
+            apart = ""
+            if one.shape == other.shape:
+                apart = f", by up to {np.abs(one - other).max():.2g}"
+            return f"a second call gives another {name}{apart}"
+    return None
+
+
+def _numbers(name: str, values: object) -> Floats:
+    """Doubles of whatever was replied."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "iufOV":  # bfloat16 is of kind V
+            return array.astype(np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise Failure(f"the {name} is not made of real numbers")
+
+
+def _fault(problem: Problem, losses: Floats, grad: Floats) -> str | None:
+    """What makes a reply unusable, in a line."""
+    if grad.shape != problem.shape:
+        return f"the gradient has shape {grad.shape}, where the logits have {problem.shape}"
+    wanted = problem.batch_shape if problem.divisor is None else ()
+    if losses.shape != wanted and not losses.size == math.prod(wanted) == 1:
+        return f"the loss has shape {losses.shape}, where it should have {wanted}"
+    bad = np.isnan(grad)
+    if bad.any():
+        row, column = np.argwhere(bad)[0].tolist()
+        count = int(bad.sum())
+        others = f", and in {count - 1:,} more places" if count > 1 else ""
+        return f"the gradient has NaN at row {row}, class {column}{others}"
+    if np.isnan(losses).any():
+        return "the loss is NaN"
+    return None
+
+
+def _without_upstream(grad: Floats, inputs: Inputs, right: NDArray[np.float64]) -> Floats:
+    """The gradient divided by what it was to be multiplied by: a power of two, so nothing is lost.
+
+    Where that is 0 nothing but 0 is right.
+    """
+    upstream = np.reshape(inputs.upstream, (-1, 1))
+    with np.errstate(all="ignore"):
+        multiplied = np.where(grad == 0.0, right, math.inf)
+        return np.where(upstream == 0.0, multiplied, grad / upstream)
+
+
+def upstream_diagnosis(
+    problem: Problem, inputs: Inputs, grad: Floats, precision: str
+) -> tuple[Diagnosis, ...]:
+    """Whether the gradient is right but for what it was multiplied by."""
+    right = solve(problem).grad
+    each = np.reshape(inputs.upstream, (-1, 1))
+    for factor, explanation in (
+        (1.0, "It is not multiplied by the upstream gradient."),
+        (each[0], "All rows are multiplied by the first row's upstream gradient."),
+        (each.mean(), "All rows are multiplied by the mean of the upstream gradients."),
+    ):
+        given = Given(np.asarray(grad / factor) if np.all(factor) else grad, precision)
+        if grade(given, right, gradient_allowance(problem, right, given, None)).passed:
+            remedy = "Multiply the gradient of each row by that row's upstream gradient."
+            return (Diagnosis("upstream", explanation, remedy, 0.0),)
+    return ()
+
+
+def _digits(compared: Comparison) -> float:
+    """How many decimal digits are right of the number that has fewest of those below acceptable."""
+    worst = 0.0
+    for graded in (compared.grad, compared.loss):
+        if graded is not None:
+            off = np.abs(graded.difference) > graded.allowed
+            with np.errstate(all="ignore"):
+                relative = np.abs(graded.difference[off] / graded.exact[off])
+            worst = max(worst, float(relative.max(initial=0.0)))
+    return -math.log10(worst) if worst else math.inf

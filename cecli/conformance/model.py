@@ -1,0 +1,273 @@
+"""The hard cases of softmax cross-entropy, and running somebody's implementation over them.
+
+A case makes the same inputs, bit for bit, on every machine; what an implementation replies is held
+against the correctly rounded results of the exact arithmetic. What runs an implementation (a Python
+function, a framework, a program) is an `Implementation`; this module knows none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.comparison.grade import round_to_type
+
+if TYPE_CHECKING:
+    from cecli.comparison.search import Diagnosis
+    from cecli.conformance.judge import Judged
+
+# Counted up when a case changes what it holds; new cases alone leave it as it is.
+SUITE = 1
+
+Outcome = Literal[
+    "exact", "accurate", "acceptable", "inaccurate", "wrong", "failed", "not supported"
+]
+OUTCOMES: tuple[Outcome, ...] = (
+    "exact",
+    "accurate",
+    "acceptable",
+    "inaccurate",
+    "wrong",
+    "failed",
+    "not supported",
+)
+NARROW_FEATURES = frozenset({"float32", "float16", "bfloat16"})
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What an implementation is handed.
+
+    logits (N, C), of their own type and, on purpose, sometimes in Fortran's order or strided; where
+    dtype is bfloat16, which NumPy lacks, a float32 array that holds bfloat16 numbers. target (N,)
+    int64 class indices or (N, C) class probabilities. options: by PyTorch's names, only those that
+    the case is about; no reduction means the mean. upstream: what the gradient of the loss is
+    multiplied by: 0 or a power of two with a sign, or for reduction none one for each row, (N,).
+    dtype: float64, float32, float16 or bfloat16. layout: what has laid the logits out in memory.
+    """
+
+    logits: NDArray[Any]
+    target: NDArray[Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    upstream: float | NDArray[np.float64] = 1.0
+    dtype: str = "float64"
+    layout: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+
+
+Property = Literal["result", "unmodified", "deterministic"]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One case. name: family/slug.
+
+    reason: what breaks here, in a line. source: address of a public issue where it did, or None.
+    features: what it takes beyond logits (N, C), class indices and the mean: names of options with
+    hyphens (weight, ignore-index, label-smoothing, temperature, softcap, z-loss), sum, none,
+    soft-target, upstream, float32, float16, bfloat16, and arrays, which only who is handed arrays
+    in memory has. tests: the result alone, or also that the inputs are left as they were, or that
+    a second call replies the same. make: the same inputs every time, in new arrays.
+    """
+
+    name: str
+    reason: str
+    make: Callable[[], Inputs]
+    features: frozenset[str] = frozenset()
+    source: str | None = None
+    tests: Property = "result"
+
+    @property
+    def family(self) -> str:
+        """What stands before the slash of the name."""
+        return self.name.partition("/")[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What an implementation answers.
+
+    loss: one number, or (N,) for reduction none. grad (N, C). precision: float64, float32, float16
+    or bfloat16, what it computed in; None where it does not say: that of the input.
+    """
+
+    loss: float | NDArray[Any]
+    grad: NDArray[Any]
+    precision: str | None = None
+
+
+class NotSupported(Exception):  # noqa: N818 - the implementation's word, not an error of ours
+    """The implementation lacks something that the case needs."""
+
+
+class Failure(Exception):  # noqa: N818
+    """There is no usable reply; the reason in one line. fatal: nor will there be another."""
+
+    def __init__(self, reason: str, *, fatal: bool = False) -> None:
+        super().__init__(reason)
+        self.fatal = fatal
+
+
+class Implementation(Protocol):
+    """Somebody's cross-entropy.
+
+    features: what it declares to have; None: found by asking. dtype: the type that all logits are
+    converted to; None: each case has its own.
+    """
+
+    name: str
+    features: frozenset[str] | None
+    dtype: str | None
+
+    def run(self, inputs: Inputs) -> Reply:
+        """One reply. Raises NotSupported or Failure."""
+
+    def close(self) -> None:
+        """Let go of whatever was started."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """How a case went.
+
+    reason: why it failed, what was changed or differed, or what is not supported. digits: how many
+    are left of an inaccurate result. max_ulp_error: the larger of loss and gradient. loss, grad:
+    how each was graded, None where nothing was. diagnosis: the mistakes that explain what is wrong.
+    """
+
+    case: Case
+    outcome: Outcome
+    reason: str | None = None
+    digits: float | None = None
+    max_ulp_error: float | None = None
+    loss: Judged | None = None
+    grad: Judged | None = None
+    diagnosis: tuple[Diagnosis, ...] = ()
+    seconds: float = 0.0
+
+    def passed(self, strict: Outcome = "acceptable") -> bool:
+        """Whether it is as good as strict (accurate or acceptable), or not supported at all."""
+        if self.outcome == "not supported":
+            return True
+        return OUTCOMES.index(self.outcome) <= OUTCOMES.index(strict)
+
+
+def all_cases(*, large: bool = False) -> Sequence[Case]:
+    """Every case, family by family; large: also those that need address space for 2³¹ numbers."""
+    from cecli.conformance.suite import calls, numbers, options, precisions, sizes
+
+    return (
+        *numbers.cases(),
+        *sizes.cases(),
+        *(sizes.large_cases() if large else ()),
+        *options.cases(),
+        *calls.cases(),
+        *precisions.cases(),
+    )
+
+
+def select(cases: Sequence[Case], patterns: Collection[str]) -> list[Case]:
+    """The cases whose name or family matches any of some shell patterns; all for none."""
+    if not patterns:
+        return list(cases)
+    return [
+        case
+        for case in cases
+        if any(fnmatchcase(name, p) for p in patterns for name in (case.name, case.family))
+    ]
+
+
+def verify(implementation: Implementation, cases: Sequence[Case]) -> Iterator[Verdict]:
+    """One verdict for each case, as it is reached.
+
+    After a fatal failure the other cases fail with its reason, and are not run. The implementation
+    is not closed.
+    """
+    fatal: str | None = None
+    for case in cases:
+        if fatal is not None:
+            yield Verdict(case, "failed", fatal)
+            continue
+        try:
+            yield _verdict(implementation, case)
+        except NotSupported as missing:
+            yield Verdict(case, "not supported", str(missing))
+        except Failure as failure:
+            fatal = str(failure) if failure.fatal else None
+            yield Verdict(case, "failed", str(failure))
+
+
+def _verdict(implementation: Implementation, case: Case) -> Verdict:
+    missing = case.features - (
+        case.features if implementation.features is None else implementation.features
+    )
+    if implementation.dtype is not None:
+        missing = missing - NARROW_FEATURES | case.features & NARROW_FEATURES - {
+            implementation.dtype
+        }
+    if missing:
+        raise NotSupported(", ".join(sorted(missing)))
+    from cecli.conformance.judge import judge, unlike
+
+    def make() -> Inputs:
+        inputs = case.make()
+        return cast(inputs, implementation.dtype) if implementation.dtype else inputs
+
+    inputs, untouched = make(), make()
+    start = perf_counter()
+    reply = implementation.run(inputs)
+    seconds = perf_counter() - start
+    fault = _changed(inputs, untouched) if case.tests == "unmodified" else None
+    if case.tests == "deterministic":
+        first = replace(reply, loss=np.copy(reply.loss), grad=np.copy(reply.grad))
+        implementation.run(replace(make(), logits=-make().logits))
+        fault = unlike(first, implementation.run(make()))
+    verdict = judge(case, untouched, reply)
+    if fault is not None and verdict.outcome != "failed":
+        verdict = replace(verdict, outcome="wrong", reason=fault, digits=None)
+    return replace(verdict, seconds=seconds)
+
+
+def _changed(inputs: Inputs, untouched: Inputs) -> str | None:
+    """What of the inputs is no longer as it was."""
+    pairs = {"logits": (inputs.logits, untouched.logits)}
+    pairs["target"] = (inputs.target, untouched.target)
+    if "weight" in untouched.options:
+        pairs["weight"] = (inputs.options["weight"], untouched.options["weight"])
+    for name, (now, before) in pairs.items():
+        if now.tobytes() != before.tobytes():
+            return f"the {name} {'were' if name == 'logits' else 'was'} changed in place"
+    return None
+
+
+def cast(inputs: Inputs, dtype: str) -> Inputs:
+    """The inputs with their logits, class probabilities and weights rounded to another type.
+
+    Raises NotSupported where a number is beyond that type.
+    """
+    options = dict(inputs.options)
+    if "weight" in options:
+        options["weight"] = _rounded(np.asarray(options["weight"]), dtype)
+    soft = inputs.target.dtype.kind == "f"
+    logits = _rounded(inputs.logits, dtype)
+    return replace(
+        inputs,
+        logits=inputs.layout(logits) if inputs.layout else logits,
+        target=_rounded(inputs.target, dtype) if soft else inputs.target,
+        options=options,
+        dtype=dtype,
+    )
+
+
+def _rounded(numbers: NDArray[Any], dtype: str) -> NDArray[Any]:
+    held_in = "float32" if dtype == "bfloat16" else dtype
+    with np.errstate(all="ignore"):
+        rounded = round_to_type(numbers.astype(np.float64, order="C"), dtype).astype(held_in)
+    if (np.isinf(rounded) & ~np.isinf(numbers)).any():
+        raise NotSupported(f"numbers beyond {dtype}")
+    return rounded

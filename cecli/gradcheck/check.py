@@ -1,0 +1,158 @@
+"""The numerical gradient, and how well an analytic one agrees with it.
+
+The differences are taken of the loss's definition: no formula of the gradient takes part. What a
+component may be off by follows from the terms it is summed from; no tolerance is flat. The ordinary
+methods in double precision are there to be looked at, judged against their own error bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cecli.core.evaluate import losses_of
+from cecli.errors import CecliError
+from cecli.gradcheck.differences import Component, DecimalDifferences, FloatDifferences, Progress
+from cecli.gradcheck.sampling import plan_check
+from cecli.problem.dtypes import Floats, Integers
+from cecli.problem.objective import Objective
+from cecli.problem.problem import Problem
+
+Method = Literal["decimal", "central", "forward"]
+
+USUAL_STEPS = {"decimal": 1e-20, "central": 1e-5, "forward": 1e-8}
+SMALLEST_SCALE, SMALLEST_STEP = 1e-280, 1e-300
+
+
+@dataclass(frozen=True, eq=False)
+class GradientCheck:
+    """What `check_gradient` returns.
+
+    passed: every component that was checked is within its tolerance. method, step: how the
+    numerical gradient was taken. max_abs_error, max_rel_error: over the components checked, the
+    latter relative to the numerical value (or the smallest normal number, where that is larger).
+    worst: index in the gradient of the component that is furthest off for its tolerance.
+    checked, total: components; seed: of the sample, None where all were checked.
+    indices (checked, ndim), analytic, numeric, difference, tolerance (checked,): each of them.
+    """
+
+    passed: bool
+    method: Method
+    step: float
+    max_abs_error: float
+    max_rel_error: float
+    worst: tuple[int, ...]
+    checked: int
+    total: int
+    seed: int | None
+    indices: Integers
+    analytic: Floats
+    numeric: Floats
+    difference: Floats
+    tolerance: Floats
+
+
+def check_gradient(
+    logits: ArrayLike,
+    target: ArrayLike,
+    grad: ArrayLike,
+    *,
+    method: Method = "decimal",
+    step: float | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **objective: Any,
+) -> GradientCheck:
+    """Hold anybody's gradient of the cross-entropy against finite differences of the loss.
+
+    logits, target and the objective's keywords (weight, reduction, axis, …) are those of
+    `cross_entropy`. grad: real numbers of the logits' shape, judged at the precision of its type.
+    method: decimal (central differences in decimal arithmetic, the one that proves something),
+    or central or forward, the ordinary ones in double precision. step: h, at most 1; default
+    1e-20·min(1, temperature, softcap), 1e-5 and 1e-8. Where checking everything would take more
+    than about five seconds, a sample drawn with seed is checked: in each row drawn the target, the
+    largest logit, the smallest probability and others at random. progress is called with the
+    fraction done. Raises CecliError for bad input and where the loss is infinite.
+    """
+    problem = Problem(logits, target, Objective(**objective))
+    return check(problem, np.asarray(grad), method, step, seed, progress)
+
+
+def check(
+    problem: Problem,
+    grad: NDArray[Any],
+    method: Method = "decimal",
+    step: float | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> GradientCheck:
+    """`check_gradient` of a problem that is checked already."""
+    step = _checked_step(problem, method, step)
+    if grad.shape != problem.shape or not _is_real(grad.dtype):
+        raise CecliError(
+            f"the gradient has shape {grad.shape} and type {grad.dtype}: "
+            f"it must be real numbers of the logits' shape {problem.shape}"
+        )
+    analytic = problem.to_rows(grad).astype(np.float64)
+    if not analytic.size:
+        raise CecliError("there is nothing to check: the batch has no samples")
+    _require_finite_loss(problem)
+    kind = DecimalDifferences if method == "decimal" else FloatDifferences
+    differences = kind(problem, step, 1 if method == "forward" else 2, grad.dtype)
+    plan = plan_check(problem, analytic, differences.cost, seed)
+    differences.report_to(progress, plan)
+    results: list[Component] = []
+    for row, columns in plan.rows:
+        results += differences.check_row(row, columns, analytic[row, columns].tolist())
+    rows = np.concatenate([np.full(len(columns), row) for row, columns in plan.rows])
+    columns = np.concatenate([columns for _, columns in plan.rows])
+    numeric, difference, tolerance, relative, excess = np.array(results).T
+    indices = problem.indices_of(rows, columns)
+    return GradientCheck(
+        passed=bool((excess <= 1.0).all()),
+        method=method,
+        step=step,
+        max_abs_error=float(np.abs(difference).max()),
+        max_rel_error=float(relative.max()),
+        worst=tuple(indices[np.where(np.isnan(excess), np.inf, excess).argmax()].tolist()),
+        checked=len(rows),
+        total=analytic.size,
+        seed=seed if plan.sampled else None,
+        indices=indices,
+        analytic=analytic[rows, columns],
+        numeric=numeric,
+        difference=difference,
+        tolerance=tolerance,
+    )
+
+
+def _checked_step(problem: Problem, method: Method, step: float | None) -> float:
+    if method not in USUAL_STEPS:
+        raise CecliError(f"the method is {method!r}: it must be decimal, central or forward")
+    objective = problem.objective
+    smallest = min(1.0, objective.temperature, objective.softcap or 1.0)
+    if smallest < SMALLEST_SCALE:
+        raise CecliError(
+            f"a temperature or softcap of {smallest:g} leaves no room for a step: "
+            f"a check needs at least {SMALLEST_SCALE:g}"
+        )
+    if step is None:
+        return USUAL_STEPS[method] * float(smallest if method == "decimal" else 1.0)
+    if not SMALLEST_STEP <= step <= 1.0:
+        raise CecliError(f"the step is {step:g}: it must be at least {SMALLEST_STEP:g}, at most 1")
+    return float(step)
+
+
+def _require_finite_loss(problem: Problem) -> None:
+    infinite = ~np.isfinite(np.add(*losses_of(problem)))
+    if infinite.any():
+        raise CecliError(
+            f"the loss{problem.place(infinite.argmax())} is infinite: it has no derivative to check"
+        )
+
+
+def _is_real(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "iuf" or dtype.name == "bfloat16"

@@ -1,0 +1,242 @@
+"""Arrays of numbers from .npy, .npz and .safetensors files; nothing is ever unpickled.
+
+What a header promises is compared with what the file holds before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+import warnings
+from collections.abc import Sequence
+from math import prod
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.errors import CecliError
+from cecli.input.files import open_file
+from cecli.input.numbers import MAXIMUM_DIMENSIONS, quote
+from cecli.problem.dtypes import BFLOAT16, widened
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
+
+ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
+SUFFIXES_WITH_KEYS = (".npz", ".safetensors")
+
+_NOT_NPY = "not an .npy file, or a damaged one"
+_NOT_NPZ = "not an .npz file, or a damaged one"
+_CHUNK = 1 << 20
+# Logits hardly compress: what inflates to more than this, and that many times, is taken for a bomb.
+_MOST_INFLATED, _MOST_INFLATION = 1 << 26, 100
+_MOST_KEYS_LISTED = 20
+_REAL_NUMBERS = "integers, bfloat16, float16, float32 or float64"
+_SAFETENSORS_TYPES = {
+    "BOOL": "?",
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "UI" for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+}
+
+
+def read_array(path: str, key: str | None = None) -> NDArray[Any]:
+    """`map_array` with numbers in the machine's byte order, and bfloat16 as float32."""
+    array = map_array(path, key)
+    if array.dtype == BFLOAT16:
+        return widened(array)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def map_array(path: str, key: str | None = None) -> NDArray[Any]:
+    """Map the array of a file, by its suffix: integers, float16, float32, float64 or `BFLOAT16`.
+
+    key: which array of a file of several; one alone needs none. Its bytes stay in the file, in
+    their order, until they are looked at; but what is compressed is read into memory. Raises
+    CecliError, or the system's OSError, for whatever cannot be read.
+    """
+    if path.lower().endswith(".npz"):
+        return _map_npz(path, key)
+    if path.lower().endswith(".safetensors"):
+        return _map_safetensors(path, key)
+    if key is not None:
+        raise CecliError(f"--key {key}: only .npz and .safetensors files have keys")
+    with open_file(path) as file:
+        size = _size_of(file)
+        shape, in_fortran_order, dtype = _read_header(file, size)
+        _compare(prod(shape) * dtype.itemsize, size - file.tell())
+        return _mapped(file, file.tell(), shape, dtype, in_fortran_order)
+
+
+def _mapped(
+    file: BinaryIO,
+    offset: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    in_fortran_order: bool = False,
+) -> NDArray[Any]:
+    try:
+        if not prod(shape):  # nothing cannot be mapped
+            array = np.empty(shape, dtype)
+        else:
+            order: Any = "F" if in_fortran_order else "C"
+            array = np.asarray(np.memmap(file, dtype, "r", offset, shape, order))
+    except (ValueError, TypeError, OverflowError):  # a shape that no array can have
+        raise CecliError(_NOT_NPY) from None
+    return array.view(np.uint8) if dtype.kind == "b" else array
+
+
+def _size_of(file: BinaryIO) -> int:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise CecliError("not a regular file")
+    return status.st_size
+
+
+def _read_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran's order, and type that an .npy header tells, checked."""
+    from numpy.lib import format as npy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy warns about the headers of Python 2
+        try:
+            # Version 3 differs from 2 only in names of fields, and an array with fields is refused.
+            first = npy.read_magic(file) == (1, 0)
+            read_header = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
+            shape, in_fortran_order, dtype = read_header(file)
+        except Exception:  # noqa: BLE001 - whatever a forged header makes the parser raise
+            raise CecliError(_NOT_NPY if size else "the file is empty") from None
+    _check_type(dtype)
+    if len(shape) > MAXIMUM_DIMENSIONS:
+        raise CecliError(f"{len(shape)} dimensions: at most {MAXIMUM_DIMENSIONS} can be read")
+    return shape, in_fortran_order, dtype
+
+
+def _check_type(dtype: np.dtype[Any]) -> None:
+    if (dtype.kind not in "biuf" or dtype.itemsize > 8) and dtype != BFLOAT16:
+        found = "pickled objects" if dtype.hasobject else dtype.name
+        raise CecliError(f"holds {found}, not {_REAL_NUMBERS}")
+
+
+def _compare(promised: int, held: int) -> None:
+    if promised != held:
+        relation = "more" if promised > held else "less"
+        raise CecliError(f"its header promises {relation} data than the {held} bytes it has")
+
+
+# --- Files of several arrays --------------------------------------------------------------------
+
+
+def _chosen(keys: Sequence[str], key: str | None) -> str:
+    """The key that was asked for, or the only one there is."""
+    if key is None and len(keys) == 1:
+        return keys[0]
+    if not keys:
+        raise CecliError("holds no arrays")
+    if key is not None and key in keys:
+        return key
+    names = ", ".join(quote(name) for name in keys[:_MOST_KEYS_LISTED])
+    if len(keys) > _MOST_KEYS_LISTED:
+        names += f" and {len(keys) - _MOST_KEYS_LISTED:,} more"
+    if key is not None:
+        raise CecliError(f"there is no array {quote(key)}: it holds {names}")
+    raise CecliError(f"say which array: --key NAME, or FILE:NAME for a target; it holds {names}")
+
+
+def _map_npz(path: str, key: str | None) -> NDArray[Any]:
+    import zlib
+    from zipfile import BadZipFile, ZipFile
+
+    with open_file(path) as file:
+        size = _size_of(file)
+        try:
+            with ZipFile(file) as archive:
+                members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+                name = _chosen(list(members), key)
+                return _map_member(file, archive, name, members[name])
+        # What forged archives make the module raise.
+        except CecliError:
+            raise
+        except (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+            # The system's own word counts, but for a place before the file's beginning.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
+            raise CecliError(_NOT_NPZ if size else "the file is empty") from None
+
+
+def _map_member(file: BinaryIO, archive: ZipFile, name: str, member: ZipInfo) -> NDArray[Any]:
+    """One array of an archive: never more of it than the archive declares."""
+    from zipfile import ZIP_DEFLATED, ZIP_STORED
+
+    try:
+        if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED) or member.flag_bits & 1:
+            raise CecliError("compressed or encrypted in a way that NumPy does not write")
+        inflation = member.file_size / max(1, member.compress_size)
+        if member.file_size > _MOST_INFLATED and inflation > _MOST_INFLATION:
+            raise CecliError(
+                f"would inflate {inflation:,.0f} times, to {member.file_size:,} bytes; "
+                "if that is meant, unpack it to an .npy file"
+            )
+        stored = member.compress_type == ZIP_STORED
+        with archive.open(member) as stream:
+            shape, in_fortran_order, dtype = _read_header(stream, member.file_size)
+            begin = stream.tell()
+            held = member.file_size - begin
+            _compare(prod(shape) * dtype.itemsize, held)
+            data = np.empty(0 if stored else held, dtype=np.uint8)
+            # What is stored is read too, so that its checksum is compared at the end.
+            for start in range(0, held, _CHUNK):
+                piece = stream.read(min(_CHUNK, held - start))
+                _compare(min(_CHUNK, held - start), len(piece))
+                if not stored:
+                    data[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
+            stream.read(1)
+        if stored:
+            offset = _begin_of(file, member) + begin
+            return _mapped(file, offset, shape, dtype, in_fortran_order)
+        order: Any = "F" if in_fortran_order else "C"
+        numbers = np.uint8 if dtype.kind == "b" else dtype
+        return data.view(numbers).reshape(shape, order=order)
+    except CecliError as error:
+        raise CecliError(f"array {quote(name)}: {error}") from None
+
+
+def _begin_of(file: BinaryIO, member: ZipInfo) -> int:
+    """Where in the archive the bytes of a member begin: behind a header of its own."""
+    file.seek(member.header_offset + 26)
+    name, extra = struct.unpack("<HH", file.read(4))
+    return member.header_offset + 30 + int(name) + int(extra)
+
+
+def _map_safetensors(path: str, key: str | None) -> NDArray[Any]:
+    with open_file(path) as file:
+        if not _size_of(file):
+            raise CecliError("the file is empty")
+    import json
+
+    try:
+        import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16, which safetensors counts on
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise CecliError(
+            "reading it needs the packages safetensors and ml_dtypes: "
+            "pip install 'cecli[safetensors]'"
+        ) from None
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            name = _chosen(sorted(tensors.keys()), key)
+            kind = tensors.get_slice(name).get_dtype()
+            if kind != "BF16" and kind not in _SAFETENSORS_TYPES:
+                raise CecliError(f"array {quote(name)}: holds {kind}, not {_REAL_NUMBERS}")
+            shape = tuple(tensors.get_slice(name).get_shape())
+    except SafetensorError as error:
+        reason = " ".join(str(error).split())
+        raise CecliError(f"not a .safetensors file, or a damaged one: {reason}") from None
+    dtype = BFLOAT16 if kind == "BF16" else np.dtype(_SAFETENSORS_TYPES[kind])
+    with open_file(path) as file:
+        # The library has found the header sound: its length, then what it says in JSON.
+        length = int.from_bytes(file.read(8), "little")
+        begin, _ = json.loads(file.read(length))[name]["data_offsets"]
+        return _mapped(file, 8 + length + begin, shape, dtype)

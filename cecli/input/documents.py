@@ -1,0 +1,210 @@
+"""Documents: logits as text or JSON, with the target, labels and objective that JSON may add."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.errors import CecliError
+from cecli.input.numbers import (
+    NotJSONError,
+    Place,
+    array_of,
+    describe,
+    load_json,
+    parse_text,
+    quote,
+    reading,
+    target_of,
+)
+
+Labels = tuple[str, ...] | None
+
+NO_LOGITS = "no logits: give numbers (2.0 1.0 0.1) or a file, or pipe them in"
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """What was read: the logits and, from a JSON document, all that goes with them."""
+
+    logits: NDArray[Any]
+    target: NDArray[Any] | None = None
+    soft_target: NDArray[Any] | None = None
+    labels: tuple[str, ...] | None = None
+    objective: Mapping[str, object] = field(default_factory=dict)
+
+
+def document_of_text(text: str, place: Place, labels: Labels = None) -> Document:
+    """The document that a text is: JSON, JSON Lines or numbers.
+
+    labels: names of the classes beside the document's own, here and below.
+    """
+    start = text.lstrip()
+    if not start:
+        raise CecliError(NO_LOGITS)
+    if start[0] in "[{":
+        try:
+            value = load_json(text)
+        except NotJSONError:
+            if _holds_json_lines(start):
+                return document_of_json_lines(text, labels)
+            if start[0] == "{":
+                raise
+        else:
+            return document_of_json(value, labels)
+    return Document(array_of(parse_text(text, place), "logits"))
+
+
+def _holds_json_lines(text: str) -> bool:
+    """Whether the lines are JSON, each by itself."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if text.startswith("{"):
+        lines = lines[:1]  # enough for objects; what is wrong further on is told with its line
+    try:
+        for line in lines:
+            load_json(line)
+    except NotJSONError:
+        return False
+    return True
+
+
+def document_of_json(value: Any, labels: Labels = None) -> Document:
+    """The document that a JSON value is: an object with "logits", or the logits themselves."""
+    if not isinstance(value, dict):
+        value = {"logits": value}
+    if "logits" not in value:
+        if "omitted" in value:
+            raise CecliError("the document leaves out its arrays; print it with --arrays")
+        raise CecliError('the object has no "logits"')
+    if not isinstance(value["logits"], list):
+        raise CecliError(f"the logits are {describe(value['logits'])}, not a list of numbers")
+    target, soft_target, own = map(value.get, ("target", "soft_target", "labels"))
+    names = None if own is None else labels_of(own)
+    return Document(
+        logits=array_of(value["logits"], "logits"),
+        target=None if target is None else named_target_of(target, names, labels),
+        soft_target=None if soft_target is None else array_of(soft_target, "soft_target"),
+        labels=names,
+        objective=objective_of(value.get("objective", {})),
+    )
+
+
+def named_target_of(target: object, own: Labels, given: Labels) -> NDArray[np.int64]:
+    """A target whose labels are a document's own, or those that are given beside it."""
+    if own is None or given is None:
+        return target_of(target, own if given is None else given)
+    try:
+        return target_of(target, given)
+    except CecliError:
+        return target_of(target, own)
+
+
+def document_of_json_lines(text: str, labels: Labels = None) -> Document:
+    """JSON Lines as one batch: each line a sample, or a batch of the same shape."""
+    documents: list[Document] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            with reading(f"line {number}"):
+                documents.append(document_of_json(load_json(line), labels))
+                _check_alike(documents[-1], documents[0])
+    if not documents:
+        raise CecliError(NO_LOGITS)
+    first = documents[0]
+
+    def stack(name: str) -> NDArray[Any] | None:
+        arrays = [getattr(document, name) for document in documents]
+        return None if arrays[0] is None else np.stack(arrays)
+
+    logits = np.stack([document.logits for document in documents])
+    return Document(logits, stack("target"), stack("soft_target"), first.labels, first.objective)
+
+
+def _check_alike(document: Document, first: Document) -> None:
+    """The documents of one batch agree in their shapes, their labels and their objective."""
+    for name in ("logits", "target", "soft_target"):
+        array, model = getattr(document, name), getattr(first, name)
+        if (array is None) != (model is None):
+            raise CecliError(f"{name} must be in every line or in none")
+        if np.shape(array) != np.shape(model):
+            expected = np.shape(model)
+            raise CecliError(f"{name} has shape {array.shape}, where the first line has {expected}")
+    check_settings(document, first, "the first line")
+
+
+def check_settings(document: Document, first: Document, where: str) -> None:
+    """The documents of one batch agree in their labels and their objective; where: of the first."""
+    if document.labels != first.labels:
+        raise CecliError(f"the labels differ from those of {where}")
+    settings, expected_settings = document.objective, first.objective
+    if settings.keys() != expected_settings.keys() or not all(
+        np.array_equal(np.asarray(settings[key]), np.asarray(expected_settings[key]))
+        for key in settings
+    ):
+        raise CecliError(f"the objective differs from that of {where}")
+
+
+def labels_of(value: object) -> tuple[str, ...]:
+    """The names of the classes, checked."""
+    if not isinstance(value, list) or not value:
+        found = "empty" if value == [] else describe(value)
+        raise CecliError(f"the labels are {found}: they must be a list of names")
+    index_of_label: dict[str, int] = {}
+    for index, label in enumerate(value):
+        if not isinstance(label, str) or not label.strip():
+            raise CecliError(f"labels[{index}] is {describe(label)}, not a name")
+        if re.search("[\ud800-\udfff]", label):
+            raise CecliError(f"labels[{index}] is {quote(label)}, not valid Unicode")
+        if label in index_of_label:
+            both = f"labels[{index_of_label[label]}] and labels[{index}]"
+            raise CecliError(f"{both} are {quote(label)}: each class needs a name of its own")
+        index_of_label[label] = index
+    return tuple(value)
+
+
+def objective_of(value: object) -> dict[str, object]:
+    """The names and types of an objective, checked; null stands for the default."""
+    if not isinstance(value, dict):
+        raise CecliError(f"the objective is {describe(value)}, not an object")
+    objective: dict[str, object] = {}
+    for key, setting in value.items():
+        if key not in _READ_SETTING:
+            known = ", ".join(_READ_SETTING)
+            raise CecliError(f"the objective holds {quote(key)}: its keys are {known}")
+        if setting is not None:
+            objective[key] = _READ_SETTING[key](setting, f"objective.{key}")
+    return objective
+
+
+def _number_of(value: object, name: str) -> float:
+    if isinstance(value, list):
+        raise CecliError(f"{name} is a list, not a number")
+    return float(array_of(value, name))
+
+
+def _integer_of(value: object, name: str) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise CecliError(f"{name} is {describe(value)}, not an integer of 64 bits")
+    return value
+
+
+def _text_of(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise CecliError(f"{name} is {describe(value)}, not text")
+    return value
+
+
+_READ_SETTING: Mapping[str, Callable[[object, str], object]] = {
+    "weight": array_of,
+    "ignore_index": _integer_of,
+    "label_smoothing": _number_of,
+    "reduction": _text_of,
+    "temperature": _number_of,
+    "softcap": _number_of,
+    "z_loss": _number_of,
+    "axis": _integer_of,
+}

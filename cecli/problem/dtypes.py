@@ -1,0 +1,64 @@
+"""Arrays of real numbers as they are given: which types there are, and how they are widened."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cecli.errors import CecliError
+from cecli.problem.concatenated import Joined, JoinedRows
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Logits = NDArray[np.float32] | Floats
+
+# NumPy has no name for bfloat16: it saves such an array as two bytes of anything.
+BFLOAT16 = np.dtype("V2")
+
+
+def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What results of logits of that type are: float32 for half and single precision."""
+    short = dtype.name in ("float16", "float32", "bfloat16") or dtype == BFLOAT16
+    return np.dtype(np.float32 if short else np.float64)
+
+
+def widened(array: NDArray[Any]) -> NDArray[Any]:
+    """bfloat16, the upper half of float32, as float32."""
+    if array.dtype != BFLOAT16:
+        return array
+    return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
+
+
+def as_doubles(array: NDArray[Any], order: Literal["C", "F"] = "C") -> Floats:
+    """A copy in float64; a signalling NaN is one like any other."""
+    with np.errstate(invalid="ignore"):
+        return np.array(widened(array), dtype=np.float64, order=order)
+
+
+def as_logits(array: NDArray[Any], order: Literal["C", "F"]) -> Logits:
+    """Half and single precision as float32, all else as float64: the array itself where it is."""
+    return np.asarray(widened(array), dtype=result_dtype(array.dtype), order=order)
+
+
+def row_maxima(rows: Logits) -> Floats:
+    """(N,) the largest of each row, NaN where there is one."""
+    if not rows.flags.c_contiguous or not rows.size:
+        return np.asarray(rows.max(axis=1), dtype=np.float64)
+    # The same, but for what NumPy does before and after each row.
+    starts = np.arange(0, rows.size, rows.shape[1])
+    return np.asarray(np.maximum.reduceat(rows.reshape(-1), starts), dtype=np.float64)
+
+
+def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
+    """An array of real numbers; CecliError, with the name, for anything else."""
+    array: Any
+    try:
+        array = values if isinstance(values, Joined | JoinedRows) else np.asarray(values)
+    except (ValueError, TypeError, OverflowError):
+        raise CecliError(f"{name} must be an array of numbers with rows of equal length") from None
+    dtype = array.dtype
+    if dtype.kind in "iuf" or dtype.name == "bfloat16" or dtype == BFLOAT16:
+        return array  # type: ignore[no-any-return]
+    raise CecliError(f"{name} must be an array of real numbers; its type is {dtype}")

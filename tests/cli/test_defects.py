@@ -1,0 +1,43 @@
+"""Planted defects, each of which the suite must find in the family that is about it."""
+
+from __future__ import annotations
+
+import pytest
+
+from cecli.conformance.model import all_cases, select, verify
+from support.implementations import DEFECTS, Defect, Textbook
+
+CASES = all_cases()
+
+
+def test_there_are_plenty() -> None:
+    assert len(DEFECTS) >= 20
+    assert len({defect.implementation.name for defect in DEFECTS}) == len(DEFECTS)
+
+
+def test_what_has_no_defect_passes_everything() -> None:
+    verdicts = list(verify(Textbook(), CASES))
+    assert [(v.case.name, v.outcome, v.reason) for v in verdicts if not v.passed()] == []
+    assert all(verdict.outcome != "not supported" for verdict in verdicts)
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.implementation.name)
+def test_it_is_found_in_its_family(defect: Defect) -> None:
+    verdicts = list(verify(defect.implementation(), select(CASES, [defect.family])))
+    failures = [verdict for verdict in verdicts if not verdict.passed(defect.strict)]  # type: ignore[arg-type]
+    assert failures
+    if defect.diagnosis is not None:
+        assert defect.diagnosis in {found.id for v in failures for found in v.diagnosis}
+
+
+@pytest.mark.parametrize(
+    "defect", [d for d in DEFECTS if d.elsewhere], ids=lambda defect: defect.implementation.name
+)
+def test_and_not_where_it_makes_no_difference(defect: Defect) -> None:
+    cases = select(CASES, [str(defect.elsewhere)])
+    assert all(verdict.passed() for verdict in verify(defect.implementation(), cases))
+
+
+def test_every_family_finds_one() -> None:
+    without = {"saturation", "ordinary", "large"}  # the first two are listed, the last is asked for
+    assert {case.family for case in CASES} - {defect.family for defect in DEFECTS} <= without

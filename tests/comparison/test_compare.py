@@ -1,0 +1,238 @@
+"""The command: what it reads, shows and returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import cecli
+from cecli.cli.main import main
+from output.test_json import strict
+
+SAMPLE = ["2.0", "1.0", "0.1", "-t", "0"]
+SOFTMAX = ["--grad", "0.659,0.2424,0.0986"]
+LOGITS = np.random.default_rng(0).normal(0, 2, (6, 4))
+TARGET = np.array([0, 3, 1, 2, 2, 1])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    np.save("logits.npy", LOGITS)
+    np.save("target.npy", TARGET)
+    np.save("grad.npy", cecli.cross_entropy(LOGITS, TARGET).grad)
+    return tmp_path
+
+
+def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, ["compare", *arguments], input=stdin)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def document(*arguments: str, stdin: str = "") -> dict[str, Any]:
+    _, printed, errors = run(*arguments, "--json", stdin=stdin)
+    assert errors == ""
+    return strict(printed)
+
+
+def complaint(*arguments: str, stdin: str = "") -> str:
+    status, printed, _ = run(*arguments, stdin=stdin)
+    assert (status, printed) == (2, "")
+    result = (
+        CliRunner()
+        .invoke(main, ["compare", *arguments], input=stdin, standalone_mode=False)
+        .exception
+    )
+    assert result is not None
+    return str(result)
+
+
+# Three answers: right, wrong, and not to be answered.
+
+
+def test_a_right_gradient_is_status_0() -> None:
+    status, printed, _ = run(*SAMPLE, "--grad", "-0.341,0.2424,0.0986")
+    assert status == 0
+    assert "gradient exact: 0 of 3 components off, judged by the digits typed" in printed
+
+
+def test_the_softmax_itself_is_named_and_status_1() -> None:
+    status, printed, errors = run(*SAMPLE, *SOFTMAX)
+    assert (status, errors) == (1, "")
+    assert "gradient WRONG: 1 of 3 components off" in printed
+    assert "missing-one-hot: The gradient is the softmax itself" in printed
+
+
+def test_zeros_are_typed_exactly() -> None:
+    status, printed, _ = run(*SAMPLE, "--grad", "0,0,0")
+    assert status == 1
+    assert "all-zero" in printed
+
+
+def test_negative_first_components_need_no_equals_sign() -> None:
+    assert run(*SAMPLE, "--grad", "-0.341,0.2424,0.0986", "--loss", "0.417")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*SAMPLE], "nothing to compare"),
+        ([*SAMPLE, "--grad", "0.5,0.5"], "the gradient has shape (2,)"),
+        ([*SAMPLE, "--grad", "0.5,what"], "--grad: column 5: 'what' is not a number"),
+        ([*SAMPLE, "--grad", "missing.npy"], "--grad: 'missing.npy': no such file"),
+        ([*SAMPLE, "--grad", ""], "--grad: there are no numbers"),
+        ([*SAMPLE, *SOFTMAX, "--rtol", "-1"], "rtol is -1"),
+        ([*SAMPLE, *SOFTMAX, "--loss", "1,2"], "the loss has shape (2,)"),
+        (["-", "-t", "0", "--grad", "-"], "cannot both be standard input"),
+        (["-t", "0", "--grad", "-"], "cannot both be standard input"),
+        ([*SAMPLE, "--grad", "-", "--loss", "-"], "cannot both be standard input"),
+        ([*SAMPLE, "--grad", "-"], "--grad: there are no numbers"),
+        ([*SAMPLE, *SOFTMAX, "--json", "--markdown"], "exclude each other"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments: list[str], words: str) -> None:
+    message = complaint(*arguments)
+    assert words in message
+    assert "\n" not in message
+
+
+# Where the numbers come from.
+
+
+@pytest.mark.parametrize("suffix", ["npy", "json"])
+def test_files(suffix: str) -> None:
+    Path("grad.json").write_text(json.dumps(np.load("grad.npy").tolist()))
+    found = document("logits.npy", "-t", "target.npy", "--grad", f"grad.{suffix}")
+    assert (found["passed"], found["precision"]) == (True, "float64")
+
+
+def test_standard_input() -> None:
+    text = "\n".join(" ".join(f"{g:.4f}" for g in row) for row in np.load("grad.npy"))
+    found = document("logits.npy", "-t", "target.npy", "--grad", "-", stdin=text)
+    assert (found["passed"], found["precision"]) == (True, "typed")
+
+
+def test_what_grad_prints_is_read() -> None:
+    printed = CliRunner().invoke(main, ["grad", *SAMPLE, "--json"]).stdout
+    found = document(*SAMPLE, "--grad", "-", "--loss", "0.4170300162778335", stdin=printed)
+    assert found["passed"]
+    assert found["judged"]["loss"]["precision"] == "float64"
+
+
+def test_the_objective_counts() -> None:
+    grad = cecli.cross_entropy(LOGITS, TARGET, temperature=2.0, label_smoothing=0.1).grad
+    np.save("other.npy", grad)
+    options = ["--temperature", "2", "--label-smoothing", "0.1"]
+    assert run("logits.npy", "-t", "target.npy", "--grad", "other.npy", *options)[0] == 0
+    assert run("logits.npy", "-t", "target.npy", "--grad", "other.npy")[0] == 1
+
+
+# What is shown.
+
+
+def test_the_document_holds_the_verdict() -> None:
+    found = document(*SAMPLE, *SOFTMAX)
+    assert {key: found[key] for key in ("command", "passed", "grade", "worst", "off", "total")} == {
+        "command": "compare",
+        "passed": False,
+        "grade": "wrong",
+        "worst": [0],
+        "off": 1,
+        "total": 3,
+    }
+    assert found["max_abs_error"] == pytest.approx(1.0, abs=1e-3)
+    assert found["grad"][1] == pytest.approx(0.242433, abs=1e-6)
+    first = found["diagnosis"][0]
+    assert (first["id"], first["of"]) == ("missing-one-hot", "grad")
+    assert first["fit"] < 1e-3
+    assert "only one sample" in first["reason"]
+    assert [mistake["id"] for mistake in found["diagnosis"]] == [
+        "missing-one-hot",
+        "maximum-differentiated",
+    ]
+
+
+@pytest.mark.parametrize("loss", [[], ["--loss", "0.6"], ["--loss", "nan"]])
+@pytest.mark.parametrize(
+    "grad", [[], ["--grad", "0.1,-0.3,0.8"], ["--grad", "nan,inf,0"], ["--grad", "0,0,0"]]
+)
+def test_documents_follow_the_schema(grad: list[str], loss: list[str]) -> None:
+    if grad or loss:
+        found = document(*SAMPLE, *grad, *loss, "--rtol", "0.01")
+        assert not found["passed"]
+        assert found["rtol"] == 0.01
+
+
+def test_what_nothing_explains_is_described() -> None:
+    found = document(*SAMPLE, "--grad", "0.1,-0.3,0.8")
+    assert found["diagnosis"] == []
+    assert found["description"]
+    assert "no known mistake explains the gradient" in run(*SAMPLE, "--grad", "0.1,-0.3,0.8")[1]
+
+
+def test_the_worst_are_shown_and_counted() -> None:
+    np.save("wrong.npy", 2 * np.load("grad.npy"))
+    arguments = ["logits.npy", "-t", "target.npy", "--grad", "wrong.npy", "--top", "3"]
+    lines = run(*arguments)[1].splitlines()
+    assert sum(line.startswith("▸") for line in lines) == 3
+    assert "above: the 3 worst of 24" in lines
+    assert any(
+        line.startswith("constant-factor: It is the right gradient times 2.") for line in lines
+    )
+
+
+def test_markdown_has_tables_and_paragraphs() -> None:
+    status, printed, _ = run(*SAMPLE, *SOFTMAX, "--loss", "0.417", "--markdown")
+    assert status == 1
+    assert printed.startswith("| class | yours | exact | difference | allowed |\n")
+    assert "**gradient WRONG: 1 of 3 components off, judged by the digits typed**" in printed
+    assert "missing-one-hot: " in printed
+
+
+def test_output_is_written_whatever_the_verdict() -> None:
+    assert run(*SAMPLE, *SOFTMAX, "-o", "exact.npy")[0] == 1
+    assert (
+        np.load("exact.npy").tolist()
+        == cecli.cross_entropy([2, 1, 0.1], 0, exact=True).grad.tolist()
+    )
+    assert run(*SAMPLE, "--grad", "0,0,0", "-o", "verdict.svg")[0] == 1
+    picture = Path("verdict.svg").read_text().replace("&#160;", " ")
+    assert "all-zero" in picture
+    assert "worst at class 1" in picture
+
+
+def test_json_imports_no_rich() -> None:
+    script = (
+        "import sys; from cecli.__main__ import main\n"
+        f"sys.argv = ['cecli', 'compare', *{SAMPLE + SOFTMAX!r}, '--json']\n"
+        "try: main()\n"
+        "finally: assert not {'rich'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_large_file_is_quick_and_explained() -> None:
+    random = np.random.default_rng(1)
+    logits = random.normal(0, 2, (2048, 500)).astype(np.float32)
+    target = random.integers(0, 500, 2048)
+    grad = cecli.cross_entropy(logits, target).grad
+    grad[1920:] = 0
+    comparison = cecli.compare(logits, target, grad=grad)
+    assert [diagnosis.id for diagnosis in comparison.diagnosis] == ["some-rows", "all-zero"]
+    assert "a multiple of 128" in comparison.diagnosis[0].explanation
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_gradient_of_nothing_but_nan_is_wrong_without_a_warning(value: float) -> None:
+    random = np.random.default_rng(5)
+    logits, target = random.normal(size=(64, 10)), random.integers(0, 10, 64)
+    found = cecli.compare(logits, target, grad=np.full((64, 10), value))
+    assert (found.passed, found.grade) == (False, "wrong")
