@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cecli.api import cross_entropy, log_softmax, softmax
     from cecli.comparison.compare import Comparison, compare
     from cecli.comparison.search import Diagnosis
     from cecli.conformance.api import verify
     from cecli.conformance.report import Report
-    from cecli.core.evaluate import CrossEntropy, cross_entropy, log_softmax, softmax
     from cecli.errors import CecliError
     from cecli.gradcheck.check import GradientCheck, check_gradient
+    from cecli.problem.result import CrossEntropy
 
 __version__ = "0.1.0"
 
@@ -37,15 +38,15 @@ __all__ = [
 _HOMES = {
     "CecliError": "errors",
     "Comparison": "comparison.compare",
-    "CrossEntropy": "core.evaluate",
+    "CrossEntropy": "problem.result",
     "Diagnosis": "comparison.search",
     "GradientCheck": "gradcheck.check",
     "Report": "conformance.report",
     "check_gradient": "gradcheck.check",
     "compare": "comparison.compare",
-    "cross_entropy": "core.evaluate",
-    "log_softmax": "core.evaluate",
-    "softmax": "core.evaluate",
+    "cross_entropy": "api",
+    "log_softmax": "api",
+    "softmax": "api",
     "verify": "conformance.api",
 }
 

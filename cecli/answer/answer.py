@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.core.evaluate import CrossEntropy, log_softmax_of, reduced_loss, softmax_of, solve
+from cecli.api import log_softmax_of, softmax_of, solve
+from cecli.core.evaluate import reduced_loss
 from cecli.core.sweep import Totals, Wanted, sweep, totals_of
 from cecli.core.tally import Tally, tally_of
 from cecli.machine.blocks import check_rows, each_block
 from cecli.problem.dtypes import Floats
 from cecli.problem.problem import Block, Problem
+from cecli.problem.result import CrossEntropy
 
 if TYPE_CHECKING:
     from cecli.answer.summary import Summary

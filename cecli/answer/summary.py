@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cecli.core.evaluate import softmax_of
+from cecli.api import softmax_of
 from cecli.core.sweep import Totals
 from cecli.core.tally import Bars
 from cecli.problem.problem import Problem

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, BinaryIO
 
 from cecli.answer.answer import Command, array_name_of
-from cecli.core.evaluate import softmax_of, solve
+from cecli.api import softmax_of, solve
 from cecli.core.sweep import Wanted, sweep
 from cecli.errors import CecliError
 from cecli.input.documents import (
@@ -23,10 +23,11 @@ from cecli.input.documents import (
     objective_of,
 )
 from cecli.input.files import decode
-from cecli.input.numbers import array_of, load_json, reading
-from cecli.output.json_document import plain_value
+from cecli.input.numbers import array_of, load_json
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
+from cecli.text.messages import reading
+from cecli.text.strict_json import plain_value
 
 CHUNK_BYTES = 1 << 20
 _KEYS = ("logits", "target", "soft_target", "labels", "objective")

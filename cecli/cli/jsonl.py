@@ -11,9 +11,9 @@ from cecli.cli.json_lines import Settings, answer_lines, lines_of
 from cecli.errors import CecliError
 from cecli.input.arguments import logits_file, read_labels
 from cecli.input.files import open_file
-from cecli.input.numbers import quote, reading
 from cecli.input.problem_from import given_objective, naming_files, read_request, standard_input
 from cecli.machine.blocks import check_rows
+from cecli.text.messages import quote, reading
 
 # What makes no sense for samples one by one, and how it is called.
 _OF_A_BATCH = {

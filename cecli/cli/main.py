@@ -283,7 +283,14 @@ def _answered_by_cluster(command: Command, request: Request, options: dict[str, 
 
     with WholeFiles() as files:
         with Progress("reading", request.problem.nbytes) as progress:
-            answer = find_answer_on_cluster(command, request, options, files, progress)
+            answer = find_answer_on_cluster(
+                command,
+                request,
+                options,
+                files,
+                progress,
+                lambda text: click.echo(f"cecli {command}: {text}", err=True),
+            )
         return _checked(answer, options) if command == "grad" else answer
 
 
@@ -308,9 +315,9 @@ def _explained(request: Request, options: dict[str, Any], output: Output | None)
     from dataclasses import replace
 
     from cecli.answer.answer import find_answer
+    from cecli.api import solve
     from cecli.cli.present import Progress
-    from cecli.core.evaluate import solve
-    from cecli.derivation.model import derive, own_problem, undivided
+    from cecli.derivation.derive import derive, own_problem, undivided
     from cecli.gradcheck.check import check
 
     problem, labels, sample = request.problem, request.labels, options["sample"]

@@ -7,7 +7,7 @@ and adds up what the tasks return; the workers read and write the files themselv
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from cecli.core.grouped_sum import ROWS_PER_GROUP
 from cecli.core.sweep import Totals
 from cecli.errors import CecliError
 from cecli.input.arguments import logits_file
-from cecli.input.numbers import quote
 from cecli.input.problem_from import Request
 from cecli.output.files.arrays import ArrayOutput
 from cecli.output.files.atomic import WholeFiles, telling
 from cecli.output.files.placed import Place
 from cecli.problem.concatenated import Joined, JoinedRows, Piece, piece_of, rows_of_pieces
 from cecli.problem.problem import Problem
+from cecli.text.messages import quote
 
 TASK_BYTES = 2**27
 FEWEST_TASK_BYTES = 2**24
@@ -74,10 +74,12 @@ def find_answer_on_cluster(
     options: Mapping[str, Any],
     files: WholeFiles,
     report: Report,
+    note: Callable[[str], None],
 ) -> Answer:
     """What `find_answer` finds, by the workers of the cluster that --cluster names.
 
-    files: those of the output, which are complete when this returns.
+    files: those of the output, which are complete when this returns. note: is told what the user
+    should know.
     Raises CecliError for whatever cannot be computed, and for a cluster that does not do it.
     """
     _check_options(options)
@@ -96,7 +98,8 @@ def find_answer_on_cluster(
             worst,
         )
         job = Job(setting, logits, target, tuple(places))
-        compare(client, job.files, command)
+        for text in compare(client, job.files):
+            note(text)
         tasks = job.tasks(threads_of(client))
         totals = Totals(worst)
         for task, found in zip(tasks, results(client, setting, tasks, report), strict=True):

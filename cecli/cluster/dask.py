@@ -15,9 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from cecli.answer.answer import Command, Report
+from cecli.answer.answer import Report
 from cecli.cluster.task import Finding, Setting, Task, TaskError, look, run
 from cecli.core.sweep import Totals
 from cecli.errors import CecliError
@@ -124,8 +122,8 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def compare(client: Client, files: Sequence[tuple[str, int]], command: Command) -> None:
-    """Refuse workers that lack a file or have another cecli; tell which may round otherwise."""
+def compare(client: Client, files: Sequence[tuple[str, int]]) -> list[str]:
+    """Refuse workers that lack a file or have another cecli; return which may round otherwise."""
     try:
         _check_finding("the scheduler", client.run_on_scheduler(look, ()))
     except ImportError as error:
@@ -140,8 +138,10 @@ def compare(client: Client, files: Sequence[tuple[str, int]], command: Command) 
         text = ", ".join(_differences(finding, own, versions["client"]))
         if text:
             differences.setdefault(text, []).append(worker)
-    for text, workers in differences.items():
-        click.echo(f"cecli {command}: {_named(workers)}: {text}; last digits may differ", err=True)
+    return [
+        f"{_named(workers)}: {text}; last digits may differ"
+        for text, workers in differences.items()
+    ]
 
 
 def _check_finding(name: str, finding: Finding | Exception) -> None:

@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cecli.comparison.grade import (
-    GRADES,
-    Given,
-    Grade,
-    Graded,
-    given_array,
-    grade,
-    gradient_allowance,
-    loss_allowance,
-)
-from cecli.core.evaluate import CrossEntropy, solve
+from cecli.api import solve
+from cecli.comparison.grade import GRADES, Grade, Graded, grade, gradient_allowance, loss_allowance
 from cecli.errors import CecliError
+from cecli.input.candidate import Given, given_array
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
+from cecli.problem.result import CrossEntropy
 
 if TYPE_CHECKING:
     from cecli.comparison.search import Diagnosis

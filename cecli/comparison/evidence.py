@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cecli.comparison.batch import Batch
-from cecli.comparison.grade import Allowance, Given, round_to_type
-from cecli.gradcheck.bounds import type_precision
+from cecli.comparison.grade import Allowance
+from cecli.input.candidate import Given
 from cecli.problem.dtypes import Floats, Integers
+from cecli.problem.precision import round_to_type, type_precision
 
 # A wrong formula errs a little differently from the right one; half types have no room for that.
 MARGIN, COARSEST_WITH_MARGIN = 4.0, 2.0**-20

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from cecli.comparison.batch import batch_of
-from cecli.gradcheck.bounds import type_precision
-from cecli.problem.dtypes import Floats, as_real_array
+from cecli.input.candidate import Given
+from cecli.problem.dtypes import Floats
+from cecli.problem.precision import round_to_type, spacing, type_precision
 from cecli.problem.problem import Problem
 
 Grade = Literal["exact", "accurate", "acceptable", "inaccurate", "wrong"]
@@ -29,70 +29,6 @@ ACCURATE_ULPS = 4.0
 ONE_DIGIT = 0.1
 # However wide the spread of the logits, nothing that has lost half of itself is acceptable.
 LARGEST_RATE = 0.5
-NARROW_TYPES = ("float16", "bfloat16", "float32")
-TOO_FEW_DIGITS = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """Numbers to judge and the precision that they were given in.
-
-    values: float64. type: float64, float32, float16 or bfloat16. unit: of typed numbers that of the
-    last digit, 0 for one that is exact; None for an array. shape as values.
-    """
-
-    values: Floats
-    type: str
-    unit: Floats | None = None
-
-    @property
-    def precision(self) -> str:
-        """What the numbers are judged as: their type, or typed."""
-        return self.type if self.unit is None else "typed"
-
-    def with_values(self, values: Floats, unit: Floats | None) -> Given:
-        """Other numbers of the same precision."""
-        return Given(values, self.type, unit)
-
-
-def given_array(values: ArrayLike, name: str) -> Given:
-    """An array, judged as the narrowest type that holds all its values.
-
-    Whole numbers, zeros among them, and those of few binary digits, as 1/2 or 3/4, come from every
-    type and tell nothing: where there are no others, they keep their own.
-    """
-    array = as_real_array(name, values)
-    own = array.dtype.name if array.dtype.name in NARROW_TYPES else "float64"
-    with np.errstate(invalid="ignore"):
-        numbers = array.astype(np.float64)
-        finite = numbers[np.isfinite(numbers)]
-        first_digits = np.ldexp(np.frexp(finite)[0], TOO_FEW_DIGITS)
-        if not ((np.rint(finite) == finite) | (np.rint(first_digits) == first_digits)).all():
-            for narrow in NARROW_TYPES:
-                if (round_to_type(finite, narrow) == finite).all():
-                    return Given(numbers, narrow)
-    return Given(numbers, own)
-
-
-def spacing(numbers: Floats, type_: str) -> Floats:
-    """The unit in the last place of each number, in a type."""
-    precision = type_precision(type_)
-    with np.errstate(invalid="ignore"):
-        exponent = np.where(numbers == 0.0, -2000, np.frexp(np.abs(numbers))[1] - 1)
-    least = precision.smallest_subnormal
-    units: Floats = np.maximum(np.ldexp(precision.epsilon, exponent), least)
-    return units
-
-
-def round_to_type(numbers: Floats, type_: str) -> Floats:
-    """Each number rounded to the nearest of a type."""
-    if type_ == "float64":
-        return numbers
-    if type_ == "bfloat16":
-        unit = spacing(numbers, type_)
-        return np.rint(numbers / unit) * unit
-    with np.errstate(over="ignore", under="ignore"):
-        return numbers.astype(type_).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

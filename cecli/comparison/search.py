@@ -20,8 +20,8 @@ from cecli.comparison.evidence import Evidence, Match, Predict
 from cecli.comparison.fitted import FITTED, Fitted, find_value
 from cecli.comparison.mistaken import Mistake, gradient_of, summed_in_half
 from cecli.comparison.rearranged import PERMUTED_CLASSES, TRANSPOSED, rearranged
-from cecli.gradcheck.bounds import type_precision
 from cecli.problem.dtypes import Floats
+from cecli.problem.precision import type_precision
 
 # An explanation with a free value needs this many components that tell something.
 INFORMED_ENOUGH = 2

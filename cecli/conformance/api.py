@@ -9,11 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from cecli import __version__
-from cecli.conformance.model import Case, Implementation, all_cases, select
-from cecli.conformance.model import verify as verdicts_on
+from cecli.conformance.model import Case, Implementation
 from cecli.conformance.report import Report
+from cecli.conformance.run import verify as verdicts_on
+from cecli.conformance.suite.cases import all_cases, select
 from cecli.errors import CecliError
-from cecli.input.numbers import quote
+from cecli.text.messages import quote
 
 Kind = Literal["python", "torch", "jax"]
 Strict = Literal["accurate", "acceptable"]

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cecli.comparison.grade import Given, gradient_allowance, loss_allowance
+from cecli.api import solve
+from cecli.comparison.grade import gradient_allowance, loss_allowance
 from cecli.conformance.judge import problem_of
 from cecli.conformance.model import SUITE, Case, Inputs
-from cecli.core.evaluate import solve
+from cecli.input.candidate import Given
 
 SCHEMA = 1
 MOST_IN_FULL = 256

@@ -8,21 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cecli.api import solve
 from cecli.comparison.compare import Comparison, compare_with
-from cecli.comparison.grade import (
-    Given,
-    Grade,
-    Graded,
-    grade,
-    gradient_allowance,
-    round_to_type,
-)
+from cecli.comparison.grade import Grade, Graded, grade, gradient_allowance
 from cecli.comparison.search import Diagnosis
 from cecli.conformance.model import Case, Failure, Inputs, Reply, Verdict
-from cecli.core.evaluate import solve
-from cecli.gradcheck.bounds import type_precision
+from cecli.input.candidate import Given
 from cecli.problem.dtypes import Floats
 from cecli.problem.objective import Objective
+from cecli.problem.precision import round_to_type, type_precision
 from cecli.problem.problem import Problem
 
 # from the finest to the coarsest

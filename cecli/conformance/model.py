@@ -7,16 +7,12 @@ function, a framework, a program) is an `Implementation`; this module knows none
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
-from time import perf_counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from cecli.comparison.grade import round_to_type
 
 if TYPE_CHECKING:
     from cecli.comparison.search import Diagnosis
@@ -155,119 +151,3 @@ class Verdict:
         if self.outcome == "not supported":
             return True
         return OUTCOMES.index(self.outcome) <= OUTCOMES.index(strict)
-
-
-def all_cases(*, large: bool = False) -> Sequence[Case]:
-    """Every case, family by family; large: also those that need address space for 2³¹ numbers."""
-    from cecli.conformance.suite import calls, numbers, options, precisions, sizes
-
-    return (
-        *numbers.cases(),
-        *sizes.cases(),
-        *(sizes.large_cases() if large else ()),
-        *options.cases(),
-        *calls.cases(),
-        *precisions.cases(),
-    )
-
-
-def select(cases: Sequence[Case], patterns: Collection[str]) -> list[Case]:
-    """The cases whose name or family matches any of some shell patterns; all for none."""
-    if not patterns:
-        return list(cases)
-    return [
-        case
-        for case in cases
-        if any(fnmatchcase(name, p) for p in patterns for name in (case.name, case.family))
-    ]
-
-
-def verify(implementation: Implementation, cases: Sequence[Case]) -> Iterator[Verdict]:
-    """One verdict for each case, as it is reached.
-
-    After a fatal failure the other cases fail with its reason, and are not run. The implementation
-    is not closed.
-    """
-    fatal: str | None = None
-    for case in cases:
-        if fatal is not None:
-            yield Verdict(case, "failed", fatal)
-            continue
-        try:
-            yield _verdict(implementation, case)
-        except NotSupported as missing:
-            yield Verdict(case, "not supported", str(missing))
-        except Failure as failure:
-            fatal = str(failure) if failure.fatal else None
-            yield Verdict(case, "failed", str(failure))
-
-
-def _verdict(implementation: Implementation, case: Case) -> Verdict:
-    missing = case.features - (
-        case.features if implementation.features is None else implementation.features
-    )
-    if implementation.dtype is not None:
-        missing = missing - NARROW_FEATURES | case.features & NARROW_FEATURES - {
-            implementation.dtype
-        }
-    if missing:
-        raise NotSupported(", ".join(sorted(missing)))
-    from cecli.conformance.judge import judge, unlike
-
-    def make() -> Inputs:
-        inputs = case.make()
-        return cast(inputs, implementation.dtype) if implementation.dtype else inputs
-
-    inputs, untouched = make(), make()
-    start = perf_counter()
-    reply = implementation.run(inputs)
-    seconds = perf_counter() - start
-    fault = _changed(inputs, untouched) if case.tests == "unmodified" else None
-    if case.tests == "deterministic":
-        first = replace(reply, loss=np.copy(reply.loss), grad=np.copy(reply.grad))
-        implementation.run(replace(make(), logits=-make().logits))
-        fault = unlike(first, implementation.run(make()))
-    verdict = judge(case, untouched, reply)
-    if fault is not None and verdict.outcome != "failed":
-        verdict = replace(verdict, outcome="wrong", reason=fault, digits=None)
-    return replace(verdict, seconds=seconds)
-
-
-def _changed(inputs: Inputs, untouched: Inputs) -> str | None:
-    """What of the inputs is no longer as it was."""
-    pairs = {"logits": (inputs.logits, untouched.logits)}
-    pairs["target"] = (inputs.target, untouched.target)
-    if "weight" in untouched.options:
-        pairs["weight"] = (inputs.options["weight"], untouched.options["weight"])
-    for name, (now, before) in pairs.items():
-        if now.tobytes() != before.tobytes():
-            return f"the {name} {'were' if name == 'logits' else 'was'} changed in place"
-    return None
-
-
-def cast(inputs: Inputs, dtype: str) -> Inputs:
-    """The inputs with their logits, class probabilities and weights rounded to another type.
-
-    Raises NotSupported where a number is beyond that type.
-    """
-    options = dict(inputs.options)
-    if "weight" in options:
-        options["weight"] = _rounded(np.asarray(options["weight"]), dtype)
-    soft = inputs.target.dtype.kind == "f"
-    logits = _rounded(inputs.logits, dtype)
-    return replace(
-        inputs,
-        logits=inputs.layout(logits) if inputs.layout else logits,
-        target=_rounded(inputs.target, dtype) if soft else inputs.target,
-        options=options,
-        dtype=dtype,
-    )
-
-
-def _rounded(numbers: NDArray[Any], dtype: str) -> NDArray[Any]:
-    held_in = "float32" if dtype == "bfloat16" else dtype
-    with np.errstate(all="ignore"):
-        rounded = round_to_type(numbers.astype(np.float64, order="C"), dtype).astype(held_in)
-    if (np.isinf(rounded) & ~np.isinf(numbers)).any():
-        raise NotSupported(f"numbers beyond {dtype}")
-    return rounded

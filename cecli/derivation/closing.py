@@ -9,8 +9,8 @@ from cecli.derivation.model import Case, Step, plain_number, plain_numbers
 from cecli.derivation.notation import over
 from cecli.derivation.pencil import Number
 from cecli.derivation.worked import ZERO, work_out
-from cecli.exact.mass import exact_divisors
 from cecli.machine.decimals import as_decimal, wide_context
+from cecli.machine.rational import exact_divisors
 from cecli.text.numbers import format_divisor
 
 FIRST_STEP = Decimal("0.1")

@@ -7,18 +7,14 @@ as in `notation`, numbers as in `pencil`; every number comes from `worked`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from decimal import Decimal, localcontext
+from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cecli.derivation.notation import over
 from cecli.derivation.pencil import Number, Pencil
-from cecli.derivation.worked import PRECISION, ZERO, Worked, work_out
-from cecli.errors import CecliError
-from cecli.machine.decimals import wide_context
+from cecli.derivation.worked import ZERO, Worked
 from cecli.problem.problem import Problem
 from cecli.text.numbers import format_given
 
@@ -147,120 +143,6 @@ class Case:
             return ()
         which = "the class" if count == 1 else f"the {count:,} classes"
         return (f"The last term is what {which} not shown come{'s' if count == 1 else ''} to.",)
-
-
-def own_problem(problem: Problem, sample: int | None) -> Problem:
-    """One sample of a problem as a problem of its own, with the batch's objective.
-
-    sample: its row, counted from 0 in the order of the batch; None is the first. Raises CecliError
-    where there is no such sample, or where it does not count.
-    """
-    count, row = problem.samples, sample or 0
-    if row >= count:
-        valid = "there is one sample, 0" if count == 1 else f"the samples are 0 to {count - 1}"
-        raise CecliError(f"sample {row} is out of range: {valid if count else 'there are none'}")
-    problem.block(row, row + 1)  # what is wrong with its numbers is said of this sample
-    own = problem.only(np.array([row]), divided=False)
-    if not own.kept[0]:
-        raise CecliError(
-            f"sample {row} is ignored, so that its loss and gradient are 0: "
-            "choose another one with --sample"
-        )
-    target = own.target_rows[0]
-    is_mean = problem.batch_shape and problem.objective.reduction == "mean"
-    weights = problem.weight if is_mean and target.ndim == 0 else None
-    if weights is not None and not weights[target]:
-        raise CecliError(
-            f"the true class of sample {row} has the weight 0, so that its own mean is undefined: "
-            "choose another one with --sample, or --reduction sum"
-        )
-    objective = replace(problem.objective, axis=-1, ignore_index=None)
-    return Problem(own.logits[0], target, objective)
-
-
-def undivided(own: Problem) -> Problem:
-    """The same sample, its loss not divided by anything."""
-    return Problem(own.logits, own.target, replace(own.objective, reduction="sum"))
-
-
-def derive(
-    problem: Problem,
-    sample: int | None,
-    check: GradientCheck | None,
-    *,
-    labels: tuple[str, ...] | None = None,
-    digits: int = 6,
-    top: int = MOST_CLASSES,
-) -> Derivation:
-    """The steps from a sample's logits to its gradient, and what the batch makes of it.
-
-    check: the finite differences of the sample's own, undivided loss; None where it is infinite.
-    digits: after the point. top: at most so many classes are worked out, the target among them.
-    Raises CecliError as `own_problem` does.
-    """
-    from cecli.derivation.backward import backward
-    from cecli.derivation.closing import closing
-    from cecli.derivation.forward import forward
-
-    own = undivided(own_problem(problem, sample))
-    with localcontext(wide_context(PRECISION)):
-        worked = work_out(own)
-        case = Case(
-            problem=problem,
-            row=sample or 0,
-            own=own,
-            worked=worked,
-            pencil=Pencil(digits),
-            shown=_shown(worked, top),
-            check=check,
-        )
-        steps = forward(case)
-        steps += backward(case) + closing(case)
-        given = _given(case, labels)
-    return Derivation(given, tuple(steps), case.row if problem.batch_shape else None)
-
-
-def _shown(worked: Worked, top: int) -> tuple[int, ...]:
-    """All classes where they are few, else the target and the most probable ones."""
-    classes = range(len(worked.target))
-    if len(classes) <= top:
-        return tuple(classes)
-    target = max(classes, key=worked.target.__getitem__)
-    others = sorted((i for i in classes if i != target), key=lambda i: -worked.scaled[i])
-    return tuple(sorted([target, *others[: top - 1]]))
-
-
-def _given(case: Case, labels: tuple[str, ...] | None) -> tuple[str, ...]:
-    own = case.own
-    logits = [f"$z_{i} = {case.pencil.given(case.logit(i))}$" for i in case.shown]
-    more = f", and {len(case.hidden):,} more" if case.hidden else ""
-    where = f"Sample {case.row} of {case.problem.samples:,}. " if case.problem.batch_shape else ""
-    count = f"{own.classes:,} class{'es' if own.classes != 1 else ''}"
-    given = [f"{where}Given are the logits of {count}, {', '.join(logits)}{more}; {_target(case)}."]
-    if labels is not None:
-        names = ", ".join(f"{i} is {_printable(labels[i])}" for i in case.shown)
-        given.append(f"The classes: {names}.")
-    masked = int(np.isneginf(own.rows).sum())
-    if masked:
-        given.append(
-            "A logit of −inf masks its class: its probability is 0, and no sum has a part of it."
-        )
-    wanted = "Wanted is $∂L/∂z_i$: how fast the loss $L$ grows with each logit."
-    return (*given, wanted)
-
-
-def _target(case: Case) -> str:
-    if case.own.index is not None:
-        return f"the true class is $t = {int(case.own.index[0])}$"
-    soft = np.asarray(case.own.soft)[0]
-    name = "y" if not (case.own.objective.label_smoothing or case.own.weight is not None) else "q"
-    shown = [f"${name}_{i} = {case.pencil.given(case.typed('y', soft[i]))}$" for i in case.shown]
-    return f"the target is a probability for each class, {', '.join(shown)}"
-
-
-def _printable(label: str) -> str:
-    """A label that can do no harm: no control characters, and none that begins a formula."""
-    return "".join(c if c.isprintable() and c != "$" else "·" for c in label)
 
 
 def plain_number(value: Decimal) -> float:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
-from cecli.exact.mass import exact_mass
 from cecli.machine.decimals import as_decimal, cap, cap_slope, log1p, sums_without_each
+from cecli.machine.rational import exact_mass
 from cecli.problem.problem import Problem
 
 PRECISION = 70

@@ -12,7 +12,6 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import NamedTuple
 
-from cecli.exact.mass import exact_divisors, exact_mass
 from cecli.machine.decimals import (
     as_decimal,
     cap,
@@ -22,6 +21,7 @@ from cecli.machine.decimals import (
     sums_without_each,
     wide_context,
 )
+from cecli.machine.rational import RationalRow
 from cecli.problem.problem import Problem
 
 GUARD_DIGITS = 10
@@ -63,14 +63,11 @@ class Kind:
         return self.logit == -math.inf
 
 
-class ExactRow:
-    """One row of a problem, its target mass as fractions, evaluated at any precision."""
+class ExactRow(RationalRow):
+    """One row of a problem, evaluated at any precision."""
 
     def __init__(self, problem: Problem, row: int) -> None:
-        objective = problem.objective
-        self.logits: list[float] = problem.rows[row].tolist()
-        self.unmasked = [i for i, z in enumerate(self.logits) if z > -math.inf]
-        self.mass = exact_mass(problem, row)
+        super().__init__(problem, row)
         # equal masses are one object, and its identity is found sooner than its value
         alike = [(z, id(y)) for z, y in zip(self.logits, self.mass, strict=True)]
         example = dict(zip(alike, self.mass, strict=True))
@@ -79,10 +76,6 @@ class ExactRow:
         self._kind_of = [place[key] for key in alike]
         self.equal = len({kind.logit for kind in self.kinds if not kind.masked}) == 1
         self.total_mass = sum((kind.count * kind.mass for kind in self.kinds), ZERO)
-        self.divisor, self.z_divisor = exact_divisors(problem)
-        self.temperature = Fraction(float(objective.temperature))
-        self.softcap = None if objective.softcap is None else float(objective.softcap)
-        self.z_loss = Fraction(float(objective.z_loss))
 
     def at(self, precision: int) -> RowResult:
         """Every result; a bound is 10^−precision times the parts that were added up."""

@@ -23,8 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.core.evaluate import CrossEntropy
-from cecli.exact.mass import exact_divisors
 from cecli.exact.row import (
     GUARD_DIGITS,
     INFINITY,
@@ -36,8 +34,10 @@ from cecli.exact.row import (
     RowResult,
 )
 from cecli.machine.decimals import as_decimal, round_to, wide_context
+from cecli.machine.rational import exact_divisors
 from cecli.problem.dtypes import Floats
 from cecli.problem.problem import Problem
+from cecli.problem.result import CrossEntropy
 
 FIRST_PRECISION = 40
 DOUBLE = np.dtype(np.float64)

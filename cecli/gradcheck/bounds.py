@@ -15,33 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cecli.exact.row import ExactRow
 from cecli.machine.decimals import wide_context
+from cecli.machine.rational import RationalRow
 from cecli.problem.dtypes import Floats, Integers
+from cecli.problem.precision import type_precision
 
 ULPS = 4
 DOUBLE_EPSILON, SMALLEST_DOUBLE = 2.0**-52, 2.0**-1074
-
-
-class TypePrecision(NamedTuple):
-    """Of a floating point type: the spacing above 1, the smallest normal and subnormal numbers."""
-
-    epsilon: float
-    smallest_normal: float
-    smallest_subnormal: float
-
-
-_PRECISIONS = {
-    "bfloat16": TypePrecision(2.0**-7, 2.0**-126, 2.0**-133),
-    "float16": TypePrecision(2.0**-10, 2.0**-14, 2.0**-24),
-    "float32": TypePrecision(2.0**-23, 2.0**-126, 2.0**-149),
-    "float64": TypePrecision(DOUBLE_EPSILON, 2.0**-1022, SMALLEST_DOUBLE),
-}
-
-
-def type_precision(name: str) -> TypePrecision:
-    """The precision a gradient of the type of this name is judged at; integers count as doubles."""
-    return _PRECISIONS.get(name, _PRECISIONS["float64"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +47,7 @@ class Derivatives(NamedTuple):
 
 
 def tolerances_of(
-    row: ExactRow,
+    row: RationalRow,
     softmax: Floats,
     beside: Floats,
     columns: Integers,
@@ -107,7 +87,7 @@ def tolerances_of(
         )
 
 
-def _largest_terms(row: ExactRow, p: Floats, q: Floats, columns: Integers) -> Floats:
+def _largest_terms(row: RationalRow, p: Floats, q: Floats, columns: Integers) -> Floats:
     """The largest term summed into each component of the gradient.
 
     Yŷ − y has both as its terms, but where y is none or all of Y it is Yŷ or −y(1 − ŷ) alone.
@@ -125,7 +105,7 @@ def _largest_terms(row: ExactRow, p: Floats, q: Floats, columns: Integers) -> Fl
     return terms * _slope(row, columns)
 
 
-def _derivative_bounds(row: ExactRow, p: Floats, q: Floats, columns: Integers) -> Derivatives:
+def _derivative_bounds(row: RationalRow, p: Floats, q: Floats, columns: Integers) -> Derivatives:
     """Bounds on the derivatives of L along each logit, by the chain rule through v(z).
 
     With respect to v, each part over its divisor: |L′| ≤ (Y − y)ŷ + y(1 − ŷ) + 2λ|lse|ŷ,
@@ -155,7 +135,7 @@ def _derivative_bounds(row: ExactRow, p: Floats, q: Floats, columns: Integers) -
 
 
 def _difference_error(
-    row: ExactRow, derivatives: Derivatives, columns: Integers, width: float, losses: Floats
+    row: RationalRow, derivatives: Derivatives, columns: Integers, width: float, losses: Floats
 ) -> Floats:
     """What double precision does to a difference over width: in both losses and in z ± h.
 
@@ -172,18 +152,18 @@ def _difference_error(
     return (moved + lost) / width
 
 
-def _largest_capped(row: ExactRow) -> float:
+def _largest_capped(row: RationalRow) -> float:
     """max |u| of the logits as the softcap leaves them."""
     largest = max(abs(row.logits[i]) for i in row.unmasked)
     return largest if row.softcap is None else row.softcap * math.tanh(largest / row.softcap)
 
 
-def _largest_log_sum_exp(row: ExactRow) -> float:
+def _largest_log_sum_exp(row: RationalRow) -> float:
     """A bound on both parts of logsumexp = m/T + log Σ_j e^{v_j − m}."""
     return _largest_capped(row) / float(row.temperature) + math.log(len(row.unmasked))
 
 
-def _slope(row: ExactRow, columns: Integers) -> Floats:
+def _slope(row: RationalRow, columns: Integers) -> Floats:
     """dv/dz = (1 − tanh²(z/c)) / T; 1/T without a softcap and where a class is masked."""
     slope = np.ones(len(columns))
     if row.softcap is not None:

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cecli.core.evaluate import losses_of
 from cecli.errors import CecliError
-from cecli.gradcheck.differences import Component, DecimalDifferences, FloatDifferences, Progress
+from cecli.gradcheck.differences import Component, DecimalDifferences, Progress
+from cecli.gradcheck.float_differences import FloatDifferences
 from cecli.gradcheck.sampling import plan_check
 from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.objective import Objective

@@ -2,25 +2,24 @@
 
 A component is the central difference (L(z + h e_i) − L(z − h e_i)) / 2h of the loss's definition
 L = Σ_k y_k (log Σ_j e^{v_j} − v_k), in decimal arithmetic of so many digits that h = 1e-20 costs
-nothing; or the same, or a forward difference, of the loss in double precision.
+nothing. Neither the core nor the exact arithmetic takes part.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cecli.core.evaluate import losses_of, softmax
-from cecli.exact.row import ExactRow
-from cecli.gradcheck.bounds import Tolerances, tolerances_of, type_precision
+from cecli.gradcheck.bounds import Tolerances, tolerances_of
 from cecli.gradcheck.sampling import Cost, Plan
 from cecli.machine.decimals import as_decimal, cap, exponential, sums_without_each, wide_context
-from cecli.problem.dtypes import Floats, Integers
+from cecli.machine.rational import RationalRow
+from cecli.problem.dtypes import Integers
+from cecli.problem.precision import type_precision
 from cecli.problem.problem import Problem
 
 Progress = Callable[[float], None]
@@ -28,7 +27,6 @@ Progress = Callable[[float], None]
 PRECISION = 90
 # A probability this many digits short of 1 is zero in double precision.
 LARGEST_SPAN = 330
-LARGEST_BLOCK = 2**21
 LARGEST_DOUBLE = float(np.finfo(np.float64).max)
 
 
@@ -108,7 +106,7 @@ class DecimalDifferences(Differences):
 
     def numeric_row(self, number: int, columns: Integers) -> tuple[list[Decimal], Tolerances]:
         """As `Differences.numeric_row`."""
-        row, digits = ExactRow(self.problem, number), int(self._digits[number])
+        row, digits = RationalRow(self.problem, number), int(self._digits[number])
         with localcontext(wide_context(digits)):
             h, temperature = Decimal(self.step), as_decimal(row.temperature)
             unmasked = {i: place for place, i in enumerate(row.unmasked)}
@@ -160,47 +158,6 @@ class DecimalDifferences(Differences):
             return numeric, tolerances_of(
                 row, probabilities, beside, columns, self.step, self.order, self.dtype
             )
-
-
-class FloatDifferences(Differences):
-    """Central or forward differences in double precision, as they are usually taken."""
-
-    def __init__(self, problem: Problem, step: float, order: int, dtype: np.dtype[Any]) -> None:
-        super().__init__(problem, step, order, dtype)
-        # Measured: two losses of a row take about 60 ns a class.
-        self.cost = Cost(row=1e-3, component=2e-6 + 60e-9 * problem.classes)
-
-    def numeric_row(self, number: int, columns: Integers) -> tuple[list[Decimal], Tolerances]:
-        """As `Differences.numeric_row`."""
-        problem, row = self.problem, ExactRow(self.problem, number)
-        block = max(1, LARGEST_BLOCK // problem.classes)
-        numeric, losses = [], []
-        for start in range(0, len(columns), block):
-            part = columns[start : start + block]
-            above = self._moved_losses(row, number, part, self.step)
-            below = self._moved_losses(row, number, part, -self.step if self.order == 2 else 0.0)
-            numeric += ((above - below) / (self.order * self.step)).tolist()
-            losses += np.maximum(np.abs(above), np.abs(below)).tolist()
-            self._worked(len(part) * self.cost.component)
-        logits, top = problem.rows[number], problem.rows[number].argmax()
-        probabilities = softmax(logits, temperature=float(row.temperature), softcap=row.softcap)
-        beside = 1.0 - probabilities
-        beside[top] = np.delete(probabilities, top).sum()
-        tolerances = tolerances_of(
-            row, probabilities, beside, columns, self.step, self.order, self.dtype, np.array(losses)
-        )
-        return [Decimal(value) for value in numeric], tolerances
-
-    def _moved_losses(self, row: ExactRow, number: int, columns: Integers, step: float) -> Floats:
-        """(components,) what the row adds to the reduced loss where one logit each is moved."""
-        moved = np.tile(self.problem.rows[number], (len(columns), 1))
-        moved[np.arange(len(columns)), columns] += step
-        target = self.problem.target_rows[number : number + 1]
-        objective = replace(self.problem.objective, reduction="none", ignore_index=None, axis=-1)
-        losses, z_losses = losses_of(
-            Problem(moved, np.repeat(target, len(columns), axis=0), objective)
-        )
-        return losses / float(row.divisor) + z_losses / float(row.z_divisor)
 
 
 def _digits(problem: Problem, step: float) -> Integers:

@@ -33,17 +33,15 @@ from cecli.input.numbers import (
     array_of,
     as_float64,
     json_lines,
-    line_and_column,
     load_json,
     nested_lists,
-    quote,
-    reading,
     target_of,
     whole_numbers,
 )
+from cecli.text.messages import line_and_column, quote, reading
 
 if TYPE_CHECKING:
-    from cecli.comparison.grade import Given
+    from cecli.input.candidate import Given
     from cecli.input.tables import Table
 
 __all__ = [
@@ -145,8 +143,7 @@ def read_values(text: str, name: str) -> NDArray[np.floating[Any]]:
 
 def read_given(text: str, key: str, stdin: BinaryIO | None) -> Given:
     """Read numbers to judge: typed, a file, or "-"; errors begin with the option, --key."""
-    from cecli.comparison.grade import given_array
-    from cecli.input.candidate import given_of_text
+    from cecli.input.candidate import given_array, given_of_text
 
     with reading(f"--{key}"):
         if text.strip() == "-":

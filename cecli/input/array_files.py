@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.input.files import open_file
-from cecli.input.numbers import MAXIMUM_DIMENSIONS, quote
+from cecli.input.numbers import MAXIMUM_DIMENSIONS
 from cecli.problem.dtypes import BFLOAT16, widened
+from cecli.text.messages import quote
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo

@@ -9,16 +9,62 @@ places is known to as many everywhere.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cecli.comparison.grade import Given, given_array
 from cecli.errors import CecliError
-from cecli.input.numbers import NotJSONError, array_of, describe, load_json, nested_lists
-from cecli.problem.dtypes import Floats
+from cecli.input.numbers import array_of, load_json, nested_lists
+from cecli.problem.dtypes import Floats, as_real_array
+from cecli.problem.precision import round_to_type
+from cecli.text.messages import NotJSONError, describe
 
 PRINTED_DIGITS, DOUBLE_DIGITS = 8, 16
+NARROW_TYPES = ("float16", "bfloat16", "float32")
+TOO_FEW_DIGITS = 3
 _NUMBER = re.compile(r"(?<![\w.])[+-]?([0-9]*)(?:(\.)([0-9]*))?(?:[eE]([+-]?[0-9]+))?(?![\w.])")
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Numbers to judge and the precision that they were given in.
+
+    values: float64. type: float64, float32, float16 or bfloat16. unit: of typed numbers that of the
+    last digit, 0 for one that is exact; None for an array. shape as values.
+    """
+
+    values: Floats
+    type: str
+    unit: Floats | None = None
+
+    @property
+    def precision(self) -> str:
+        """What the numbers are judged as: their type, or typed."""
+        return self.type if self.unit is None else "typed"
+
+    def with_values(self, values: Floats, unit: Floats | None) -> Given:
+        """Other numbers of the same precision."""
+        return Given(values, self.type, unit)
+
+
+def given_array(values: ArrayLike, name: str) -> Given:
+    """An array, judged as the narrowest type that holds all its values.
+
+    Whole numbers, zeros among them, and those of few binary digits, as 1/2 or 3/4, come from every
+    type and tell nothing: where there are no others, they keep their own.
+    """
+    array = as_real_array(name, values)
+    own = array.dtype.name if array.dtype.name in NARROW_TYPES else "float64"
+    with np.errstate(invalid="ignore"):
+        numbers = array.astype(np.float64)
+        finite = numbers[np.isfinite(numbers)]
+        first_digits = np.ldexp(np.frexp(finite)[0], TOO_FEW_DIGITS)
+        if not ((np.rint(finite) == finite) | (np.rint(first_digits) == first_digits)).all():
+            for narrow in NARROW_TYPES:
+                if (round_to_type(finite, narrow) == finite).all():
+                    return Given(numbers, narrow)
+    return Given(numbers, own)
 
 
 def given_of_text(text: str, key: str) -> Given:

@@ -11,17 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.numbers import (
-    NotJSONError,
-    Place,
-    array_of,
-    describe,
-    load_json,
-    parse_text,
-    quote,
-    reading,
-    target_of,
-)
+from cecli.input.numbers import Place, array_of, load_json, parse_text, target_of
+from cecli.text.messages import NotJSONError, describe, quote, reading
 
 Labels = tuple[str, ...] | None
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.input.arguments import is_pattern, path_and_key, read_file, read_target, read_values
 from cecli.input.documents import Document, Labels, check_settings
-from cecli.input.numbers import quote, reading
 from cecli.problem.concatenated import Joined, Piece, piece_of
 from cecli.problem.problem import batch_shape_of
+from cecli.text.messages import quote, reading
 
 _WILDCARD = re.compile(r"(\*+|\?|\[[!^]?\]?[^\]]*\])")
 

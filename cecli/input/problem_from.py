@@ -25,12 +25,12 @@ from cecli.input.arguments import (
     read_target,
     read_values,
 )
-from cecli.input.numbers import quote
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem, batch_shape_of
+from cecli.text.messages import quote
 
 if TYPE_CHECKING:
-    from cecli.comparison.grade import Given
+    from cecli.input.candidate import Given
     from cecli.input.multifile import Named
 
 # What an error of Problem is about, and the options that may have given it, else the logits did.

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.numbers import is_number, parse_number, quote
+from cecli.input.numbers import is_number, parse_number
+from cecli.text.messages import quote
 
 TARGET_COLUMN = "target"
 

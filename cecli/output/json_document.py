@@ -6,7 +6,6 @@ The document is described in cecli-json(5) and in cecli.schema.json.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 
 from cecli.answer.answer import Answer
 from cecli.problem.objective import Objective
+from cecli.text.strict_json import plain_value
 
 if TYPE_CHECKING:
     from cecli.answer.summary import Sample, Summary
@@ -192,24 +192,6 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 def _figures(graded: Graded) -> dict[str, Any]:
     names = ("grade", "precision", "max_abs_error", "max_rel_error", "max_ulp_error")
     return {name: getattr(graded, name) for name in (*names, "worst", "off", "total")}
-
-
-def plain_value(value: Any) -> Any:
-    """A value as JSON has it: lists and numbers, a non-finite number as a string."""
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            texts = np.array(
-                [plain_value(number) for number in value.ravel().tolist()], dtype=object
-            )
-            return texts.reshape(value.shape).tolist()
-        return value.tolist()
-    if isinstance(value, dict):
-        return {name: plain_value(inner) for name, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain_value(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
 
 
 def write_lines(path: str, lines: Iterable[str]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from cecli.conformance.api import kind_of, versions_of
 from cecli.conformance.model import OUTCOMES, SUITE, Case, Outcome, Verdict
 from cecli.conformance.report import Report, Totals
-from cecli.output.json_document import SCHEMA, plain_value
+from cecli.output.json_document import SCHEMA
+from cecli.text.strict_json import plain_value
 
 
 def document_of_report(report: Report, options: Mapping[str, Any]) -> dict[str, Any]:

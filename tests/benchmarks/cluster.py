@@ -63,7 +63,7 @@ def rate(client: Any, command: Any, output: str | None, runs: int) -> float:
 
     def work() -> None:
         with WholeFiles() as files:
-            find_answer_on_cluster(command, request, options, files, lambda share: None)
+            find_answer_on_cluster(command, request, options, files, lambda share: None, print)
 
     work()
     return request.problem.nbytes / seconds(work, runs)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cecli.conformance.model import all_cases, select, verify
+from cecli.conformance.run import verify
+from cecli.conformance.suite.cases import all_cases, select
 from support.implementations import DEFECTS, Defect, Textbook
 
 CASES = all_cases()

@@ -13,9 +13,8 @@ from cecli import Comparison, cross_entropy
 from cecli.comparison.batch import Batch, batch_of, with_softmax_across
 from cecli.comparison.catalogue import CATALOGUE
 from cecli.comparison.compare import compare_given
-from cecli.comparison.grade import Given, given_array
 from cecli.comparison.mistaken import Mistake, gradient_of
-from cecli.input.candidate import given_of_text
+from cecli.input.candidate import Given, given_array, given_of_text
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 import cecli
 from cecli import CecliError, compare
 from cecli.comparison.compare import compare_given
-from cecli.comparison.grade import given_array, round_to_type, spacing
-from cecli.input.candidate import given_of_text
+from cecli.input.candidate import given_array, given_of_text
+from cecli.problem.precision import round_to_type, spacing
 from cecli.problem.problem import Problem
 from support.oracle import Golden, evaluate, golden_cases, rounded, ulp
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cecli.conformance.model import Failure, Inputs, NotSupported, all_cases, select, verify
+from cecli.conformance.model import Failure, Inputs, NotSupported
+from cecli.conformance.run import verify
 from cecli.conformance.runners.program import Program
+from cecli.conformance.suite.cases import all_cases, select
 from cecli.errors import CecliError
 from process.test_process import ENVIRONMENT, LIMIT, PROGRAM, Terminal, run
 from support.paths import MANUAL

@@ -15,24 +15,16 @@ import pytest
 from numpy.typing import NDArray
 
 from cecli import cross_entropy
+from cecli.api import solve
 from cecli.conformance.export import exported
 from cecli.conformance.judge import judge, problem_of
-from cecli.conformance.model import (
-    OUTCOMES,
-    Case,
-    Failure,
-    Inputs,
-    NotSupported,
-    Reply,
-    Verdict,
-    all_cases,
-    cast,
-    select,
-    verify,
-)
+from cecli.conformance.model import OUTCOMES, Case, Failure, Inputs, NotSupported, Reply, Verdict
 from cecli.conformance.report import Report
-from cecli.core.evaluate import CrossEntropy, solve
-from cecli.output.json_document import plain_value, to_json
+from cecli.conformance.run import cast, verify
+from cecli.conformance.suite.cases import all_cases, select
+from cecli.output.json_document import to_json
+from cecli.problem.result import CrossEntropy
+from cecli.text.strict_json import plain_value
 from support.implementations import Textbook
 from support.oracle import evaluate, round_to, rounded
 from support.paths import CASES as STORED
@@ -316,7 +308,7 @@ def test_a_loss_of_another_shape_has_failed(name: str, loss: NDArray[Any] | floa
     assert "the loss has shape" in str(verdict.reason)
 
 
-@pytest.mark.parametrize("nonsense", ["0.5", 1j, True, object(), [[1.0], [2.0, 3.0]]], ids=repr)
+@pytest.mark.parametrize("nonsense", ["0.5", 1j, True, Exception(), [[1.0], [2.0, 3.0]]], ids=repr)
 def test_what_is_not_numbers_has_failed(nonsense: Any) -> None:
     told = "the loss is not made of real numbers"
     assert judged("single/one-of-one", loss=nonsense).reason == told

@@ -15,7 +15,8 @@ import pytest
 from rich.cells import cell_len
 
 from cecli.conformance.api import FEATURES
-from cecli.conformance.model import OUTCOMES, all_cases
+from cecli.conformance.model import OUTCOMES
+from cecli.conformance.suite.cases import all_cases
 from cli.test_cli import Outcome, complaint, run, shown
 from output.test_json import strict, validator
 from process.test_process import on_terminal

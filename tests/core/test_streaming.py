@@ -348,7 +348,7 @@ def test_threads_are_as_many_as_were_asked_for() -> None:
         "import cecli.core.sweep\n"
         "from cecli.cli.main import main\n"
         f"together = threading.Barrier(3, timeout={LIMIT / 2})\n"
-        "part_of = cecli.sweep._part_of\n"
+        "part_of = cecli.core.sweep._part_of\n"
         "def waited_for(*inputs):\n"
         "    if threading.current_thread() is not threading.main_thread():\n"
         "        together.wait()\n"

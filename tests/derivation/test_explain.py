@@ -23,9 +23,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 
+from cecli.api import solve
 from cecli.cli.main import main
-from cecli.core.evaluate import solve
-from cecli.derivation.model import Derivation, Step, derive, own_problem, undivided
+from cecli.derivation.derive import derive, own_problem, undivided
+from cecli.derivation.model import Derivation, Step
 from cecli.derivation.notation import latex, over, plain, tag
 from cecli.derivation.pencil import Number, Pencil
 from cecli.errors import CecliError

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cecli import CecliError, cross_entropy, softmax
-from cecli.core.evaluate import reduced_loss, solve
+from cecli.api import solve
+from cecli.core.evaluate import reduced_loss
 from cecli.core.grouped_sum import GroupedSum
 from cecli.core.sweep import Totals, Wanted, sweep, totals_of
 from cecli.core.tally import empty_tally

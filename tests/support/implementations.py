@@ -554,7 +554,7 @@ def _narrow(name: str) -> type[Textbook]:
         def total(self, e: Array) -> Array:
             if not hasattr(self, "short"):
                 return super().total(e)
-            from cecli.comparison.grade import round_to_type
+            from cecli.problem.precision import round_to_type
 
             total = np.zeros((len(e), 1))
             for column in range(e.shape[1]):

@@ -14,8 +14,8 @@ import click
 from cecli.cli.present import Progress
 from cecli.conformance.api import Kind, chosen, features_of, function_of
 from cecli.conformance.model import Case, Implementation
-from cecli.conformance.model import verify as verdicts_on
 from cecli.conformance.report import Report
+from cecli.conformance.run import verify as verdicts_on
 from cecli.errors import CecliError
 
 if TYPE_CHECKING:
@@ -160,7 +160,8 @@ def _print_grids(grids: Sequence[Grid], options: Mapping[str, Any]) -> None:
 
 def _export(cases: Sequence[Case], path: str) -> None:
     from cecli.conformance.export import exported
-    from cecli.output.json_document import plain_value, to_json, write_lines
+    from cecli.output.json_document import to_json, write_lines
+    from cecli.text.strict_json import plain_value
 
     lines = (to_json(plain_value(line)) + "\n" for line in exported(cases))
     if path == "-":

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, cast
 
 from cecli.conformance.model import Failure
-from cecli.input.numbers import quote
+from cecli.text.messages import quote
 
 # Seconds for a program that has closed a pipe to end by itself, so that its status can be told.
 GRACE = 1.0

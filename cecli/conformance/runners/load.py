@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from cecli.errors import CecliError
-from cecli.input.numbers import quote
+from cecli.text.messages import quote
 
 LONGEST = 300
 EXPECTED = "write package.module:function or ./file.py:function"

@@ -13,8 +13,9 @@ from cecli.conformance.model import Failure, Inputs, NotSupported, Reply
 from cecli.conformance.runners.conversation import Conversation, shown, signals_held
 from cecli.conformance.runners.load import one_line
 from cecli.errors import CecliError
-from cecli.input.numbers import array_of, describe, load_json, quote
-from cecli.output.json_document import plain_value
+from cecli.input.numbers import array_of, load_json
+from cecli.text.messages import describe, quote
+from cecli.text.strict_json import plain_value
 
 # Seconds for a program to end by itself when its input has ended.
 GRACE = 1.0

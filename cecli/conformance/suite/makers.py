@@ -13,8 +13,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cecli.comparison.grade import round_to_type
 from cecli.conformance.model import Case, Inputs, Property
+from cecli.problem.precision import round_to_type
 
 Array = NDArray[Any]
 Arrays = Callable[[], tuple[Any, Any]]

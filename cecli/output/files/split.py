@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.numbers import quote
 from cecli.output.files.arrays import ArrayOutput
 from cecli.output.files.atomic import WholeFiles, telling
 from cecli.problem.problem import Problem
+from cecli.text.messages import quote
 
 if TYPE_CHECKING:
     from cecli.answer.answer import ArrayName

@@ -1,10 +1,13 @@
-"""The target mass of a row, and what sums over rows are divided by, as fractions.
+"""A row of a problem as rational numbers: its logits, its target mass, and what it is divided by.
 
-Apart from `mass`, so that who computes in doubles does not wait for `fractions` to load.
+What the exact arithmetic, the derivation and the decimal differences start from; the formulas of
+none of them. Apart from the core's target mass, so that who computes in doubles does not wait for
+`fractions` to load.
 """
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 from cecli.problem.problem import Problem
@@ -39,3 +42,21 @@ def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
         return Fraction(problem.divisor or 1.0), z_divisor
     weights = problem.weight[problem.index[problem.kept]]
     return sum((Fraction(w) for w in weights.tolist()), Fraction(0)), z_divisor
+
+
+class RationalRow:
+    """One row of a problem, every number a double or a fraction of them.
+
+    unmasked: the classes whose logit is not −inf. mass: y of each class. divisor, z_divisor: what
+    the losses and the z-losses of the problem are divided by.
+    """
+
+    def __init__(self, problem: Problem, row: int) -> None:
+        objective = problem.objective
+        self.logits: list[float] = problem.rows[row].tolist()
+        self.unmasked = [i for i, z in enumerate(self.logits) if z > -math.inf]
+        self.mass = exact_mass(problem, row)
+        self.divisor, self.z_divisor = exact_divisors(problem)
+        self.temperature = Fraction(float(objective.temperature))
+        self.softcap = None if objective.softcap is None else float(objective.softcap)
+        self.z_loss = Fraction(float(objective.z_loss))

@@ -1,0 +1,113 @@
+"""Running somebody's implementation over cases: one verdict each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.conformance.judge import judge, unlike
+from cecli.conformance.model import (
+    NARROW_FEATURES,
+    Case,
+    Failure,
+    Implementation,
+    Inputs,
+    NotSupported,
+    Verdict,
+)
+from cecli.problem.precision import round_to_type
+
+
+def verify(implementation: Implementation, cases: Sequence[Case]) -> Iterator[Verdict]:
+    """One verdict for each case, as it is reached.
+
+    After a fatal failure the other cases fail with its reason, and are not run. The implementation
+    is not closed.
+    """
+    fatal: str | None = None
+    for case in cases:
+        if fatal is not None:
+            yield Verdict(case, "failed", fatal)
+            continue
+        try:
+            yield _verdict(implementation, case)
+        except NotSupported as missing:
+            yield Verdict(case, "not supported", str(missing))
+        except Failure as failure:
+            fatal = str(failure) if failure.fatal else None
+            yield Verdict(case, "failed", str(failure))
+
+
+def _verdict(implementation: Implementation, case: Case) -> Verdict:
+    missing = case.features - (
+        case.features if implementation.features is None else implementation.features
+    )
+    if implementation.dtype is not None:
+        missing = missing - NARROW_FEATURES | case.features & NARROW_FEATURES - {
+            implementation.dtype
+        }
+    if missing:
+        raise NotSupported(", ".join(sorted(missing)))
+
+    def make() -> Inputs:
+        inputs = case.make()
+        return cast(inputs, implementation.dtype) if implementation.dtype else inputs
+
+    inputs, untouched = make(), make()
+    start = perf_counter()
+    reply = implementation.run(inputs)
+    seconds = perf_counter() - start
+    fault = _changed(inputs, untouched) if case.tests == "unmodified" else None
+    if case.tests == "deterministic":
+        first = replace(reply, loss=np.copy(reply.loss), grad=np.copy(reply.grad))
+        implementation.run(replace(make(), logits=-make().logits))
+        fault = unlike(first, implementation.run(make()))
+    verdict = judge(case, untouched, reply)
+    if fault is not None and verdict.outcome != "failed":
+        verdict = replace(verdict, outcome="wrong", reason=fault, digits=None)
+    return replace(verdict, seconds=seconds)
+
+
+def _changed(inputs: Inputs, untouched: Inputs) -> str | None:
+    """What of the inputs is no longer as it was."""
+    pairs = {"logits": (inputs.logits, untouched.logits)}
+    pairs["target"] = (inputs.target, untouched.target)
+    if "weight" in untouched.options:
+        pairs["weight"] = (inputs.options["weight"], untouched.options["weight"])
+    for name, (now, before) in pairs.items():
+        if now.tobytes() != before.tobytes():
+            return f"the {name} {'were' if name == 'logits' else 'was'} changed in place"
+    return None
+
+
+def cast(inputs: Inputs, dtype: str) -> Inputs:
+    """The inputs with their logits, class probabilities and weights rounded to another type.
+
+    Raises NotSupported where a number is beyond that type.
+    """
+    options = dict(inputs.options)
+    if "weight" in options:
+        options["weight"] = _rounded(np.asarray(options["weight"]), dtype)
+    soft = inputs.target.dtype.kind == "f"
+    logits = _rounded(inputs.logits, dtype)
+    return replace(
+        inputs,
+        logits=inputs.layout(logits) if inputs.layout else logits,
+        target=_rounded(inputs.target, dtype) if soft else inputs.target,
+        options=options,
+        dtype=dtype,
+    )
+
+
+def _rounded(numbers: NDArray[Any], dtype: str) -> NDArray[Any]:
+    held_in = "float32" if dtype == "bfloat16" else dtype
+    with np.errstate(all="ignore"):
+        rounded = round_to_type(numbers.astype(np.float64, order="C"), dtype).astype(held_in)
+    if (np.isinf(rounded) & ~np.isinf(numbers)).any():
+        raise NotSupported(f"numbers beyond {dtype}")
+    return rounded
