@@ -15,6 +15,7 @@ from cecli.answer.answer import Command, array_name_of
 from cecli.api import softmax_of, solve
 from cecli.core.sweep import Wanted, sweep
 from cecli.errors import CecliError
+from cecli.input.array_files import decode
 from cecli.input.documents import (
     Document,
     document_of_json,
@@ -22,7 +23,6 @@ from cecli.input.documents import (
     named_target_of,
     objective_of,
 )
-from cecli.input.files import decode
 from cecli.input.numbers import array_of, load_json
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem

@@ -10,7 +10,7 @@ from cecli.answer.answer import Command
 from cecli.cli.json_lines import Settings, answer_lines, lines_of
 from cecli.errors import CecliError
 from cecli.input.arguments import logits_file, read_labels
-from cecli.input.files import open_file
+from cecli.input.array_files import open_file
 from cecli.input.problem_from import given_objective, naming_files, read_request, standard_input
 from cecli.machine.blocks import check_rows
 from cecli.text.messages import quote, reading

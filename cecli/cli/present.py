@@ -34,11 +34,11 @@ def present(answer: Answer, options: Mapping[str, Any], title: str) -> None:
     if answer.derivation is not None:
         _show_derivation(answer.derivation, options)
         return
-    from cecli.output.grid import grids_of
+    from cecli.output.tables import grids_of
 
     grids = grids_of(answer, options["digits"], options["top"])
     if options["markdown"]:
-        from cecli.output.markdown import to_markdown
+        from cecli.output.markup import to_markdown
 
         sys.stdout.write(to_markdown(grids) + "\n")
     else:
@@ -60,10 +60,10 @@ def _show_derivation(derivation: Derivation, options: Mapping[str, Any]) -> None
 def _text(derivation: Derivation, suffix: str) -> str:
     """A derivation in the markup of files with that suffix."""
     if suffix == ".md":
-        from cecli.output.markdown import derivation_to_markdown
+        from cecli.output.markup import derivation_to_markdown
 
         return derivation_to_markdown(derivation)
-    from cecli.output.latex import to_latex
+    from cecli.output.markup import to_latex
 
     return to_latex(derivation)
 
@@ -128,7 +128,7 @@ def _picture(answer: Answer, options: Mapping[str, Any], title: str) -> str:
         from cecli.output.derivation import picture_of_derivation
 
         return picture_of_derivation(answer.derivation, title, sys.stdout)
-    from cecli.output.grid import grids_of
+    from cecli.output.tables import grids_of
     from cecli.output.terminal import picture
 
     return picture(grids_of(answer, options["digits"], options["top"]), title, sys.stdout)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cecli.api import solve
 from cecli.comparison.grade import GRADES, Grade, Graded, grade, gradient_allowance, loss_allowance
 from cecli.errors import CecliError
-from cecli.input.candidate import Given, given_array
+from cecli.input.candidate import Candidate, candidate_of_array
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 from cecli.problem.result import CrossEntropy
@@ -112,16 +112,16 @@ def compare(
     problem = Problem(logits, target, Objective(**objective))
     return compare_given(
         problem,
-        None if grad is None else given_array(grad, "grad"),
-        None if loss is None else given_array(loss, "loss"),
+        None if grad is None else candidate_of_array(grad, "grad"),
+        None if loss is None else candidate_of_array(loss, "loss"),
         rtol,
     )
 
 
 def compare_given(
     problem: Problem,
-    grad: Given | None,
-    loss: Given | None,
+    grad: Candidate | None,
+    loss: Candidate | None,
     rtol: float | None = None,
     *,
     exact: bool = False,
@@ -146,8 +146,8 @@ def compare_given(
 def compare_with(
     problem: Problem,
     result: CrossEntropy,
-    grad: Given | None,
-    loss: Given | None,
+    grad: Candidate | None,
+    loss: Candidate | None,
     rtol: float | None = None,
     *,
     exact: bool = True,
@@ -190,7 +190,7 @@ def in_doubles(problem: Problem) -> Problem:
     return Problem(problem.logits.astype(np.float64), problem.target, problem.objective)
 
 
-def _is_transposed(problem: Problem, grad: Given) -> bool:
+def _is_transposed(problem: Problem, grad: Candidate) -> bool:
     shape = grad.values.shape
     if shape == problem.shape:
         return False
@@ -201,7 +201,7 @@ def _is_transposed(problem: Problem, grad: Given) -> bool:
     )
 
 
-def _as_rows(problem: Problem, grad: Given, transposed: bool) -> Given:
+def _as_rows(problem: Problem, grad: Candidate, transposed: bool) -> Candidate:
     def rows(array: Any) -> Any:
         return problem.to_rows(array.T if transposed else array)
 
@@ -211,7 +211,7 @@ def _as_rows(problem: Problem, grad: Given, transposed: bool) -> Given:
 def _judge_gradient(
     problem: Problem,
     result: CrossEntropy,
-    grad: Given,
+    grad: Candidate,
     rtol: float | None,
     exact: bool,
     transposed: bool,
@@ -252,7 +252,7 @@ def _judge_gradient(
 def _judge_loss(
     problem: Problem,
     result: CrossEntropy,
-    loss: Given,
+    loss: Candidate,
     rtol: float | None,
     exact: bool,
     diagnose: bool,

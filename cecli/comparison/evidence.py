@@ -10,7 +10,7 @@ import numpy as np
 
 from cecli.comparison.batch import Batch
 from cecli.comparison.grade import Allowance
-from cecli.input.candidate import Given
+from cecli.input.candidate import Candidate
 from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.precision import round_to_type, type_precision
 
@@ -35,7 +35,7 @@ class Match(NamedTuple):
 class Evidence:
     """A gradient that was given, (N, C), and what it may be off by from any prediction."""
 
-    def __init__(self, batch: Batch, given: Given, exact: Floats, allowance: Allowance) -> None:
+    def __init__(self, batch: Batch, given: Candidate, exact: Floats, allowance: Allowance) -> None:
         self.batch = batch
         self.given = given
         self.exact = exact

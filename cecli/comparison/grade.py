@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from cecli.comparison.batch import batch_of
-from cecli.input.candidate import Given
+from cecli.input.candidate import Candidate
 from cecli.problem.dtypes import Floats
 from cecli.problem.precision import round_to_type, spacing, type_precision
 from cecli.problem.problem import Problem
@@ -43,7 +43,7 @@ class Allowance:
 
 
 def gradient_allowance(
-    problem: Problem, exact: Floats, given: Given, rtol: float | None
+    problem: Problem, exact: Floats, given: Candidate, rtol: float | None
 ) -> Allowance:
     """What each component of a gradient, (N, C), may be off by."""
     if rtol is not None:
@@ -67,7 +67,9 @@ def gradient_allowance(
     return Allowance(rate, total if given.unit is None else total + given.unit)
 
 
-def loss_allowance(problem: Problem, exact: Floats, given: Given, rtol: float | None) -> Allowance:
+def loss_allowance(
+    problem: Problem, exact: Floats, given: Candidate, rtol: float | None
+) -> Allowance:
     """The same for the loss: one number, or with reduction none one for each row.
 
     The logarithm of a sum next to 1 is off by u, however small it is.
@@ -87,7 +89,7 @@ def loss_allowance(problem: Problem, exact: Floats, given: Given, rtol: float | 
     return Allowance(rate, allowed if given.unit is None else allowed + given.unit)
 
 
-def _relative_allowance(exact: Floats, given: Given, rtol: float) -> Allowance:
+def _relative_allowance(exact: Floats, given: Candidate, rtol: float) -> Allowance:
     least = type_precision(given.type).smallest_subnormal
     allowed = rtol * np.abs(exact) + np.where(exact == 0.0, 0.0, least)
     return Allowance(np.full(exact.shape, rtol), allowed)
@@ -125,7 +127,7 @@ class Graded:
         return GRADES.index(self.grade) <= ACCEPTABLE
 
 
-def grade(given: Given, exact: Floats, allowance: Allowance, *, certain: bool = True) -> Graded:
+def grade(given: Candidate, exact: Floats, allowance: Allowance, *, certain: bool = True) -> Graded:
     """Grade numbers by the worst of them.
 
     exact: what they should be, of the same shape. certain: these are correctly rounded; where they

@@ -17,7 +17,7 @@ from cecli.api import solve
 from cecli.comparison.grade import gradient_allowance, loss_allowance
 from cecli.conformance.judge import problem_of
 from cecli.conformance.model import SUITE, Case, Inputs
-from cecli.input.candidate import Given
+from cecli.input.candidate import Candidate
 
 SCHEMA = 1
 MOST_IN_FULL = 256
@@ -62,8 +62,8 @@ def _expected(inputs: Inputs) -> dict[str, Any]:
     loss, grad = np.asarray(result.loss), result.grad
     upstream = np.reshape(inputs.upstream, (-1, 1))
     may_be_off = {
-        "loss": loss_allowance(problem, loss, Given(loss, inputs.dtype), None).total,
-        "grad": gradient_allowance(problem, grad, Given(grad, inputs.dtype), None).total
+        "loss": loss_allowance(problem, loss, Candidate(loss, inputs.dtype), None).total,
+        "grad": gradient_allowance(problem, grad, Candidate(grad, inputs.dtype), None).total
         * np.abs(upstream),
     }
     return {

@@ -13,7 +13,7 @@ from cecli.comparison.compare import Comparison, compare_with
 from cecli.comparison.grade import Grade, Graded, grade, gradient_allowance
 from cecli.comparison.search import Diagnosis
 from cecli.conformance.model import Case, Failure, Inputs, Reply, Verdict
-from cecli.input.candidate import Given
+from cecli.input.candidate import Candidate
 from cecli.problem.dtypes import Floats
 from cecli.problem.objective import Objective
 from cecli.problem.precision import round_to_type, type_precision
@@ -80,7 +80,7 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     if fault is not None and (grad.shape != problem.shape or losses.size != np.size(result.loss)):
         return Verdict(case, "failed", fault)
     precision = max(inputs.dtype, reply.precision or "float64", key=PRECISIONS.index)
-    given = Given(_without_upstream(grad, inputs, result.grad), precision)
+    given = Candidate(_without_upstream(grad, inputs, result.grad), precision)
     with np.errstate(all="ignore"):
         given = given.with_values(round_to_type(given.values, precision), None)
         losses = round_to_type(losses, precision).reshape(np.shape(result.loss))
@@ -88,7 +88,7 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
         problem,
         result,
         given,
-        Given(losses, precision),
+        Candidate(losses, precision),
         diagnose=problem.rows.size <= MOST_DIAGNOSED,
     )
     assert compared.grad is not None
@@ -183,7 +183,7 @@ def upstream_diagnosis(
         (each[0], "All rows are multiplied by the first row's upstream gradient."),
         (each.mean(), "All rows are multiplied by the mean of the upstream gradients."),
     ):
-        given = Given(np.asarray(grad / factor) if np.all(factor) else grad, precision)
+        given = Candidate(np.asarray(grad / factor) if np.all(factor) else grad, precision)
         if grade(given, right, gradient_allowance(problem, right, given, None)).passed:
             remedy = "Multiply the gradient of each row by that row's upstream gradient."
             return (Diagnosis("upstream", explanation, remedy, 0.0),)

@@ -16,7 +16,7 @@ from cecli.derivation.notation import over
 from cecli.derivation.pencil import Number, Pencil
 from cecli.derivation.worked import ZERO, Worked
 from cecli.problem.problem import Problem
-from cecli.text.numbers import format_given
+from cecli.text.numbers import format_typed
 
 if TYPE_CHECKING:
     from cecli.gradcheck.check import GradientCheck
@@ -110,7 +110,7 @@ class Case:
 
     def typed(self, quantity: str, value: float) -> Number:
         """A number that somebody typed, to be written as they did."""
-        return Number(quantity, Decimal(value), format_given(float(value), self.pencil.digits))
+        return Number(quantity, Decimal(value), format_typed(float(value), self.pencil.digits))
 
     def logit(self, i: int) -> Number:
         """z_i as it was typed."""

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.array_files import ARRAY_SUFFIXES, SUFFIXES_WITH_KEYS, map_array, read_array
+from cecli.input.array_files import (
+    ARRAY_SUFFIXES,
+    SUFFIXES_WITH_KEYS,
+    decode,
+    map_array,
+    read_array,
+    read_text,
+)
 from cecli.input.documents import (
     NO_LOGITS,
     Document,
@@ -25,7 +32,6 @@ from cecli.input.documents import (
     labels_of,
     named_target_of,
 )
-from cecli.input.files import decode, read_text
 from cecli.input.numbers import (
     BRACKET,
     INTEGER,
@@ -41,7 +47,7 @@ from cecli.input.numbers import (
 from cecli.text.messages import line_and_column, quote, reading
 
 if TYPE_CHECKING:
-    from cecli.input.candidate import Given
+    from cecli.input.candidate import Candidate
     from cecli.input.tables import Table
 
 __all__ = [
@@ -51,9 +57,9 @@ __all__ = [
     "logits_file",
     "names_file",
     "path_and_key",
+    "read_candidate",
     "read_document",
     "read_file",
-    "read_given",
     "read_labels",
     "read_target",
     "read_values",
@@ -141,23 +147,23 @@ def read_values(text: str, name: str) -> NDArray[np.floating[Any]]:
             return values.reshape(-1) if 1 in values.shape else values
 
 
-def read_given(text: str, key: str, stdin: BinaryIO | None) -> Given:
+def read_candidate(text: str, key: str, stdin: BinaryIO | None) -> Candidate:
     """Read numbers to judge: typed, a file, or "-"; errors begin with the option, --key."""
-    from cecli.input.candidate import given_array, given_of_text
+    from cecli.input.candidate import candidate_of_array, candidate_of_text
 
     with reading(f"--{key}"):
         if text.strip() == "-":
-            return given_of_text(_stdin_text(stdin), key)
+            return candidate_of_text(_stdin_text(stdin), key)
         if not names_file(text):
-            return given_of_text(text, key)
+            return candidate_of_text(text, key)
         with reading(quote(text)):
             path, own_key = path_and_key(text)
             suffix = _suffix_of(path)
             if suffix in ARRAY_SUFFIXES:
-                return given_array(read_array(path, own_key), key)
+                return candidate_of_array(read_array(path, own_key), key)
             if suffix in TABLE_SUFFIXES:
-                return given_array(_table_of(path).numbers, key)
-            return given_of_text(read_text(path), key)
+                return candidate_of_array(_table_of(path).numbers, key)
+            return candidate_of_text(read_text(path), key)
 
 
 def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.integer[Any]]:

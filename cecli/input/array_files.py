@@ -1,6 +1,7 @@
-"""Arrays of numbers from .npy, .npz and .safetensors files; nothing is ever unpickled.
+"""Files: their bytes, their text, and the arrays of .npy, .npz and .safetensors files.
 
-What a header promises is compared with what the file holds before memory is taken for it.
+Nothing is ever unpickled. What a header promises is compared with what the file holds before
+memory is taken for it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.files import open_file
 from cecli.input.numbers import MAXIMUM_DIMENSIONS
 from cecli.problem.dtypes import BFLOAT16, widened
 from cecli.text.messages import quote
@@ -41,6 +41,34 @@ _SAFETENSORS_TYPES = {
     **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "UI" for size in (1, 2, 4, 8)},
     **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
 }
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a file for its bytes; one that cannot be opened raises the system's OSError."""
+    try:
+        return open(path, "rb")  # noqa: PTH123 - pathlib is not worth its import
+    except ValueError:  # a NUL, or text that no file system can encode
+        raise CecliError("not a file name") from None
+
+
+def read_text(path: str) -> str:
+    """All of a file as text; what `decode` says about it."""
+    with open_file(path) as file:
+        return decode(file.read())
+
+
+def decode(data: bytes) -> str:
+    """Text from UTF-8, with or without a byte order mark; every line ends with a newline."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise CecliError("the text is UTF-16; it must be UTF-8")
+    try:
+        text = data.decode().removeprefix("\N{BYTE ORDER MARK}")
+    except UnicodeDecodeError as error:
+        raise CecliError(f"byte {error.start} is not valid UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+# --- Arrays -------------------------------------------------------------------------------------
 
 
 def read_array(path: str, key: str | None = None) -> NDArray[Any]:

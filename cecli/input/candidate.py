@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"(?<![\w.])[+-]?([0-9]*)(?:(\.)([0-9]*))?(?:[eE]([+-]?[0-9
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class Candidate:
     """Numbers to judge and the precision that they were given in.
 
     values: float64. type: float64, float32, float16 or bfloat16. unit: of typed numbers that of the
@@ -43,12 +43,12 @@ class Given:
         """What the numbers are judged as: their type, or typed."""
         return self.type if self.unit is None else "typed"
 
-    def with_values(self, values: Floats, unit: Floats | None) -> Given:
+    def with_values(self, values: Floats, unit: Floats | None) -> Candidate:
         """Other numbers of the same precision."""
-        return Given(values, self.type, unit)
+        return Candidate(values, self.type, unit)
 
 
-def given_array(values: ArrayLike, name: str) -> Given:
+def candidate_of_array(values: ArrayLike, name: str) -> Candidate:
     """An array, judged as the narrowest type that holds all its values.
 
     Whole numbers, zeros among them, and those of few binary digits, as 1/2 or 3/4, come from every
@@ -63,11 +63,11 @@ def given_array(values: ArrayLike, name: str) -> Given:
         if not ((np.rint(finite) == finite) | (np.rint(first_digits) == first_digits)).all():
             for narrow in NARROW_TYPES:
                 if (round_to_type(finite, narrow) == finite).all():
-                    return Given(numbers, narrow)
-    return Given(numbers, own)
+                    return Candidate(numbers, narrow)
+    return Candidate(numbers, own)
 
 
-def given_of_text(text: str, key: str) -> Given:
+def candidate_of_text(text: str, key: str) -> Candidate:
     """Numbers in any form that logits may have, or the key of a JSON object, as cecli prints it."""
     values = _numbers(text, key)
     # infinities and NaN stand in all three, and are exact
@@ -75,15 +75,15 @@ def given_of_text(text: str, key: str) -> Given:
     counts = _numbers(_NUMBER.sub(_digits, text), key)
     digits = int(counts[np.isfinite(counts)].max(initial=0.0))
     if digits >= PRINTED_DIGITS and _is_shortest_float32(values):
-        return given_array(values.astype(np.float32), key)
+        return candidate_of_array(values.astype(np.float32), key)
     if digits >= DOUBLE_DIGITS:
-        return given_array(values, key)
+        return candidate_of_array(values, key)
     if digits >= PRINTED_DIGITS and unit.any():
         with np.errstate(divide="ignore"):
             last = 10.0 ** (np.floor(np.log10(np.abs(values))) - digits + 1)
         finest = unit[unit > 0.0].min()
         unit = np.minimum(unit, np.maximum(finest, np.where(values == 0.0, 0.0, last)))
-    return Given(values, "float64", unit)
+    return Candidate(values, "float64", unit)
 
 
 def _numbers(text: str, key: str) -> Floats:

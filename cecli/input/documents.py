@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.numbers import Place, array_of, load_json, parse_text, target_of
+from cecli.input.numbers import Locate, array_of, load_json, parse_text, target_of
 from cecli.text.messages import NotJSONError, describe, quote, reading
 
 Labels = tuple[str, ...] | None
@@ -30,7 +30,7 @@ class Document:
     objective: Mapping[str, object] = field(default_factory=dict)
 
 
-def document_of_text(text: str, place: Place, labels: Labels = None) -> Document:
+def document_of_text(text: str, place: Locate, labels: Labels = None) -> Document:
     """The document that a text is: JSON, JSON Lines or numbers.
 
     labels: names of the classes beside the document's own, here and below.

@@ -47,7 +47,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 
-Place = Callable[[int], str]
+Locate = Callable[[int], str]
 
 
 def _item(name: str, position: int, shape: Sequence[int]) -> str:
@@ -103,7 +103,7 @@ def nested_lists(text: str) -> object:
     return parse_text(text, partial(line_and_column, text))
 
 
-def parse_text(text: str, place: Place) -> list[Any]:
+def parse_text(text: str, place: Locate) -> list[Any]:
     """Nested lists from numbers in lines, in brackets, or as NumPy, PyTorch and JAX print them.
 
     Outside brackets a line is a row. One value in parentheses is that value, as in Python, so
@@ -148,7 +148,7 @@ def parse_text(text: str, place: Place) -> list[Any]:
     return _join_rows([(start, row) for start, row in rows if row], place)
 
 
-def _join_rows(rows: Sequence[tuple[int, list[Any]]], place: Place) -> list[Any]:
+def _join_rows(rows: Sequence[tuple[int, list[Any]]], place: Locate) -> list[Any]:
     """One row as it is, several as a list of rows; a bracket alone in its line is the row."""
     lists = [row[0] if len(row) == 1 and isinstance(row[0], list) else row for _, row in rows]
     for (start, _), row in zip(rows, lists, strict=True):

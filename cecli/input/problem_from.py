@@ -19,8 +19,8 @@ from cecli.input.arguments import (
     is_pattern,
     logits_file,
     names_file,
+    read_candidate,
     read_document,
-    read_given,
     read_labels,
     read_target,
     read_values,
@@ -30,7 +30,7 @@ from cecli.problem.problem import Problem, batch_shape_of
 from cecli.text.messages import quote
 
 if TYPE_CHECKING:
-    from cecli.input.candidate import Given
+    from cecli.input.candidate import Candidate
     from cecli.input.multifile import Named
 
 # What an error of Problem is about, and the options that may have given it, else the logits did.
@@ -63,13 +63,13 @@ class Request:
     problem: Problem
     labels: tuple[str, ...] | None
     files: tuple[Named, ...] | None = None
-    grad: Given | None = None
-    loss: Given | None = None
+    grad: Candidate | None = None
+    loss: Candidate | None = None
 
 
 def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     """Read all input; where a document and the command line both say something, the latter wins."""
-    grad, loss = _read_given(options)
+    grad, loss = _read_candidates(options)
     stdin = standard_input(options["logits"])
     files = _several_files(options)
     given = None if options["labels"] is None else read_labels(options["labels"])
@@ -99,7 +99,7 @@ def _several_files(options: Mapping[str, Any]) -> tuple[Named, ...] | None:
     return named_files(arguments)
 
 
-def _read_given(options: Mapping[str, Any]) -> tuple[Given | None, Given | None]:
+def _read_candidates(options: Mapping[str, Any]) -> tuple[Candidate | None, Candidate | None]:
     """What --grad and --loss say; standard input holds one thing only."""
     texts = {name: options.get(name) for name in ("grad", "loss")}
     from_stdin = [name for name, text in texts.items() if text is not None and text.strip() == "-"]
@@ -109,7 +109,7 @@ def _read_given(options: Mapping[str, Any]) -> tuple[Given | None, Given | None]
         raise CecliError(f"--{from_stdin[-1]} and {other} cannot both be standard input")
     stdin = None if sys.stdin is None else sys.stdin.buffer
     grad, loss = (
-        None if text is None else read_given(text, name, stdin) for name, text in texts.items()
+        None if text is None else read_candidate(text, name, stdin) for name, text in texts.items()
     )
     return grad, loss
 

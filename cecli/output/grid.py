@@ -1,288 +1,111 @@
-"""Answers laid out as rows of text, before anything is drawn."""
+"""Columns and grids of text, and what stands in their cells.
+
+A grid is what a table in the terminal and a table in Markdown have in common.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cecli.answer.answer import Answer
-from cecli.output.cells import (
-    Column,
-    Grid,
-    class_name,
-    class_names,
-    formatted,
-    given,
-    numbers,
-    objective_text,
-    short,
-    tuple_name,
-)
 from cecli.problem.dtypes import Integers
-from cecli.text.numbers import align, format_divisor, format_given, format_number
-
-if TYPE_CHECKING:
-    from cecli.answer.summary import Sample
-    from cecli.gradcheck.check import GradientCheck
-
-MOST_CLASS_COLUMNS = 12
-BAR_DIGITS = 3
+from cecli.problem.objective import Objective
+from cecli.text.numbers import align, format_number, format_typed
 
 
-def grids_of(answer: Answer, digits: int, top: int) -> list[Grid]:
-    """The tables of an answer, in the order in which they are shown."""
-    if answer.comparison is not None:
-        from cecli.output.comparison_tables import comparison_grids
+@dataclass(frozen=True)
+class Column:
+    """A column of a grid.
 
-        return comparison_grids(answer, answer.comparison, digits, top)
-    batch = bool(answer.problem.batch_shape)
-    grids = [_batch_grid(answer, digits, top) if batch else _sample_grid(answer, digits, top)]
-    if answer.summary is not None:
-        grids += summary_grids(answer, digits)
-    if answer.check is not None:
-        grids.append(_check_grid(answer.check, answer, digits, top))
-    return grids
-
-
-def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
-    """One sample: a row for each class."""
-    problem = answer.problem
-    logits, target = problem.logits.astype(np.float64), problem.target
-    soft = None if problem.indexed else target
-    index = None if problem.index is None or not problem.kept[0] else int(problem.index[0])
-    classes = _shown_classes(answer.softmax, index, top)
-    columns = [
-        Column("class", "text", class_names(answer, classes)),
-        numbers("logit", [format_given(z, digits) for z in logits[classes].tolist()]),
-    ]
-    if soft is not None:
-        columns.append(numbers("target", given(soft[classes], digits)))
-    softmax = answer.softmax[classes].tolist()
-    columns += [
-        numbers("softmax", [format_number(p, digits) for p in softmax]),
-        Column("", "bar", values=softmax),
-    ]
-    if answer.command != "grad":
-        columns.append(numbers("log-softmax", formatted(answer.log_softmax[classes], digits)))
-    if answer.command == "grad":
-        grad = answer.result.grad[classes]
-        largest = float(np.abs(answer.result.grad).max()) or 1.0
-        columns += [
-            numbers("∂L/∂z", formatted(grad, digits)),
-            Column("up│down", "signed", values=(grad / largest).tolist()),
-        ]
-    stressed = frozenset(np.flatnonzero(classes == index).tolist() if index is not None else [])
-    notes = _left_out(problem.classes - len(classes), "class", "classes")
-    return Grid(columns, stressed, notes + _loss_notes(answer, digits))
-
-
-def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
-    """A batch: a row for each sample, with the command's array where that fits."""
-    samples = answer.problem.samples
-    count = min(samples, top)
-    names = [_sample_name(answer, row) for row in range(count)]
-    columns = [Column("sample", "text", names)]
-    found = [_shown_of(first, some) for first, some in answer.first(count)]
-    target, best, probability, losses, array = map(np.concatenate, zip(*found, strict=True))
-    if answer.problem.indexed:
-        given = [class_name(answer, index) for index in target.tolist()]
-        columns.append(Column("target", "text", given))
-    predicted = [class_name(answer, index) if index >= 0 else "" for index in best.tolist()]
-    columns.append(Column("predicted", "text", predicted))
-    columns.append(numbers("its ŷ", formatted(probability, digits)))
-    if answer.command != "softmax":
-        columns.append(numbers("loss", formatted(losses, digits)))
-    symbol = "ŷ" if answer.command == "softmax" else "∂L/∂z"
-    columns += [
-        numbers(f"{symbol} {class_name(answer, i)}", formatted(array[:, i], digits), True)
-        for i in range(array.shape[1])
-    ]
-    notes = _left_out(samples - count, "sample", "samples")
-    return Grid(columns, notes=notes + _loss_notes(answer, digits))
-
-
-def _shown_of(answer: Answer, count: int) -> tuple[NDArray[Any], ...]:
-    """Of the first samples: target, predicted class or −1, its ŷ, loss, array; empty if not shown.
-
-    The array is (count, C), or (count, 0).
+    kind: text, number, a bar from 0 to 1, or a signed bar from −1 to 1; bars hold values instead of
+    cells. optional: all of these are left out where there is no room for them.
     """
-    problem, command = answer.problem, answer.command
-    target, losses = np.zeros(0, dtype=np.int64), np.zeros(0)
-    array = np.zeros((count, 0))
-    if problem.indexed and problem.target is not None:
-        target = problem.target.reshape(-1)[:count]
-    softmax = problem.to_rows(answer.softmax)[:count]
-    best = problem.rows[:count].argmax(axis=1)
-    probability = softmax[np.arange(count), best]
-    if command != "softmax":
-        losses = answer.result.losses.reshape(-1)[:count]
-    if command != "loss" and problem.classes <= MOST_CLASS_COLUMNS:
-        array = problem.to_rows(answer.array)[:count]
-    predicted = np.where(problem.kept[:count], best, -1)
-    return target, predicted, probability, losses, array
+
+    header: str
+    kind: Literal["text", "number", "bar", "signed"]
+    cells: Sequence[str] = ()
+    values: Sequence[float] = ()
+    optional: bool = False
+
+    @property
+    def is_bar(self) -> bool:
+        """Whether it is drawn rather than written."""
+        return self.kind in ("bar", "signed")
 
 
-def summary_grids(answer: Answer, digits: int) -> list[Grid]:
-    """How the losses of a batch are spread, and its worst samples, where either is known."""
-    grids, summary = [], answer.summary
-    if summary is not None and summary.histogram is not None:
-        edges, counts = summary.histogram.edges, summary.histogram.counts
-        texts = align([format_number(edge, min(digits, BAR_DIGITS)) for edge in edges])
-        columns = [
-            Column("loss from", "text", texts[:-1]),
-            Column("to", "text", texts[1:]),
-            numbers("samples", [f"{count:,}" for count in counts]),
-            Column("", "bar", values=[count / max(counts) for count in counts]),
-        ]
-        grids.append(Grid(columns))
-    if summary is not None and summary.worst_samples is not None:
-        grids.append(_worst_grid(answer, summary.worst_samples, digits))
-    return grids
+@dataclass(frozen=True)
+class Grid:
+    """Columns of equal length, the rows to stress, and lines to print below.
+
+    verdict: the line that comes first below a check, which passed or not. unfit: the line for
+    optional columns that there was no room for.
+    """
+
+    columns: list[Column]
+    stressed: frozenset[int] = frozenset()
+    notes: list[str] = field(default_factory=list)
+    verdict: str = ""
+    passed: bool = True
+    unfit: str = "the classes do not fit side by side: --json or -o FILE shows them"
 
 
-def _worst_grid(answer: Answer, worst: Sequence[Sample], digits: int) -> Grid:
-    columns = [Column("worst", "text", [tuple_name(sample.sample) for sample in worst])]
-    with_target = [sample for sample in worst if sample.target is not None]
-    if with_target:
-        targets = [class_name(answer, int(sample.target or 0)) for sample in with_target]
-        shares = [float(sample.target_probability or 0.0) for sample in with_target]
-        columns.append(Column("target", "text", targets))
-        columns.append(numbers("its ŷ", [format_number(share, digits) for share in shares]))
-    predicted = [class_name(answer, sample.predicted) for sample in worst]
-    columns += [
-        Column("predicted", "text", predicted),
-        numbers("its ŷ", [format_number(s.predicted_probability, digits) for s in worst]),
-        numbers("loss", [format_number(sample.loss, digits) for sample in worst]),
-    ]
-    return Grid(columns)
+def objective_text(objective: Objective) -> str:
+    """The options that are not at their default, in one line."""
+    parts = []
+    if objective.softcap is not None:
+        parts.append(f"softcap {objective.softcap:g}")
+    if objective.temperature != 1.0:
+        parts.append(f"temperature {objective.temperature:g}")
+    if objective.label_smoothing:
+        parts.append(f"label smoothing {objective.label_smoothing:g}")
+    if objective.weight is not None:
+        parts.append("class weights")
+    if objective.z_loss:
+        parts.append(f"z-loss {objective.z_loss:g}")
+    return ", ".join(parts)
 
 
-def _check_grid(check: GradientCheck, answer: Answer, digits: int, top: int) -> Grid:
-    """Analytic beside numeric beside their difference, the worst first where there are many."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        excess = np.abs(check.difference) / check.tolerance
-    excess = np.where(check.difference == 0.0, 0.0, excess)
-    shown: Integers = np.arange(check.checked)
-    if check.checked > top:
-        shown = np.argsort(-np.where(np.isnan(excess), np.inf, excess), kind="stable")[:top]
-    axis = answer.problem.objective.axis
-    columns = []
-    if answer.problem.batch_shape:
-        samples = np.delete(check.indices[shown], axis, axis=1).tolist()
-        columns.append(Column("sample", "text", [tuple_name(sample) for sample in samples]))
-    names = [class_name(answer, index) for index in check.indices[shown, axis].tolist()]
-    columns += [
-        Column("class", "text", names),
-        numbers("analytic", formatted(check.analytic[shown], digits)),
-        numbers("numeric", formatted(check.numeric[shown], digits)),
-        numbers("difference", [short(value) for value in check.difference[shown].tolist()]),
-        numbers("allowed", [short(value) for value in check.tolerance[shown].tolist()]),
-    ]
-    off = ~(excess <= 1.0)
-    stressed = frozenset(np.flatnonzero(off[shown]).tolist())
-    notes = [_errors_text(check)]
-    if len(shown) < check.checked:
-        notes.insert(0, f"above: the {len(shown):,} worst of {check.checked:,}")
-    loose = int((check.tolerance >= np.abs(check.numeric)).sum())
-    if loose and check.method != "decimal":
-        notes.append(f"proves nothing for {loose:,} of them, which its error bound exceeds")
-    return Grid(columns, stressed, notes, _verdict(check, int(off.sum())), check.passed)
+def class_names(answer: Answer, classes: Integers) -> list[str]:
+    """What the classes are called."""
+    return [class_name(answer, index) for index in classes.tolist()]
 
 
-def _verdict(check: GradientCheck, off: int) -> str:
-    how = {
-        "decimal": "central differences, decimal",
-        "central": "central differences, float64",
-        "forward": "forward differences, float64",
-    }[check.method]
-    verdict = "check passed" if check.passed else "CHECK FAILED"
-    agree = f"{check.checked - off:,} of {check.checked:,} components agree"
-    return f"{verdict}: {agree} ({how}, h = {check.step:g})"
+def class_name(answer: Answer, index: int) -> str:
+    """A class by its label, or by its index."""
+    if answer.labels is None or not 0 <= index < len(answer.labels):
+        return str(index)
+    # A control character in a name must not reach the terminal.
+    return "".join(c if c.isprintable() else "·" for c in answer.labels[index])
 
 
-def _errors_text(check: GradientCheck) -> str:
-    sample = "" if check.seed is None else f", a sample drawn with seed {check.seed}"
-    errors = f"{short(check.max_abs_error)}, relative {short(check.max_rel_error)}"
-    return f"checked {check.checked:,} of {check.total:,}{sample}; largest error {errors}"
+def tuple_name(position: Sequence[int]) -> str:
+    """A sample by its index, or by its indices."""
+    return ", ".join(map(str, position))
 
 
-def _loss_notes(answer: Answer, digits: int) -> list[str]:
-    """The loss, what it was reduced by, and whatever is not at its default."""
-    problem, totals, objective = answer.problem, answer.totals, answer.problem.objective
-    notes = []
-    if totals is not None:
-        if answer.divisor is None:
-            if not problem.batch_shape:
-                notes.append(f"loss  {format_number(float(answer.loss), digits)}")
-            if answer.command == "grad":
-                notes.append("reduction none: the gradient is that of the losses' sum")
-        else:
-            notes.append(f"loss  {_loss_text(answer, digits)}")
-        if totals.tally.masked:
-            notes.append("the loss is infinite: a masked class carries target mass")
-        elif totals.tally.infinite is not None:
-            notes.append("the loss is larger than the largest double")
-    if answer.summary is not None and answer.summary.perplexity is not None:
-        summary = f"perplexity {format_given(answer.summary.perplexity, digits)}"
-        if answer.summary.bits is not None:
-            summary += f", {format_number(answer.summary.bits, digits)} bits"
-        if answer.summary.accuracy is not None:
-            summary += f", accuracy {answer.summary.accuracy:.2%}"
-        if answer.summary.top5_accuracy is not None:
-            summary += f", top 5 {answer.summary.top5_accuracy:.2%}"
-        notes.append(summary)
-    ignored = problem.samples - problem.kept_count
-    if ignored:
-        notes.append(f"{ignored:,} of {problem.samples:,} samples ignored")
-    options = objective_text(objective)
-    return notes + ([f"with {options}"] if options else [])
+def numbers(header: str, texts: Sequence[str], optional: bool = False) -> Column:
+    """A column of numbers, their points one below the other."""
+    return Column(header, "number", align(texts), optional=optional)
 
 
-def _loss_text(answer: Answer, digits: int) -> str:
-    problem, divided_by = answer.problem, answer.divisor
-    if divided_by is None:
-        return ""
-    value = format_number(float(answer.loss), digits)
-    reduction, weighted = problem.objective.reduction, problem.weight is not None
-    if not problem.batch_shape and not weighted:
-        plain = problem.indexed and not problem.objective.label_smoothing
-        formula = f"−log ŷ_{int(problem.target_rows[0])}" if plain else "−Σ y_i log ŷ_i"
-        return f"L = {formula} = {value}" if not problem.objective.z_loss else f"L = {value}"
-    divisor = format_divisor(divided_by, digits)
-    if reduction == "sum":
-        return f"{value}, the sum over {_samples(answer)}"
-    by = f"Σ weight = {divisor}" if weighted and problem.indexed else divisor
-    text = f"{value}, the mean over {_samples(answer)}: Σ loss / {by}"
-    if not problem.batch_shape and problem.indexed:
-        text += ", which divides the weight out again"
-    if answer.z_loss_divisor is not None:
-        text += f" (z-loss / {format_divisor(answer.z_loss_divisor, digits)})"
-    return text
+def formatted(values: NDArray[np.floating], digits: int) -> list[str]:
+    """Numbers with that many digits after the point."""
+    return [format_number(value, digits) for value in values.astype(np.float64).tolist()]
 
 
-def _samples(answer: Answer) -> str:
-    count = answer.problem.kept_count
-    return f"{count:,} sample{'s' if count != 1 else ''}"
+def as_typed(values: NDArray[np.floating], digits: int) -> list[str]:
+    """Numbers as they were typed, where that is short."""
+    return [format_typed(value, digits) for value in values.astype(np.float64).tolist()]
 
 
-def _shown_classes(softmax: NDArray[np.floating], target: int | None, top: int) -> Integers:
-    """All classes where they are few, else the most probable ones and the target."""
-    if len(softmax) <= top:
-        return np.arange(len(softmax))
-    shown = np.argsort(-softmax, kind="stable")[:top]
-    if target is not None and target not in shown:
-        shown[-1] = target
-    return shown
-
-
-def _left_out(count: int, singular: str, plural: str) -> list[str]:
-    if not count:
-        return []
-    return [f"… and {count:,} more {singular if count == 1 else plural} (--top shows more)"]
-
-
-def _sample_name(answer: Answer, row: int) -> str:
-    return tuple_name([int(i) for i in np.unravel_index(row, answer.problem.batch_shape)])
+def short(value: float) -> str:
+    """An error: its size matters, not its digits."""
+    if value == 0.0 or not math.isfinite(value):
+        return format_number(value, 1)
+    return f"{value:.1e}".replace("-", "−", 1) if value < 0 else f"{value:.1e}"

@@ -6,7 +6,7 @@ The document is described in cecli-json(5) and in cecli.schema.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cecli.answer.summary import Sample, Summary
     from cecli.comparison.compare import Comparison
     from cecli.comparison.grade import Graded
+    from cecli.conformance.model import Case, Outcome, Verdict
+    from cecli.conformance.report import Report, Totals
     from cecli.derivation.model import Derivation
     from cecli.gradcheck.check import GradientCheck
 
@@ -192,6 +194,80 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 def _figures(graded: Graded) -> dict[str, Any]:
     names = ("grade", "precision", "max_abs_error", "max_rel_error", "max_ulp_error")
     return {name: getattr(graded, name) for name in (*names, "worst", "off", "total")}
+
+
+# --- Verdicts -------------------------------------------------------------------------------------
+
+
+def document_of_report(report: Report, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What an implementation was asked, what it runs on, and how each case went."""
+    from cecli.conformance.api import kind_of, versions_of
+
+    given = {name: options[name] for name in ("dtype", "device") if options[name] is not None}
+    document = {
+        **_verify_head(),
+        "implementation": report.implementation,
+        "kind": kind_of(options),
+        "versions": versions_of(options),
+        **given,
+        "strict": report.strict,
+        "passed": report.passed,
+        "totals": _totals_of(report.totals),
+        "families": [{"family": t.family, **_totals_of(t)} for t in report.families],
+        "cases": [_verdict(verdict, report.strict) for verdict in report.verdicts],
+    }
+    found: dict[str, Any] = plain_value(document)
+    return found
+
+
+def document_of_cases(cases: Sequence[Case]) -> dict[str, Any]:
+    """The cases alone, with nothing run."""
+    return {**_verify_head(), "cases": [_case(case) for case in cases]}
+
+
+def _verify_head() -> dict[str, Any]:
+    from cecli.conformance.model import SUITE
+
+    return {"schema": SCHEMA, "command": "verify", "suite": SUITE}
+
+
+def _totals_of(totals: Totals) -> dict[str, Any]:
+    from cecli.conformance.model import OUTCOMES
+
+    counts = {outcome: totals.counts.get(outcome, 0) for outcome in OUTCOMES}
+    error = {} if totals.max_ulp_error is None else {"max_ulp_error": totals.max_ulp_error}
+    return {"passed": totals.passed, "ran": totals.ran, "counts": counts, **error}
+
+
+def _case(case: Case) -> dict[str, Any]:
+    source = {} if case.source is None else {"source": case.source}
+    about = {"name": case.name, "family": case.family, "reason": case.reason, **source}
+    return {**about, "features": sorted(case.features)}
+
+
+def _verdict(verdict: Verdict, strict: Outcome) -> dict[str, Any]:
+    found = {
+        "fault": verdict.reason,
+        "digits": verdict.digits,
+        "max_ulp_error": verdict.max_ulp_error,
+    }
+    judged = {name: getattr(verdict, name) for name in ("grad", "loss")}
+    figures = {name: vars(found) for name, found in judged.items() if found is not None}
+    return {
+        **_case(verdict.case),
+        "outcome": verdict.outcome,
+        "passed": verdict.passed(strict),
+        **{name: value for name, value in found.items() if value is not None},
+        **({"judged": figures} if figures else {}),
+        "diagnosis": [
+            {name: value for name, value in vars(diagnosis).items() if value is not None}
+            for diagnosis in verdict.diagnosis
+        ],
+        "seconds": verdict.seconds,
+    }
+
+
+# --- Files ----------------------------------------------------------------------------------------
 
 
 def write_lines(path: str, lines: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cecli.output.cells import Column, Grid
+from cecli.output.grid import Column, Grid
 
 WIDEST_BAR, NARROWEST_BAR = 20, 5
 SHORTEST_NAME = 8

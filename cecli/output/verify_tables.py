@@ -9,8 +9,8 @@ from typing import Any
 from cecli.conformance.api import versions_of
 from cecli.conformance.model import OUTCOMES, SUITE, Case, Outcome, Verdict
 from cecli.conformance.report import Report
-from cecli.output.cells import Column, Grid, numbers, short
-from cecli.text.numbers import format_given, format_number
+from cecli.output.grid import Column, Grid, numbers, short
+from cecli.text.numbers import format_number, format_typed
 
 MOST_REASONS = 5
 LARGEST_PLAIN = 1000.0
@@ -128,7 +128,7 @@ def _explained(verdict: Verdict, strict: str) -> list[str]:
     for name, judged in (("loss", verdict.loss), ("gradient", verdict.grad)):
         if judged is not None and OUTCOMES.index(judged.grade) > least:
             place = f" at {list(judged.worst)}" if judged.worst else ""
-            yours, exact = (format_given(value, 17) for value in (judged.given, judged.exact))
+            yours, exact = (format_typed(value, 17) for value in (judged.given, judged.exact))
             lines.append(f"  {name} {judged.grade}: {yours}{place}, where it is {exact}")
     if verdict.digits is not None:
         lines.append(f"  {verdict.digits:.1f} digits are left")

@@ -33,7 +33,7 @@ def format_number(number: float | Decimal, digits: int) -> str:
     return f"−{text}" if number < 0 else text
 
 
-def format_given(number: float, digits: int) -> str:
+def format_typed(number: float, digits: int) -> str:
     """A number that somebody typed: as they did where that is short, else as `format_number`."""
     if not math.isfinite(number):
         return format_number(number, digits)
@@ -44,8 +44,8 @@ def format_given(number: float, digits: int) -> str:
 
 
 def format_divisor(number: float, digits: int) -> str:
-    """A count as an integer, a sum of weights as `format_given`."""
-    return f"{int(number):,}" if number.is_integer() else format_given(number, digits)
+    """A count as an integer, a sum of weights as `format_typed`."""
+    return f"{int(number):,}" if number.is_integer() else format_typed(number, digits)
 
 
 def align(texts: Sequence[str]) -> list[str]:

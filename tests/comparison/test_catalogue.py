@@ -14,7 +14,7 @@ from cecli.comparison.batch import Batch, batch_of, with_softmax_across
 from cecli.comparison.catalogue import CATALOGUE
 from cecli.comparison.compare import compare_given
 from cecli.comparison.mistaken import Mistake, gradient_of
-from cecli.input.candidate import Given, given_array, given_of_text
+from cecli.input.candidate import Candidate, candidate_of_array, candidate_of_text
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 
@@ -76,13 +76,13 @@ def problem_of(scene: str) -> Problem:
     return Problem(logits, np.asarray(target), Objective(**options))
 
 
-def rounded(rows: Array, precision: str) -> Given:
+def rounded(rows: Array, precision: str) -> Candidate:
     """A gradient as somebody would give it."""
     if precision == "typed":
         text = "[" + ",".join(f"[{','.join(map(four_digits, row))}]" for row in rows) + "]"
-        return given_of_text(text, "grad")
+        return candidate_of_text(text, "grad")
     with np.errstate(under="ignore"):
-        return given_array(rows.astype(precision), "grad")
+        return candidate_of_array(rows.astype(precision), "grad")
 
 
 def four_digits(number: float) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import cecli
 from cecli import CecliError, compare
 from cecli.comparison.compare import compare_given
-from cecli.input.candidate import given_array, given_of_text
+from cecli.input.candidate import candidate_of_array, candidate_of_text
 from cecli.problem.precision import round_to_type, spacing
 from cecli.problem.problem import Problem
 from support.oracle import Golden, evaluate, golden_cases, rounded, ulp
@@ -28,8 +28,8 @@ TARGET = np.array([0, 3, 7, 2, 2, 5])
 def typed(logits: Any, target: Any, grad: str | None = None, loss: str | None = None) -> Any:
     return compare_given(
         Problem(logits, target),
-        None if grad is None else given_of_text(grad, "grad"),
-        None if loss is None else given_of_text(loss, "loss"),
+        None if grad is None else candidate_of_text(grad, "grad"),
+        None if loss is None else candidate_of_text(loss, "loss"),
     )
 
 
@@ -154,7 +154,7 @@ def test_a_large_problem_claims_no_correct_rounding() -> None:
     ],
 )
 def test_an_array_is_judged_as_the_narrowest_type(values: Array, name: str) -> None:
-    assert given_array(values, "grad").precision == name
+    assert candidate_of_array(values, "grad").precision == name
 
 
 @settings(deadline=None)
@@ -192,7 +192,7 @@ def test_bfloat16_is_the_upper_half_of_float32(number: float) -> None:
     ],
 )
 def test_the_unit_of_the_last_digit(text: str, units: list[float]) -> None:
-    found = given_of_text(text, "grad")
+    found = candidate_of_text(text, "grad")
     assert found.precision == "typed"
     assert found.unit == pytest.approx(units)
 
@@ -201,18 +201,18 @@ def test_the_unit_of_the_last_digit(text: str, units: list[float]) -> None:
 def test_what_was_printed_with_all_digits_is_judged_as_its_type(dtype: Any) -> None:
     values = cecli.cross_entropy(LOGITS, TARGET).grad.astype(dtype)
     text = str([[float(str(number)) for number in row] for row in values])
-    found = given_of_text(text, "grad")
+    found = candidate_of_text(text, "grad")
     assert (found.precision, found.values.tolist()) == (np.dtype(dtype).name, values.tolist())
 
 
 def test_a_document_is_read_by_its_key() -> None:
-    assert given_of_text('{"logits": [1, 2], "grad": [0.25, -0.25]}', "grad").values[0] == 0.25
+    assert candidate_of_text('{"logits": [1, 2], "grad": [0.25, -0.25]}', "grad").values[0] == 0.25
     lines = '{"grad": [0.25, -0.25]}\n{"grad": [0.5, -0.5]}\n'
-    assert given_of_text(lines, "grad").values.tolist() == [[0.25, -0.25], [0.5, -0.5]]
+    assert candidate_of_text(lines, "grad").values.tolist() == [[0.25, -0.25], [0.5, -0.5]]
     with pytest.raises(CecliError, match='no "grad"'):
-        given_of_text('{"loss": 1}', "grad")
+        candidate_of_text('{"loss": 1}', "grad")
     with pytest.raises(CecliError, match="--arrays"):
-        given_of_text('{"omitted": ["grad"]}', "grad")
+        candidate_of_text('{"omitted": ["grad"]}', "grad")
 
 
 @pytest.mark.parametrize(

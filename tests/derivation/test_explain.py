@@ -31,8 +31,7 @@ from cecli.derivation.notation import latex, over, plain, tag
 from cecli.derivation.pencil import Number, Pencil
 from cecli.errors import CecliError
 from cecli.gradcheck.check import check
-from cecli.output.latex import to_latex
-from cecli.output.markdown import derivation_to_markdown
+from cecli.output.markup import derivation_to_markdown, to_latex
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 from support import oracle

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 
 import cecli
 from cecli.cli.main import main
-from cecli.text.numbers import align, format_given, format_number
+from cecli.text.numbers import align, format_number, format_typed
 
 INF, NAN = float("inf"), float("nan")
 WIDTHS = [60, 80, 120, None]
@@ -114,7 +114,7 @@ def test_a_number_keeps_half_of_its_digits(number: float, digits: int) -> None:
 @example(-0.0, 6)
 @example(1e-7, 1)
 def test_a_number_that_was_typed_is_shown_so(number: float, digits: int) -> None:
-    text = format_given(number, digits)
+    text = format_typed(number, digits)
     assert re.fullmatch(NUMBER, text)
     assert abs(value(text) - Decimal(number)) <= max(
         unit(text) / 2, abs(Decimal(number)) / Decimal(2) ** 53
@@ -162,7 +162,7 @@ def test_numbers_with_six_digits(number: float, text: str) -> None:
     ],
 )
 def test_numbers_that_were_typed(number: float, text: str) -> None:
-    assert format_given(number, 6) == text
+    assert format_typed(number, 6) == text
 
 
 @given(st.lists(st.one_of(FINITE, st.sampled_from([INF, -INF, NAN, 0.0])), max_size=8), DIGITS)
@@ -268,7 +268,7 @@ def test_a_table_shows_the_numbers_of_the_json(digits: int, width: int | None) -
         ):
             words = [word for word in row.split()[(row[0] == "▸") + 1 :] if word[-1].isalnum()]
             assert words == [
-                format_given(logit, digits),
+                format_typed(logit, digits),
                 format_number(p, digits),
                 format_number(other, digits),
             ]

@@ -19,7 +19,7 @@ from cecli.conformance.run import verify as verdicts_on
 from cecli.errors import CecliError
 
 if TYPE_CHECKING:
-    from cecli.output.cells import Grid
+    from cecli.output.grid import Grid
 
 NOTHING = "nothing to verify: give MODULE:FUNCTION, or -- and a program with its arguments"
 
@@ -116,7 +116,7 @@ def _flush_what_c_printed() -> None:
 
 def _show(report: Report, options: Mapping[str, Any]) -> None:
     if options["json"]:
-        from cecli.output.verify_document import document_of_report
+        from cecli.output.json_document import document_of_report
 
         _print_json(document_of_report(report, options))
         return
@@ -127,7 +127,7 @@ def _show(report: Report, options: Mapping[str, Any]) -> None:
 
 def _list(cases: Sequence[Case], options: Mapping[str, Any]) -> None:
     if options["json"]:
-        from cecli.output.verify_document import document_of_cases
+        from cecli.output.json_document import document_of_cases
 
         _print_json(document_of_cases(cases))
     elif options["markdown"]:
@@ -149,7 +149,7 @@ def _print_json(document: Mapping[str, Any]) -> None:
 
 def _print_grids(grids: Sequence[Grid], options: Mapping[str, Any]) -> None:
     if options["markdown"]:
-        from cecli.output.markdown import to_markdown
+        from cecli.output.markup import to_markdown
 
         sys.stdout.write(to_markdown(grids) + "\n")
     else:
