@@ -11,7 +11,7 @@ from cecli.cli.json_lines import Settings, answer_lines, lines_of
 from cecli.errors import CecliError
 from cecli.input.arguments import logits_file, read_labels
 from cecli.input.array_files import open_file
-from cecli.input.problem_from import given_objective, naming_files, read_request, standard_input
+from cecli.input.problem_from import given_objective, read_request, standard_input
 from cecli.machine.blocks import check_rows
 from cecli.text.messages import quote, reading
 
@@ -46,8 +46,9 @@ def _lines(command: Command, options: Mapping[str, Any]) -> Iterator[str]:
     if options["logits"] in ((), ("-",)):
         stream = standard_input(options["logits"])
     if stream is None and not (path or "").lower().endswith(".jsonl"):
-        problem = read_request(options, with_target=command != "softmax").problem
-        with naming_files(options):
+        request = read_request(options, with_target=command != "softmax")
+        problem = request.problem
+        with request.sources.naming():
             if not exact:
                 check_rows(problem, options["jobs"])
             yield from lines_of(command, problem, exact=exact, jobs=options["jobs"])

@@ -233,11 +233,11 @@ def _run(command: Command, options: dict[str, Any]) -> None:
             print_lines(command, options)
             return
         from cecli.cli.present import array_file, check_output, present
-        from cecli.input.problem_from import naming_files, read_request
+        from cecli.input.problem_from import read_request
 
         check_output(options)
         request = read_request(options, with_target=command != "softmax")
-        with naming_files(options):
+        with request.sources.naming():
             if options.get("cluster") is not None:
                 answer = _answered_by_cluster(command, request, options)
             else:

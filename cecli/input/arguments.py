@@ -47,7 +47,7 @@ from cecli.input.numbers import (
 from cecli.text.messages import line_and_column, quote, reading
 
 if TYPE_CHECKING:
-    from cecli.input.candidate import Candidate
+    from cecli.input.candidate import Candidate, Judged
     from cecli.input.tables import Table
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "read_labels",
     "read_target",
     "read_values",
+    "target_file",
 ]
 
 TABLE_SUFFIXES = (".csv", ".tsv")
@@ -147,7 +148,7 @@ def read_values(text: str, name: str) -> NDArray[np.floating[Any]]:
             return values.reshape(-1) if 1 in values.shape else values
 
 
-def read_candidate(text: str, key: str, stdin: BinaryIO | None) -> Candidate:
+def read_candidate(text: str, key: Judged, stdin: BinaryIO | None) -> Candidate:
     """Read numbers to judge: typed, a file, or "-"; errors begin with the option, --key."""
     from cecli.input.candidate import candidate_of_array, candidate_of_text
 
@@ -169,18 +170,25 @@ def read_candidate(text: str, key: str, stdin: BinaryIO | None) -> Candidate:
 def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.integer[Any]]:
     """Read class indices or labels: one, a comma list, a nested list, or a file."""
     text = text.strip()
-    if text in (labels or ()):  # a label may look like a file, or hold a comma
+    if text in (labels or ()):  # which may hold a comma
         return target_of(text, labels)
     with reading("target"):
-        if _names_one_file(text):
-            with reading(quote(text)):
-                path, key = path_and_key(text)
+        file = target_file(text, labels)
+        if file is not None:
+            with reading(quote(file)):
+                path, key = path_and_key(file)
                 if _suffix_of(path) in ARRAY_SUFFIXES:
                     return whole_numbers(read_array(path, key))
                 return target_of(_target_items(path), labels)
         if re.match(r"[\[(]|[\w.]+\(", text):
             return target_of(nested_lists(text), labels)
     return target_of(_words(text), labels)
+
+
+def target_file(text: str, labels: Sequence[str] | None) -> str | None:
+    """The one file that a target names; None for indices and labels, which may look like a file."""
+    text = text.strip()
+    return text if text not in (labels or ()) and _names_one_file(text) else None
 
 
 def _target_items(path: str) -> object:

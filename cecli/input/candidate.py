@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +20,9 @@ from cecli.input.numbers import array_of, load_json, nested_lists
 from cecli.problem.dtypes import Floats, as_real_array
 from cecli.problem.precision import round_to_type
 from cecli.text.messages import NotJSONError, describe
+
+# What is judged.
+Judged = Literal["grad", "loss"]
 
 PRINTED_DIGITS, DOUBLE_DIGITS = 8, 16
 NARROW_TYPES = ("float16", "bfloat16", "float32")
@@ -48,7 +52,7 @@ class Candidate:
         return Candidate(values, self.type, unit)
 
 
-def candidate_of_array(values: ArrayLike, name: str) -> Candidate:
+def candidate_of_array(values: ArrayLike, name: Judged) -> Candidate:
     """An array, judged as the narrowest type that holds all its values.
 
     Whole numbers, zeros among them, and those of few binary digits, as 1/2 or 3/4, come from every
@@ -67,7 +71,7 @@ def candidate_of_array(values: ArrayLike, name: str) -> Candidate:
     return Candidate(numbers, own)
 
 
-def candidate_of_text(text: str, key: str) -> Candidate:
+def candidate_of_text(text: str, key: Judged) -> Candidate:
     """Numbers in any form that logits may have, or the key of a JSON object, as cecli prints it."""
     values = _numbers(text, key)
     # infinities and NaN stand in all three, and are exact

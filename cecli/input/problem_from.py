@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.errors import CecliError
+from cecli.errors import About, CecliError
 from cecli.input.arguments import (
     Document,
     is_file,
@@ -24,6 +23,7 @@ from cecli.input.arguments import (
     read_labels,
     read_target,
     read_values,
+    target_file,
 )
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem, batch_shape_of
@@ -32,15 +32,6 @@ from cecli.text.messages import quote
 if TYPE_CHECKING:
     from cecli.input.candidate import Candidate
     from cecli.input.multifile import Named
-
-# What an error of Problem is about, and the options that may have given it, else the logits did.
-_ABOUT = re.compile(r"(?:every |a |\d+ )?(logit|soft target|target|weight)s?\b")
-_GIVEN_BY = {
-    "logit": (),
-    "target": ("target", "soft_target"),
-    "soft target": ("soft_target",),
-    "weight": ("weight",),
-}
 
 OBJECTIVE = (
     "ignore_index",
@@ -53,15 +44,43 @@ OBJECTIVE = (
 )
 
 
+@dataclass(frozen=True)
+class Sources:
+    """The files that numbers stand in; None for what was typed, piped in or left out."""
+
+    logits: str | None
+    target: str | None
+    weight: str | None
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Begin an error about a number with the file that the number stands in."""
+        try:
+            yield
+        except CecliError as error:
+            file = self._file_of(error.about)
+            if file is None:
+                raise
+            raise CecliError(f"{quote(file)}: {error}") from None
+
+    def _file_of(self, about: About | None) -> str | None:
+        if about == "weight":
+            return self.weight
+        if about in ("target", "soft_target"):
+            return self.target
+        return self.logits if about == "logits" else None
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """What a command is asked to compute; grad and loss are those to compare with.
 
-    files: of the logits, where several were named, or a pattern.
+    sources: the files of its numbers. files: of the logits, where several were named, or a pattern.
     """
 
     problem: Problem
     labels: tuple[str, ...] | None
+    sources: Sources
     files: tuple[Named, ...] | None = None
     grad: Candidate | None = None
     loss: Candidate | None = None
@@ -82,11 +101,12 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     labels = given or document.labels
     objective = Objective(**{**document.objective, **given_objective(options)})
     target = _target(options, document, labels, objective, files) if with_target else None
-    with naming_files(options):
+    sources = _sources(options, labels, with_target=with_target)
+    with sources.naming():
         problem = Problem(document.logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
         raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
-    return Request(problem, labels, files, grad, loss)
+    return Request(problem, labels, sources, files, grad, loss)
 
 
 def _several_files(options: Mapping[str, Any]) -> tuple[Named, ...] | None:
@@ -108,10 +128,11 @@ def _read_candidates(options: Mapping[str, Any]) -> tuple[Candidate | None, Cand
         other = "the logits" if logits_too else "--grad"
         raise CecliError(f"--{from_stdin[-1]} and {other} cannot both be standard input")
     stdin = None if sys.stdin is None else sys.stdin.buffer
-    grad, loss = (
-        None if text is None else read_candidate(text, name, stdin) for name, text in texts.items()
+    grad, loss = texts.values()
+    return (
+        None if grad is None else read_candidate(grad, "grad", stdin),
+        None if loss is None else read_candidate(loss, "loss", stdin),
     )
-    return grad, loss
 
 
 def given_objective(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,21 +143,20 @@ def given_objective(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-@contextmanager
-def naming_files(options: Mapping[str, Any]) -> Iterator[None]:
-    """Begin an error about a number with the file that the number stands in."""
-    try:
-        yield
-    except CecliError as error:
-        text = str(error)
-        about = _ABOUT.match(text)
-        if about is None:
-            raise
-        found = [options[name] for name in _GIVEN_BY[about[1]] if options.get(name) is not None]
-        given = found[0] if found else logits_file(options["logits"])
-        if given is None or not names_file(given):
-            raise
-        raise CecliError(f"{quote(given)}: {text}") from None
+def _sources(
+    options: Mapping[str, Any], labels: tuple[str, ...] | None, *, with_target: bool
+) -> Sources:
+    """The files that numbers stand in: what no option gives, in the document of the logits."""
+    logits = logits_file(options["logits"])
+    target = weight = logits
+    if with_target and options["target"] is not None:
+        several = _names_several(options["target"], labels)
+        target = options["target"] if several else target_file(options["target"], labels)
+    elif with_target and options["soft_target"] is not None:
+        target = options["soft_target"] if names_file(options["soft_target"]) else None
+    if options.get("weight") is not None:
+        weight = options["weight"] if names_file(options["weight"]) else None
+    return Sources(logits, target, weight)
 
 
 def standard_input(arguments: tuple[str, ...]) -> BinaryIO | None:

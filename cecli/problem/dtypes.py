@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cecli.errors import CecliError
+from cecli.errors import About, CecliError
 from cecli.problem.concatenated import Joined, JoinedRows
 
 Floats = NDArray[np.float64]
@@ -51,14 +51,16 @@ def row_maxima(rows: Logits) -> Floats:
     return np.asarray(np.maximum.reduceat(rows.reshape(-1), starts), dtype=np.float64)
 
 
-def as_real_array(name: str, values: ArrayLike) -> NDArray[Any]:
+def as_real_array(name: About, values: ArrayLike) -> NDArray[Any]:
     """An array of real numbers; CecliError, with the name, for anything else."""
     array: Any
     try:
         array = values if isinstance(values, Joined | JoinedRows) else np.asarray(values)
     except (ValueError, TypeError, OverflowError):
-        raise CecliError(f"{name} must be an array of numbers with rows of equal length") from None
+        raise CecliError(
+            f"{name} must be an array of numbers with rows of equal length", about=name
+        ) from None
     dtype = array.dtype
     if dtype.kind in "iuf" or dtype.name == "bfloat16" or dtype == BFLOAT16:
         return array  # type: ignore[no-any-return]
-    raise CecliError(f"{name} must be an array of real numbers; its type is {dtype}")
+    raise CecliError(f"{name} must be an array of real numbers; its type is {dtype}", about=name)

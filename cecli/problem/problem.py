@@ -87,7 +87,9 @@ class Problem:
                 "it cannot be that of the classes"
             )
         if self.classes == 0:
-            raise CecliError(f"logits of shape {given.shape} have no classes: an empty sample")
+            raise CecliError(
+                f"logits of shape {given.shape} have no classes: an empty sample", about="logits"
+            )
         self.dtype = result_dtype(given.dtype)
         self._given_rows = rows_in_place(given, objective.axis)
         self.samples = self.kept_count = len(self._given_rows)
@@ -236,7 +238,7 @@ class Problem:
             return self.index
         if self.soft is not None:
             return self.soft
-        raise CecliError("a target is needed")
+        raise CecliError("a target is needed", about="target")
 
     def indices_of(self, rows: Integers, columns: Integers) -> Integers:
         """(k, ndim) indices in the logits of k components given by row and class."""
@@ -292,7 +294,8 @@ class Problem:
             raise CecliError(
                 f"a target of type {given.dtype} and shape {given.shape} does not fit logits of "
                 f"shape {self.shape}: class indices are integers of shape {self.batch_shape}, "
-                f"class probabilities floats of shape {self.shape}"
+                f"class probabilities floats of shape {self.shape}",
+                about="target",
             )
 
     def _take_index(self, given: NDArray[Any]) -> None:
@@ -301,8 +304,8 @@ class Problem:
             count = f"{given.size} target{'s' if given.size != 1 else ''}"
             wanted = f"logits of shape {self.shape} need targets of shape {self.batch_shape}"
             if given.size == self.samples:
-                raise CecliError(f"targets of shape {given.shape}: {wanted}")
-            raise CecliError(f"{count} for {samples}: {wanted}")
+                raise CecliError(f"targets of shape {given.shape}: {wanted}", about="target")
+            raise CecliError(f"{count} for {samples}: {wanted}", about="target")
         flat = rows_of(given, None)
         self._indices = ClassIndices(flat, self.classes, self.objective.ignore_index)
         self.kept_count, wrong = self._indices.count()
@@ -320,7 +323,8 @@ class Problem:
         )
         raise CecliError(
             f"{file}target {target}{place} is out of range: {valid}"
-            + (hint if target == -100 else "")
+            + (hint if target == -100 else ""),
+            about=None if file else "target",
         )
 
     def _kept_in(self, start: int, stop: int) -> NDArray[np.bool_]:
@@ -341,7 +345,8 @@ class Problem:
             file, place = self._found_in(self.soft, start + int(row))
             raise CecliError(
                 f"{file}soft target{place} has {soft[row, column]:g} for class "
-                f"{column}: probabilities are 0 or more"
+                f"{column}: probabilities are 0 or more",
+                about=None if file else "soft_target",
             )
         totals = soft.sum(axis=1)
         off = np.abs(totals - 1.0) > SOFT_TARGET_SLACK
@@ -349,7 +354,8 @@ class Problem:
             row = off.argmax()
             file, place = self._found_in(self.soft, start + int(row))
             raise CecliError(
-                f"{file}soft target{place} sums to {totals[row]:.6g}: probabilities sum to 1"
+                f"{file}soft target{place} sums to {totals[row]:.6g}: probabilities sum to 1",
+                about=None if file else "soft_target",
             )
         return soft
 
@@ -361,11 +367,15 @@ class Problem:
             file, place = self._found_in(self._given_rows, start + int(row))
             raise CecliError(
                 f"{file}logit {column}{place} is {value}: logits are finite, "
-                "or -inf for a class that is masked"
+                "or -inf for a class that is masked",
+                about=None if file else "logits",
             )
         masked = (rows == -np.inf).all(axis=1)
         file, place = self._found_in(self._given_rows, start + int(masked.argmax()))
-        raise CecliError(f"{file}every logit{place} is -inf: at least one class must not be masked")
+        raise CecliError(
+            f"{file}every logit{place} is -inf: at least one class must not be masked",
+            about=None if file else "logits",
+        )
 
     def _checked_weight(self) -> Floats | None:
         if self.objective.weight is None:
@@ -374,13 +384,15 @@ class Problem:
         if weight.shape != (self.classes,):
             raise CecliError(
                 f"weight has shape {weight.shape}: {self.classes} classes need "
-                f"{self.classes} weights"
+                f"{self.classes} weights",
+                about="weight",
             )
         bad = ~((weight >= 0) & (weight < np.inf))
         if bad.any():
             column = int(bad.argmax())
             raise CecliError(
-                f"weight {column} is {weight[column]:g}: weights are 0 or more and finite"
+                f"weight {column} is {weight[column]:g}: weights are 0 or more and finite",
+                about="weight",
             )
         return weight
 
@@ -388,7 +400,9 @@ class Problem:
 def batch_shape_of(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     """The shape of logits without the dimension of the classes."""
     if not shape:
-        raise CecliError("logits must have a dimension of classes; got a single number")
+        raise CecliError(
+            "logits must have a dimension of classes; got a single number", about="logits"
+        )
     if not -len(shape) <= axis < len(shape):
         raise CecliError(f"axis {axis} is out of range for logits of shape {shape}")
     axis %= len(shape)

@@ -914,6 +914,40 @@ def test_bad_input(bad_files: None, arguments: str, words: list[str]) -> None:
         assert word in line
 
 
+@pytest.mark.parametrize("target", ["cat.dog", "cat.npy", "a,b.npy"])
+def test_a_label_that_looks_like_a_file_is_not_named_as_one(target: str) -> None:
+    labels = json.dumps([target, "b", "c"])
+    line = complaint("loss", "[[1,2,3],[3,2,1]]", "--labels", labels, "-t", target)
+    assert line.startswith("cecli loss: 1 target for 2 samples: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        ("wrong.npy -t 0,0", "'wrong.npy': logit 1 of sample 1 is NaN"),
+        ("good.npy -t bad.npy", "'bad.npy': target -1 of sample 0 is out of range"),
+        ("good.npy -t 0,5", "target 5 of sample 1 is out of range"),
+        ("good.npy -q wrong.npy", "'wrong.npy': soft target of sample 1 has nan for class 1"),
+        ("good.npy -t 0,0 --weight bad.npy", "'bad.npy': weight 0 is -1"),
+        ("good.npy -t 0,0 --weight 1,-1", "weight 1 is -1"),
+        ("good.npy -q bad.npy", "'bad.npy': a target of type float64 and shape (2,)"),
+        ("document.json", "'document.json': target 2 of sample 0 is out of range"),
+        ("document.json -t 0,0", "'document.json': weight 0 is -1"),
+        ("document.json -t 0,0 --weight 1,-2", "weight 1 is -2"),
+        ("good-*.npy -t 0,0,0,5", "target 5 of sample 3 is out of range"),
+        ("good-*.npy -t bad.npy,bad.npy", "'bad.npy': target -1 of sample 0 is out of range"),
+    ],
+)
+def test_an_error_names_the_file_of_its_number(arguments: str, start: str) -> None:
+    for name in ("good.npy", "good-1.npy", "good-2.npy"):
+        np.save(name, np.array([[1.0, 2.0], [3.0, 4.0]]))
+    np.save("wrong.npy", np.array([[1.0, 2.0], [3.0, np.nan]]))
+    np.save("bad.npy", np.array([-1, 5]))
+    weighted = {"logits": [[1, 2]] * 2, "target": [2, 0], "objective": {"weight": [-1, 1]}}
+    Path("document.json").write_text(json.dumps(weighted))
+    assert complaint("loss", *arguments.split()).startswith(f"cecli loss: {start}")
+
+
 @pytest.fixture
 def bad_files(folder: Path) -> None:
     """Files of which few can be read."""
