@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.api import log_softmax_of, softmax_of, solve
-from cecli.core.evaluate import reduced_loss
-from cecli.core.sweep import Totals, Wanted, sweep, totals_of
-from cecli.core.tally import Tally, tally_of
+from cecli.core.evaluate import Wanted, reduced_loss, sweep, totals_of
+from cecli.core.totals import Tally, Totals, tally_of
 from cecli.machine.blocks import check_rows, each_block
 from cecli.problem.dtypes import Floats
 from cecli.problem.problem import Block, Problem

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cecli.api import softmax_of
-from cecli.core.sweep import Totals
-from cecli.core.tally import Bars
+from cecli.core.totals import Bars, Totals
 from cecli.problem.problem import Problem
 
 CLASSES_FOR_BEST = 10

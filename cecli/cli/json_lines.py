@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from cecli.answer.answer import Command, array_name_of
 from cecli.api import softmax_of, solve
-from cecli.core.sweep import Wanted, sweep
+from cecli.core.evaluate import Wanted, sweep
 from cecli.errors import CecliError
 from cecli.input.array_files import decode
 from cecli.input.documents import (

@@ -15,8 +15,7 @@ from typing import Any
 from cecli.answer.answer import Answer, Command, Report, array_name_of, rows_name_of, summary_of
 from cecli.cluster.dask import compare, connected, results, threads_of
 from cecli.cluster.task import Setting, Task
-from cecli.core.grouped_sum import ROWS_PER_GROUP
-from cecli.core.sweep import Totals
+from cecli.core.totals import ROWS_PER_GROUP, Totals
 from cecli.errors import CecliError
 from cecli.input.arguments import logits_file
 from cecli.input.problem_from import Request

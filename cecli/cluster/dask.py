@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cecli.answer.answer import Report
 from cecli.cluster.task import Finding, Setting, Task, TaskError, look, run
-from cecli.core.sweep import Totals
+from cecli.core.totals import Totals
 from cecli.errors import CecliError
 from cecli.machine.blocks import cores
 

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import cecli
-from cecli.core.sweep import ArrayName, Totals, Wanted, sweep
+from cecli.core.evaluate import ArrayName, Wanted, sweep
+from cecli.core.totals import Totals
 from cecli.errors import CecliError
 from cecli.output.files.placed import Place, PlacedOutput
 from cecli.problem.concatenated import JoinedRows, forget_files

@@ -13,7 +13,7 @@ summed from the other classes: (Y − y_i) ŷ_i − y_i R / (1 + R). How the exp
 their digits stands in `shifted`; results among the subnormal numbers are rounded once.
 
 Source: Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions",
-IMA J. Numer. Anal. 2021, for the shifted formulas; the arithmetic's sources stand in `accurate`.
+IMA J. Numer. Anal. 2021, for the shifted formulas; the arithmetic's sources stand in `error_free`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import cecli
 from cecli.answer.summary import summarize
 from cecli.cli.main import main
-from cecli.core.sweep import totals_of
-from cecli.core.tally import BARS
+from cecli.core.evaluate import totals_of
+from cecli.core.totals import BARS
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 from support.paths import DIGITS

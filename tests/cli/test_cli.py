@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 import cecli
 from cecli.__main__ import main
 from cecli.cli.main import main as group
-from cecli.core import rows, sweep
+from cecli.core import evaluate, rows
 from cecli.input.arguments import read_document
 
 INF = float("inf")
@@ -667,7 +667,7 @@ def wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
         rows.grad_rows(shifted, mass, problem, place)
         place[..., 1] += 1e-9
 
-    monkeypatch.setattr(sweep, "grad_rows", wrong)
+    monkeypatch.setattr(evaluate, "grad_rows", wrong)
 
 
 @pytest.mark.parametrize("view", [[], ["--json"], ["--markdown"]])

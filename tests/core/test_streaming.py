@@ -345,15 +345,15 @@ def test_threads_are_as_many_as_were_asked_for() -> None:
     # the rows that are shown are computed once more, without threads.
     code = (
         "import sys, threading\n"
-        "import cecli.core.sweep\n"
+        "import cecli.core.evaluate\n"
         "from cecli.cli.main import main\n"
         f"together = threading.Barrier(3, timeout={LIMIT / 2})\n"
-        "part_of = cecli.core.sweep._part_of\n"
+        "part_of = cecli.core.evaluate._part_of\n"
         "def waited_for(*inputs):\n"
         "    if threading.current_thread() is not threading.main_thread():\n"
         "        together.wait()\n"
         "    return part_of(*inputs)\n"
-        "cecli.core.sweep._part_of = waited_for\n"
+        "cecli.core.evaluate._part_of = waited_for\n"
         "main(sys.argv[1:])\n"
     )
     outcome = run_with_three_jobs(code)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cecli import cross_entropy, log_softmax, softmax
 from cecli.answer.summary import summarize
-from cecli.core.sweep import totals_of
+from cecli.core.evaluate import totals_of
 from cecli.problem import objective, problem
 from support.oracle import (
     MAX,

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 
 from cecli import CecliError, cross_entropy, softmax
 from cecli.api import solve
-from cecli.core.evaluate import reduced_loss
-from cecli.core.grouped_sum import GroupedSum
-from cecli.core.sweep import Totals, Wanted, sweep, totals_of
-from cecli.core.tally import empty_tally
+from cecli.core.evaluate import Wanted, reduced_loss, sweep, totals_of
+from cecli.core.totals import GroupedSum, Totals, empty_tally
 from cecli.machine import blocks
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
@@ -101,7 +99,7 @@ def test_every_width_has_the_same_results_row_by_row(classes: int) -> None:
 
 def test_probabilities_are_made_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     result = solve(Problem(np.zeros((2, 3)), np.array([0, 1]), Objective()))
-    monkeypatch.setattr("cecli.core.sweep.softmax_rows", None)
+    monkeypatch.setattr("cecli.core.evaluate.softmax_rows", None)
     assert result.loss == pytest.approx(np.log(3))
     with pytest.raises(TypeError):
         _ = result.softmax

@@ -154,12 +154,12 @@ def test_checks_follow_the_schema(logits: str, target: list[str], method: str) -
 
 
 def test_a_failed_check_with_nan_follows_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cecli.core import sweep
+    from cecli.core import evaluate
 
     def not_finite(shifted: object, mass: object, problem: object, place: NDArray[Any]) -> None:
         place[...] = [NAN, INF, 0.0]
 
-    monkeypatch.setattr(sweep, "grad_rows", not_finite)
+    monkeypatch.setattr(evaluate, "grad_rows", not_finite)
     result = CliRunner().invoke(main, ["grad", SAMPLE, "-t", "0", "--check", "--json"])
     assert strict(result.stdout)["check"]["passed"] is False
 
