@@ -5,17 +5,13 @@ The program runs inside the test's process, from its arguments to its exit statu
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import math
 import pickle
 import shlex
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 from xml.etree import ElementTree as ET
 
 import click
@@ -24,75 +20,13 @@ import pytest
 from numpy.typing import NDArray
 
 import cecli
-from cecli.__main__ import main
 from cecli.cli.main import main as group
 from cecli.core import evaluate, rows
 from cecli.input.arguments import read_document
+from support.in_process import complaint, printed, run, shown
 
+pytestmark = pytest.mark.usefixtures("folder")
 INF = float("inf")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    status: int
-    stdout: str
-    stderr: str
-
-
-def run(*arguments: str, stdin: str | bytes = "") -> Outcome:
-    """The whole program, with its signals left alone."""
-    data = stdin.encode() if isinstance(stdin, str) else stdin
-    stdout, stderr = io.BytesIO(), io.BytesIO()
-    with (
-        mock.patch("signal.signal"),
-        mock.patch.object(sys, "argv", ["cecli", *arguments]),
-        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")),
-        mock.patch.object(sys, "stdout", io.TextIOWrapper(stdout, encoding="utf-8")),
-        mock.patch.object(sys, "stderr", io.TextIOWrapper(stderr, encoding="utf-8")),
-    ):
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code
-        sys.stdout.flush()
-        sys.stderr.flush()
-        assert isinstance(status, int)
-        return Outcome(status, stdout.getvalue().decode(), stderr.getvalue().decode())
-
-
-def shown(*arguments: str, stdin: str | bytes = "") -> str:
-    """What a command that succeeds prints."""
-    outcome = run(*arguments, stdin=stdin)
-    assert (outcome.status, outcome.stderr) == (0, "")
-    return outcome.stdout
-
-
-def printed(*arguments: str, stdin: str | bytes = "") -> dict[str, Any]:
-    """The document that a command prints."""
-    document = json.loads(shown(*arguments, "--json", stdin=stdin))
-    assert isinstance(document, dict)
-    return document
-
-
-def complaint(*arguments: str, stdin: str | bytes = "") -> str:
-    """The one line that a command which cannot do what it is told ends with."""
-    outcome = run(*arguments, stdin=stdin)
-    assert outcome.status == 2
-    assert outcome.stdout == ""
-    line = outcome.stderr.removesuffix("\n")
-    assert outcome.stderr == line + "\n"
-    assert line.isprintable()
-    assert line.startswith("cecli")
-    return line
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and no settings from whoever runs the tests."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
 
 
 # --- Input forms --------------------------------------------------------------------------------

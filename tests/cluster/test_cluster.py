@@ -20,7 +20,7 @@ import pytest
 from cecli import CecliError
 from cecli.cluster import client as cluster
 from cecli.cluster import dask as workers
-from cli.test_cli import complaint, run
+from support.in_process import complaint, run
 from support.paths import PACKAGE
 
 pytest.importorskip("distributed", reason="the extra cecli[cluster] is not installed")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import cecli
 from cecli.cli.main import main
-from output.test_json import strict
+from support.documents import strict
 
 SAMPLE = ["2.0", "1.0", "0.1", "-t", "0"]
 SOFTMAX = ["--grad", "0.659,0.2424,0.0986"]

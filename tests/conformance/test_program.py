@@ -21,8 +21,8 @@ from cecli.conformance.run import verify
 from cecli.conformance.runners.program import Program
 from cecli.conformance.suite.cases import all_cases, select
 from cecli.errors import CecliError
-from process.test_process import ENVIRONMENT, LIMIT, PROGRAM, Terminal, run
 from support.paths import MANUAL
+from support.process import ENVIRONMENT, LIMIT, PROGRAM, Terminal, run
 
 PAGE = MANUAL / "cecli-verify.1"
 SMALL = Inputs(np.array([[2.0, 1.0, 0.1]]), np.array([0]))

@@ -17,10 +17,10 @@ from rich.cells import cell_len
 from cecli.conformance.api import FEATURES
 from cecli.conformance.model import OUTCOMES
 from cecli.conformance.suite.cases import all_cases
-from cli.test_cli import Outcome, complaint, run, shown
-from output.test_json import strict, validator
-from process.test_process import on_terminal
-from process.test_process import run as run_process
+from support.documents import strict, validator
+from support.in_process import Outcome, complaint, run, shown
+from support.process import on_terminal
+from support.process import run as run_process
 
 THEIRS = """
 import ctypes, os, sys

@@ -19,18 +19,12 @@ from numpy.typing import NDArray
 import cecli
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
-from process.test_process import ENVIRONMENT, LIMIT, PROGRAM, Terminal, assert_complains, run
+from support.process import ENVIRONMENT, LIMIT, PROGRAM, Terminal, assert_complains, run
 
+pytestmark = pytest.mark.usefixtures("folder")
 RANDOM = np.random.default_rng(11)
 ROWS, CLASSES = 30_000, 12
 MEBIBYTE = 2**20
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory of its own for each test."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def saved(dtype: str = "f4", rows: int = ROWS) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.problem.concatenated import Joined, JoinedRows, piece_of, rows_of
-from cli.test_cli import complaint, printed, shown
+from support.in_process import complaint, printed, shown
 
 RANDOM = np.random.default_rng(7)
 CUTS = [0, 1000, 1001, 3500, 3500, 5000]

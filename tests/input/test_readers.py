@@ -53,13 +53,6 @@ def assert_same(array: NDArray[Any] | None, expected: object) -> None:
     assert array.shape == np.array(expected).shape
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory: files are given, and named in errors, by their bare names."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 # --- Numbers as arguments -----------------------------------------------------------------------
 
 

@@ -22,16 +22,10 @@ from cecli.cli.main import main
 from cecli.errors import CecliError
 from cecli.input.arguments import read_document, read_target, read_values
 from cecli.input.array_files import read_array
-from cli.test_cli import printed
+from support.in_process import printed
 
 LOGITS = np.array([[2.0, 1.0, 0.1], [-1.5, 0.25, 3.0]])
 BFLOAT16 = np.array([[1.0, -2.5, 3.140625], [0.0, -np.inf, 1e-38]], dtype=np.float32)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def error_of(read: Callable[..., object], *arguments: object) -> str:
