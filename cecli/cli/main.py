@@ -279,9 +279,9 @@ def _answered(
 def _answered_by_cluster(command: Command, request: Request, options: dict[str, Any]) -> Answer:
     from cecli.cli.present import Progress
     from cecli.cluster.client import find_answer_on_cluster
-    from cecli.output.files.atomic import WholeFiles
+    from cecli.output.files.atomic import AtomicFiles
 
-    with WholeFiles() as files:
+    with AtomicFiles() as files:
         with Progress("reading", request.problem.nbytes) as progress:
             answer = find_answer_on_cluster(
                 command,

@@ -144,21 +144,14 @@ def array_file(
     inputs = request.files if path is not None and "*" in path else None
     if suffix not in ARRAY_SUFFIXES:
         if inputs is not None:
-            raise CecliError(f"cannot write {path}: a file for each input is .npy, .npz or .csv")
+            raise CecliError(f"cannot write {path}: a file for each input is an .npy file")
         yield None
         return
     from cecli.answer.answer import array_name_of
     from cecli.output.files.arrays import array_output
 
-    name = array_name_of(command)
-    if inputs is not None:
-        from cecli.output.files.split import split_output
-
-        dtype = options.get("dtype")
-        with split_output(path, inputs, suffix, name, dtype, request.labels) as split:
-            yield split
-        return
-    with array_output(path, suffix, name, options.get("dtype"), request.labels) as output:
+    name, dtype = array_name_of(command), options.get("dtype")
+    with array_output(path, suffix, inputs, name, dtype, request.labels) as output:
         yield output
 
 

@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cecli.answer.answer import Answer, Command, Report, array_name_of, rows_name_of, summary_of
 from cecli.cluster.dask import compare, connected, results, threads_of
-from cecli.cluster.task import Setting, Task
+from cecli.cluster.task import Shared, Task
 from cecli.core.totals import ROWS_PER_GROUP, Totals
 from cecli.errors import CecliError
 from cecli.input.arguments import logits_file
 from cecli.input.problem_from import Request
-from cecli.output.files.arrays import ArrayOutput
-from cecli.output.files.atomic import WholeFiles, telling
-from cecli.output.files.placed import Place
+from cecli.output.files.atomic import AtomicFiles
+from cecli.output.files.positional import Extent, extents_of
 from cecli.problem.concatenated import Joined, JoinedRows, Piece, piece_of, rows_of_pieces
-from cecli.problem.problem import Problem
 from cecli.text.messages import quote
 
 TASK_BYTES = 2**27
@@ -35,10 +35,10 @@ TASKS_FOR_EACH_THREAD = 4
 class Job:
     """A problem's rows as they lie in files, and what all tasks share."""
 
-    setting: Setting
+    shared: Shared
     logits: JoinedRows
     target: JoinedRows
-    places: tuple[Place, ...]
+    extents: tuple[Extent, ...]
 
     def tasks(self, threads: int) -> list[Task]:
         """The rows in ranges that begin with a group of those that are summed first."""
@@ -50,15 +50,15 @@ class Job:
         return [self._task(start, min(start + size, samples)) for start in range(0, samples, size)]
 
     def _task(self, start: int, stop: int) -> Task:
-        firsts = [place.first for place in self.places]
-        places = self.places[max(0, bisect_right(firsts, start) - 1) : bisect_left(firsts, stop)]
+        firsts = [extent.first for extent in self.extents]
+        extents = self.extents[max(0, bisect_right(firsts, start) - 1) : bisect_left(firsts, stop)]
         logits, target = (rows.between(start, stop) for rows in (self.logits, self.target))
-        return Task(start, logits, target, places)
+        return Task(start, logits, target, extents)
 
     @property
     def files(self) -> list[tuple[str, int]]:
         """What every worker must see: files, each with the least number of bytes it has."""
-        sizes = {place.path: Path(place.path).stat().st_size for place in self.places}
+        sizes = {extent.path: Path(extent.path).stat().st_size for extent in self.extents}
         for rows in (self.logits, self.target):
             for stretch in rows.stretches:
                 mapping = stretch.piece.mapping
@@ -71,7 +71,7 @@ def find_answer_on_cluster(
     command: Command,
     request: Request,
     options: Mapping[str, Any],
-    files: WholeFiles,
+    files: AtomicFiles,
     report: Report,
     note: Callable[[str], None],
 ) -> Answer:
@@ -86,22 +86,22 @@ def find_answer_on_cluster(
     logits, target = _rows_in_files(request, options)
     _ = problem.divisor
     with connected(options["cluster"], options["jobs"]) as client:
-        places = _places(command, request, options, files)
-        dtype = places[0].dtype if places else problem.dtype
-        setting = Setting(
+        extents = _extents(command, request, options, files)
+        dtype = extents[0].dtype if extents else problem.dtype
+        shared = Shared(
             replace(problem.objective, axis=-1),
             problem.divisor,
             problem.z_loss_divisor,
-            rows_name_of(command) if places else None,
+            rows_name_of(command) if extents else None,
             dtype,
             worst,
         )
-        job = Job(setting, logits, target, tuple(places))
+        job = Job(shared, logits, target, tuple(extents))
         for text in compare(client, job.files):
             note(text)
         tasks = job.tasks(threads_of(client))
         totals = Totals(worst)
-        for task, found in zip(tasks, results(client, setting, tasks, report), strict=True):
+        for task, found in zip(tasks, results(client, shared, tasks, report), strict=True):
             totals.extend(found, task.start)
     summary = summary_of(problem, totals, exact=False)
     return Answer(command, problem, request.labels, False, totals, summary)
@@ -146,41 +146,13 @@ def _pieces(array: Any, name: str) -> Sequence[Piece]:
     return pieces
 
 
-def _places(
-    command: Command, request: Request, options: Mapping[str, Any], files: WholeFiles
-) -> list[Place]:
+def _extents(
+    command: Command, request: Request, options: Mapping[str, Any], files: AtomicFiles
+) -> list[Extent]:
     """The files for the command's array, in their full size, with all but their rows."""
     path, problem = options["output"], request.problem
     if path is None or path.lower().endswith((".json", ".svg")):
         return []
-    if request.files is None or "*" not in path:
-        return [_place(files.create(path), path, 0, problem, command, options)]
-    from cecli.output.files.split import output_names
-
-    places: list[Place] = []
-    names = output_names(path, request.files)
-    for name, own in zip(names, problem.of_each_file(), strict=True):
-        first = places[-1].first + places[-1].rows if places else 0
-        places.append(_place(files.create(name), name, first, own, command, options))
-    return places
-
-
-def _place(
-    temporary: Path,
-    path: str,
-    first: int,
-    problem: Problem,
-    command: Command,
-    options: Mapping[str, Any],
-) -> Place:
-    name = array_name_of(command)
-    columns = 1 if name == "losses" else problem.classes
-    with telling(path), temporary.open("r+b") as file:
-        output = ArrayOutput(file, ".npy", name, options.get("dtype"), None)
-        output.begin(problem)
-        dtype = output.dtype_for(problem)
-        offset = file.tell()
-        file.truncate(offset + problem.samples * columns * dtype.itemsize)
-    return Place(
-        str(temporary), offset, first, problem.samples, columns, output.rows_in_slab, dtype
-    )
+    inputs = request.files if "*" in path else None
+    dtype = np.dtype(options["dtype"]) if options.get("dtype") else problem.own_dtype
+    return extents_of(files, path, inputs, problem, array_name_of(command), dtype)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cecli.answer.answer import Report
-from cecli.cluster.task import Finding, Setting, Task, TaskError, look, run
+from cecli.cluster.task import Finding, Shared, Task, TaskError, look, run
 from cecli.core.totals import Totals
 from cecli.errors import CecliError
 from cecli.machine.blocks import cores
@@ -178,16 +178,14 @@ def threads_of(client: Client) -> int:
     return sum(client.nthreads().values())
 
 
-def results(
-    client: Client, setting: Setting, tasks: Sequence[Task], report: Report
-) -> list[Totals]:
+def results(client: Client, shared: Shared, tasks: Sequence[Task], report: Report) -> list[Totals]:
     """What the tasks return, in their order.
 
     Raises CecliError: of all that tasks return, the first in the order of the rows.
     """
-    # The setting is a task of its own: it is sent once, and again where its worker is lost.
-    shared = client.submit(_same, setting, pure=False)
-    futures = client.map(run, [shared] * len(tasks), tasks, pure=False, retries=RETRIES)
+    # A task of its own: it is sent once, and again where its worker is lost.
+    sent = client.submit(_same, shared, pure=False)
+    futures = client.map(run, [sent] * len(tasks), tasks, pure=False, retries=RETRIES)
     try:
         return _gathered(client, futures, report)
     except BaseException:
@@ -196,8 +194,8 @@ def results(
         raise
 
 
-def _same(setting: Setting) -> Setting:
-    return setting
+def _same(shared: Shared) -> Shared:
+    return shared
 
 
 def _gathered(client: Client, futures: Sequence[Future], report: Report) -> list[Totals]:

@@ -20,7 +20,7 @@ import cecli
 from cecli.core.evaluate import ArrayName, Wanted, sweep
 from cecli.core.totals import Totals
 from cecli.errors import CecliError
-from cecli.output.files.placed import Place, PlacedOutput
+from cecli.output.files.positional import Extent, PositionalWriter
 from cecli.problem.concatenated import JoinedRows, forget_files
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
@@ -30,7 +30,7 @@ MOST_KEPT = 2**27
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class Shared:
     """What all tasks of a problem share.
 
     array: which array's rows are written; None: the losses', where anything is. dtype: of those
@@ -52,7 +52,7 @@ class Task:
     start: int
     logits: JoinedRows
     target: JoinedRows
-    places: tuple[Place, ...]
+    extents: tuple[Extent, ...]
 
 
 class TaskError(Exception):
@@ -76,7 +76,7 @@ def keep_memory() -> None:
     change(-1, MOST_KEPT)  # M_TRIM_THRESHOLD
 
 
-def run(setting: Setting, task: Task) -> Totals | CecliError:
+def run(shared: Shared, task: Task) -> Totals | CecliError:
     """The totals of a task's rows, which are written when it returns.
 
     What is wrong with a number is returned, since it would be wrong another time too. What the
@@ -84,7 +84,7 @@ def run(setting: Setting, task: Task) -> Totals | CecliError:
     """
     keep_memory()
     try:
-        return _totals_of(setting, task)
+        return _totals_of(shared, task)
     except CecliError as error:
         return error
     except OSError as error:
@@ -94,13 +94,13 @@ def run(setting: Setting, task: Task) -> Totals | CecliError:
         forget_files()
 
 
-def _totals_of(setting: Setting, task: Task) -> Totals:
-    problem = Problem(task.logits, task.target, setting.objective)
-    problem.divisor, problem.z_loss_divisor = setting.divisor, setting.z_loss_divisor
-    problem = problem.rounded_to(setting.dtype)
-    totals = Totals(setting.worst)
-    with PlacedOutput(task.places) as output:
-        for part in sweep(problem, Wanted(setting.array, worst=setting.worst), jobs=1):
+def _totals_of(shared: Shared, task: Task) -> Totals:
+    problem = Problem(task.logits, task.target, shared.objective)
+    problem.divisor, problem.z_loss_divisor = shared.divisor, shared.z_loss_divisor
+    problem = problem.rounded_to(shared.dtype)
+    totals = Totals(shared.worst)
+    with PositionalWriter(task.extents) as output:
+        for part in sweep(problem, Wanted(shared.array, worst=shared.worst), jobs=1):
             totals.add(part)
             output.write(task.start + part.start, part.total if part.array is None else part.array)
     return totals

@@ -67,7 +67,18 @@ def _decoder() -> json.JSONDecoder:
         # int() refuses thousands of digits, and nothing here needs more than 64 bits
         return int(digits) if len(digits) <= 20 else float(digits)
 
-    return json.JSONDecoder(parse_int=integer, parse_constant=str)
+    return json.JSONDecoder(
+        parse_int=integer, parse_constant=str, object_pairs_hook=_object_of_distinct_keys
+    )
+
+
+def _object_of_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise CecliError(f"an object has the key {quote(twice)} twice: which is meant?")
+    return found
 
 
 def load_json(text: str) -> Any:

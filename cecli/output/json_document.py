@@ -272,16 +272,16 @@ def _verdict(verdict: Verdict, strict: Outcome) -> dict[str, Any]:
 
 def write_lines(path: str, lines: Iterable[str]) -> None:
     """Lines as UTF-8, one after another."""
-    from cecli.output.files.atomic import whole_file
+    from cecli.output.files.atomic import atomic_write
 
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         for line in lines:
             file.write(line.encode())
 
 
 def write_text(path: str, text: str) -> None:
     """A text as UTF-8, with a newline at its end."""
-    from cecli.output.files.atomic import whole_file
+    from cecli.output.files.atomic import atomic_write
 
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write((text.rstrip("\n") + "\n").encode())

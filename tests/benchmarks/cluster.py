@@ -22,7 +22,7 @@ from cecli.cluster import client as cluster
 from cecli.cluster.client import find_answer_on_cluster
 from cecli.cluster.dask import connected
 from cecli.input.problem_from import read_request
-from cecli.output.files.atomic import WholeFiles
+from cecli.output.files.atomic import AtomicFiles
 
 EMPTY_TASKS = 1000
 OPTIONS: dict[str, Any] = {
@@ -62,7 +62,7 @@ def rate(client: Any, command: Any, output: str | None, runs: int) -> float:
     request = read_request(options, with_target=True)
 
     def work() -> None:
-        with WholeFiles() as files:
+        with AtomicFiles() as files:
             find_answer_on_cluster(command, request, options, files, lambda share: None, print)
 
     work()

@@ -32,14 +32,14 @@ RANDOM = np.random.default_rng(11)
 # shut; the other settings make a worker that differs from its client.
 PRELOAD = """
 import os, pathlib, time
-import cecli, cecli.cluster_task as tasks
+import cecli, cecli.cluster.task as tasks
 folder, settings = pathlib.Path(os.environ["FOLDER"]), os.environ["SETTINGS"].split()
 own, stat = tasks._totals_of, pathlib.Path.stat
-def gated(setting, task, own=own):
+def gated(shared, task, own=own):
     (folder / f"begun-{os.getpid()}").touch()
     while (folder / "shut").exists():
         time.sleep(0.01)
-    return own(setting, task)
+    return own(shared, task)
 def blind(path, stat=stat, **keywords):
     if path.suffix == ".npy":
         raise FileNotFoundError(2, "No such file or directory", str(path))
@@ -524,7 +524,9 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_start_needs_no_dask() -> None:
-    code = "import sys, cecli.cluster, cecli.workers; print('distributed' in sys.modules)"
+    code = (
+        "import sys, cecli.cluster.client, cecli.cluster.dask; print('distributed' in sys.modules)"
+    )
     printed = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(PACKAGE)},

@@ -496,6 +496,25 @@ def test_document_without_logits() -> None:
     assert omitted.endswith("the document leaves out its arrays; print it with --arrays")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"logits": [1, 2], "target": 0, "target": 1}',
+        '{"target": 0, "logits": [1, 2], "target": 0}',
+        '{"logits": [1, 2], "target": 0}\n{"logits": [1, 2], "target": 0, "target": 1}',
+        '{"logits": [1, 2], "objective": {"target": 0, "target": 1}}',
+    ],
+)
+def test_a_key_that_a_document_has_twice(text: str, folder: Path) -> None:
+    line = "line 2: " if "\n" in text else ""
+    error = f"{line}an object has the key 'target' twice: which is meant?"
+    assert error_of(piped, text) == f"standard input: {error}"
+    (folder / "z.jsonl").write_text(text)
+    assert argument_error("z.jsonl").endswith(error)
+    (folder / "y.json").write_text(text.rpartition("\n")[2])
+    assert error_of(read_target, "y.json", None).endswith("key 'target' twice: which is meant?")
+
+
 def test_json_lines_of_documents() -> None:
     objective = '"objective": {"temperature": 2, "weight": [1, 2]}, "labels": ["cat", "dog"]'
     line = '{"logits": [%d, 1], "target": "%s", "soft_target": [0, 1], ' + objective + "}\n"

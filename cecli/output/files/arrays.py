@@ -1,4 +1,7 @@
-"""Arrays as .npy, .npz and .csv files, written row by row while they are computed."""
+"""The array of a command in the file that -o names, written row by row while it is computed.
+
+An .npy file is written by position; .csv and .npz, a pipe and a device take what follows what.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,34 @@ import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from math import prod
-from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.output.files.atomic import whole_file
+from cecli.errors import CecliError
+from cecli.output.files.atomic import atomic_write, is_device
+from cecli.output.files.positional import (
+    PositionalOutput,
+    npy_header,
+    positional_output,
+    rows_in_slab,
+)
 from cecli.problem.problem import Problem
 
 if TYPE_CHECKING:
     from cecli.answer.answer import ArrayName
+    from cecli.input.multifile import Named
 
 ROWS_AT_ONCE = 1024
 
 
-class ArrayOutput:
+class StreamOutput:
     """A file that takes the rows of one array in their order.
 
     name: losses have a number for each sample, softmax and grad the logits' shape. dtype: of the
     numbers in it; None means the logits' own, float64 for integers and float32 for bfloat16. names:
-    of the classes, for the header of a table. rows_in_slab: how many rows lie side by side, their
-    numbers class by class, where the classes are not the last dimension; else 1.
+    of the classes, for the header of a table.
     """
 
     def __init__(
@@ -45,7 +53,6 @@ class ArrayOutput:
         self._file, self._suffix, self._name, self._dtype = file, suffix, name, dtype
         self._names = ["loss"] if name == "losses" else names
         self._open = ExitStack()
-        self.rows_in_slab = 1
         self._waiting: list[NDArray[Any]] = []
 
     def dtype_for(self, problem: Problem) -> np.dtype[Any]:
@@ -71,14 +78,8 @@ class ArrayOutput:
             archive = self._open.enter_context(zipfile.ZipFile(self._file, "w"))
             member = archive.open(f"{self._name}.npy", "w", force_zip64=True)
             self._file = self._open.enter_context(member)
-        shape = problem.batch_shape if self._name == "losses" else problem.shape
-        if self._name != "losses":
-            self.rows_in_slab = prod(shape[problem.objective.axis % len(shape) + 1 :])
-        # Handed a file, NumPy asks for its position, which a pipe does not have.
-        stream: Any = SimpleNamespace(write=self._file.write)
-        description = np.lib.format.dtype_to_descr(self._number)
-        header = {"descr": description, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
+        self._slab = rows_in_slab(problem, self._name)
+        self._file.write(npy_header(problem, self._name, self._number))
 
     def write(self, rows: NDArray[Any]) -> None:
         """Write the rows that follow: (n, C), losses (n,)."""
@@ -86,7 +87,7 @@ class ArrayOutput:
             rows = rows.astype(self._number, copy=False)
         if self._suffix == ".csv":
             self._write_table(rows.reshape(len(rows), -1))
-        elif self.rows_in_slab == 1:
+        elif self._slab == 1:
             self._file.write(np.ascontiguousarray(rows).data)
         else:
             self._write_slabs(rows)
@@ -98,13 +99,13 @@ class ArrayOutput:
     def _write_slabs(self, rows: NDArray[Any]) -> None:
         """Where the classes are not the last dimension, those behind it make a slab of rows."""
         self._waiting.append(rows)
-        count = sum(map(len, self._waiting)) // self.rows_in_slab
+        count = sum(map(len, self._waiting)) // self._slab
         if not count:
             return
         joined = np.concatenate(self._waiting)
-        whole, rest = np.split(joined, [count * self.rows_in_slab])
+        whole, rest = np.split(joined, [count * self._slab])
         self._waiting = [rest]
-        slabs = whole.reshape(count, self.rows_in_slab, -1)
+        slabs = whole.reshape(count, self._slab, -1)
         self._file.write(np.ascontiguousarray(slabs.transpose(0, 2, 1)).data)
 
     def _write_table(self, rows: NDArray[Any]) -> None:
@@ -118,12 +119,26 @@ class ArrayOutput:
 
 @contextmanager
 def array_output(
-    path: str, suffix: str, name: ArrayName, dtype: str | None, names: Sequence[str] | None
-) -> Iterator[ArrayOutput]:
-    """An array's file, which appears under its name when all its rows are written."""
-    with whole_file(path) as file:
-        output = ArrayOutput(file, suffix, name, dtype, names)
-        try:
+    path: str,
+    suffix: str,
+    inputs: Sequence[Named] | None,
+    name: ArrayName,
+    dtype: str | None,
+    names: Sequence[str] | None,
+) -> Iterator[StreamOutput | PositionalOutput]:
+    """An array's file, which appears under its name when all its rows are written.
+
+    inputs: those that each get a file of their own, named by the stars in path; else None.
+    """
+    if inputs is not None and suffix not in ("", ".npy"):
+        raise CecliError(f"cannot write {path}: a file for each input is an .npy file")
+    if suffix in ("", ".npy") and not is_device(path):
+        with positional_output(path, inputs, name, dtype) as output:
             yield output
+        return
+    with atomic_write(path) as file:
+        stream = StreamOutput(file, suffix, name, dtype, names)
+        try:
+            yield stream
         finally:
-            output.end()
+            stream.end()

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes: a file is either whole or not there."""
 
 from __future__ import annotations
 
@@ -19,36 +19,40 @@ MOST_OF_NAME = 240  # bytes
 
 
 @contextmanager
-def whole_file(path: str) -> Iterator[IO[bytes]]:
+def atomic_write(path: str) -> Iterator[IO[bytes]]:
     """Open a file that appears under its name only when everything is written.
 
     Until then it is a temporary file beside it; where writing fails or is interrupted, an older
     file of that name stays as it was. What is not a regular file, a device, is written to directly.
     """
     _check_name(path)
-    with telling(path):
-        target = Path(path)
-        if target.exists() and not target.is_file():
-            with target.open("wb") as file:
+    with writing(path):
+        if is_device(path):
+            with Path(path).open("wb") as file:
                 yield file
             return
-        with WholeFiles() as files, files.create(path).open("wb") as file:
+        with AtomicFiles() as files, files.create(path).open("wb") as file:
             yield file
 
 
-class WholeFiles:
+def is_device(path: str) -> bool:
+    """Whether there is something of this name that is no regular file: a device or a pipe."""
+    return Path(path).exists() and not Path(path).is_file()
+
+
+class AtomicFiles:
     """Files that appear under their names together, when the block ends without an error."""
 
     def __init__(self) -> None:
         self._files: list[tuple[Path, Path]] = []
 
-    def __enter__(self) -> WholeFiles:
+    def __enter__(self) -> AtomicFiles:
         return self
 
     def create(self, path: str) -> Path:
         """An empty file, to be opened, written and closed, which will be called path."""
         _check_name(path)
-        with telling(path):
+        with writing(path):
             # A link stays one: what it points to is replaced.
             target = Path(os.path.realpath(path))
             if target.is_symlink():  # links that go round
@@ -76,7 +80,7 @@ class WholeFiles:
     ) -> None:
         try:
             for temporary, target in self._files if kind is None else ():
-                with telling(str(target)):
+                with writing(str(target)):
                     temporary.replace(target)
         finally:
             for temporary, _ in self._files:
@@ -84,7 +88,7 @@ class WholeFiles:
 
 
 @contextmanager
-def telling(path: str) -> Iterator[None]:
+def writing(path: str) -> Iterator[None]:
     """What the system says against writing a file, as one line with its name."""
     try:
         yield
