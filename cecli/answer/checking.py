@@ -9,14 +9,18 @@ import numpy as np
 from cecli.answer.answer import Answer
 from cecli.errors import CecliError
 from cecli.gradcheck.check import GradientCheck, Method, check
-from cecli.gradcheck.differences import Progress
+from cecli.gradcheck.differences import ProgressCallback
 
 # A gradient of up to so many numbers is held in memory for its check.
 MOST_NUMBERS = 2**22
 
 
 def check_answer(
-    answer: Answer, method: Method, step: float | None, seed: int, progress: Progress | None = None
+    answer: Answer,
+    method: Method,
+    step: float | None,
+    seed: int,
+    progress: ProgressCallback | None = None,
 ) -> GradientCheck:
     """Check the gradient of an answer, as `check_gradient` does.
 

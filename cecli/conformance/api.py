@@ -16,7 +16,7 @@ from cecli.conformance.suite.cases import all_cases, select
 from cecli.errors import CecliError
 from cecli.text.messages import quote
 
-Kind = Literal["python", "torch", "jax"]
+FunctionKind = Literal["python", "torch", "jax"]
 Strict = Literal["accurate", "acceptable"]
 # What a case may need, in the order in which people meet it.
 FEATURES = (
@@ -40,7 +40,7 @@ FEATURES = (
 def verify(
     function: Callable[..., Any],
     *,
-    kind: Kind = "python",
+    kind: FunctionKind = "python",
     features: Collection[str] | None = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -58,12 +58,16 @@ def verify(
     Raises CecliError for names that there are not.
     """
     name = getattr(function, "__qualname__", None) or type(function).__name__
-    implementation = function_of(kind, function, name, features_of(features), dtype, device)
-    return Report(name, strict, tuple(verdicts_on(implementation, chosen(only))))
+    cases, wanted = chosen(only), features_of(features)
+    implementation = function_of(kind, function, name, wanted, dtype, device)
+    try:
+        return Report(name, strict, tuple(verdicts_on(implementation, cases)))
+    finally:
+        implementation.close()
 
 
 def function_of(
-    kind: Kind,
+    kind: FunctionKind,
     function: Callable[..., Any],
     name: str,
     features: frozenset[str] | None,
@@ -72,11 +76,11 @@ def function_of(
 ) -> Implementation:
     """The implementation that a function is."""
     if kind == "torch":
-        from cecli.conformance.runners.torch import TorchFunction
+        from cecli.conformance.runners.frameworks import TorchFunction
 
         return TorchFunction(function, name, features, dtype, device)
     if kind == "jax":
-        from cecli.conformance.runners.jax import JaxFunction
+        from cecli.conformance.runners.frameworks import JaxFunction
 
         return JaxFunction(function, name, features, dtype, device)
     if device is not None:

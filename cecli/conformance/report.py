@@ -11,7 +11,7 @@ from cecli.conformance.model import OUTCOMES, Outcome, Verdict
 
 
 @dataclass(frozen=True)
-class Totals:
+class FamilyTotals:
     """The verdicts on the cases of a family.
 
     counts: of each outcome, in the order of `OUTCOMES`. passed: how many are good enough; ran: how
@@ -27,7 +27,7 @@ class Totals:
     max_ulp_error: float | None
 
     @classmethod
-    def of(cls, family: str, verdicts: Iterable[Verdict], strict: Outcome) -> Totals:
+    def of(cls, family: str, verdicts: Iterable[Verdict], strict: Outcome) -> FamilyTotals:
         """Count some verdicts; strict: what is good enough."""
         verdicts = list(verdicts)
         ran = [verdict for verdict in verdicts if verdict.outcome != "not supported"]
@@ -61,17 +61,17 @@ class Report:
         return 0 < self.totals.ran == self.totals.passed
 
     @cached_property
-    def totals(self) -> Totals:
+    def totals(self) -> FamilyTotals:
         """Of all cases."""
-        return Totals.of("all", self.verdicts, self.strict)
+        return FamilyTotals.of("all", self.verdicts, self.strict)
 
     @cached_property
-    def families(self) -> tuple[Totals, ...]:
+    def families(self) -> tuple[FamilyTotals, ...]:
         """Of the cases of each family, in order of appearance."""
         families: dict[str, list[Verdict]] = {}
         for verdict in self.verdicts:
             families.setdefault(verdict.case.family, []).append(verdict)
-        return tuple(Totals.of(name, some, self.strict) for name, some in families.items())
+        return tuple(FamilyTotals.of(name, some, self.strict) for name, some in families.items())
 
     @property
     def failures(self) -> tuple[Verdict, ...]:

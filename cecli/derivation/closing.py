@@ -5,10 +5,9 @@ from __future__ import annotations
 from decimal import Decimal, localcontext
 from typing import Any
 
-from cecli.derivation.model import Case, Step, plain_number, plain_numbers
+from cecli.derivation.model import Example, Step, plain_number, plain_numbers
 from cecli.derivation.notation import over
-from cecli.derivation.pencil import Number
-from cecli.derivation.worked import ZERO, work_out
+from cecli.derivation.numbers import ZERO, Quantity, work_out
 from cecli.machine.decimals import as_decimal, wide_context
 from cecli.machine.rational import exact_divisors
 from cecli.text.numbers import format_divisor
@@ -20,24 +19,24 @@ MOST_DIGITS = 500
 CONVINCING = Decimal("1e-6")
 
 
-def closing(case: Case) -> list[Step]:
+def closing(example: Example) -> list[Step]:
     """The finite differences, a step of gradient descent, the mean of the batch."""
     steps = []
-    if case.check is not None:
-        steps.append(_finite_differences(case))
-        steps.append(_meaning(case))
-    if case.problem.batch_shape or exact_divisors(case.problem)[0] != 1:
-        steps.append(_batch(case))
+    if example.check is not None:
+        steps.append(_finite_differences(example))
+        steps.append(_meaning(example))
+    if example.problem.batch_shape or exact_divisors(example.problem)[0] != 1:
+        steps.append(_batch(example))
     return steps
 
 
-def _finite_differences(case: Case) -> Step:
-    check = case.check
+def _finite_differences(example: Example) -> Step:
+    check = example.check
     assert check is not None
     numeric = dict(zip(check.indices[:, 0].tolist(), check.numeric.tolist(), strict=True))
     lines = [
-        f"∂L/∂z_{i} ≈ {case.pencil.write('g', Decimal(numeric[i]))}"
-        for i in case.shown
+        f"∂L/∂z_{i} ≈ {example.pencil.write('g', Decimal(numeric[i]))}"
+        for i in example.shown
         if i in numeric
     ]
     verdict = "They agree" if check.passed else "THEY DO NOT AGREE"
@@ -57,19 +56,19 @@ def _finite_differences(case: Case) -> Step:
         remark=(
             (
                 f"{verdict} with the gradient that cecli answers, which is rounded to "
-                f"{case.own.dtype.name}: {check.checked:,} of {check.total:,} components are "
+                f"{example.own.dtype.name}: {check.checked:,} of {check.total:,} components are "
                 f"checked, and the largest difference is {check.max_abs_error:.1e}."
             ),
         ),
         values={
             "passed": check.passed,
-            "numeric": [numeric.get(i) for i in range(case.own.classes)],
+            "numeric": [numeric.get(i) for i in range(example.own.classes)],
         },
     )
 
 
-def _meaning(case: Case) -> Step:
-    worked, pencil = case.worked, case.pencil
+def _meaning(example: Example) -> Step:
+    worked, pencil = example.worked, example.pencil
     square = sum((g * g for g in worked.grad), ZERO)
     if not square:
         return Step(
@@ -78,24 +77,24 @@ def _meaning(case: Case) -> Step:
             ("The gradient is 0 in every component: no small step makes the loss any smaller.",),
             values={"step": 0.0, "fall": 0.0},
         )
-    step, fall = _descend(case, square)
-    rate = case.typed("y", float(step))
+    step, fall = _descend(example, square)
+    rate = example.typed("y", float(step))
     moved = [z - step * g for z, g in zip(worked.logits, worked.grad, strict=True)]
     lines = [
         f"z_{i}′ = "
         + pencil.equate(
             "{0} − {1} × {2}",
-            [case.logit(i), rate, Number("g", worked.grad[i])],
-            Number("z", moved[i]),
+            [example.logit(i), rate, Quantity("g", worked.grad[i])],
+            Quantity("z", moved[i]),
             lambda z, r, g: z - r * g,
         )
-        for i in case.shown
+        for i in example.shown
     ]
     values = {"step": plain_number(step), "logits": plain_numbers(moved)}
     remark = ["The step is too small for so many digits to show the fall."]
     if fall is not None:
         after = worked.full_loss - fall
-        lines += _fall_lines(case, step, square, fall)
+        lines += _fall_lines(example, step, square, fall)
         values |= {"loss": plain_number(after), "fall": plain_number(fall)}
         remark = [
             (
@@ -106,28 +105,28 @@ def _meaning(case: Case) -> Step:
     return Step(
         "meaning",
         "What it means: one small step downhill",
-        _why_downhill(case),
-        ("z_i′ = z_i − η · ∂L/∂z_i", f"η = {rate.given}"),
+        _why_downhill(example),
+        ("z_i′ = z_i − η · ∂L/∂z_i", f"η = {rate.typed}"),
         tuple(lines),
         remark=tuple(remark),
         values=values,
     )
 
 
-def _why_downhill(case: Case) -> tuple[str, ...]:
+def _why_downhill(example: Example) -> tuple[str, ...]:
     downhill = (
         "The gradient points to where the loss grows fastest, so gradient descent goes the other "
         "way, by a small step $η$."
     )
-    if case.true_class is None or case.is_rescaled or case.own.objective.z_loss:
+    if example.true_class is None or example.is_rescaled or example.own.objective.z_loss:
         return (
             f"{downhill} A logit is raised where its class has less probability than the target "
             "wants, lowered where it has more, and left alone where they agree."
-            if not case.own.objective.z_loss
+            if not example.own.objective.z_loss
             else f"{downhill} A logit with a negative derivative is raised, one with a positive "
             "derivative is lowered.",
         )
-    t = case.true_class
+    t = example.true_class
     return (
         (
             f"{downhill} It raises the logit of the true class, $z_{t}$, by $η · (1 − "
@@ -138,57 +137,57 @@ def _why_downhill(case: Case) -> tuple[str, ...]:
     )
 
 
-def _descend(case: Case, square: Decimal) -> tuple[Decimal, Decimal | None]:
+def _descend(example: Example, square: Decimal) -> tuple[Decimal, Decimal | None]:
     """A step after which the loss is smaller, and by how much; None where that takes long."""
     step = FIRST_STEP
     while step > SMALLEST_STEP:
-        loss = case.worked.full_loss
+        loss = example.worked.full_loss
         digits = SPARE_DIGITS + max(0, loss.adjusted() - (step * square).adjusted())
         if digits > MOST_DIGITS:
             return step, None
         with localcontext(wide_context(digits)):
-            here = work_out(case.own)
+            here = work_out(example.own)
             there = [z - step * g for z, g in zip(here.logits, here.grad, strict=True)]
-            fall = here.full_loss - work_out(case.own, 0, there).full_loss
+            fall = here.full_loss - work_out(example.own, 0, there).full_loss
         if fall > step * square / 2:
             return step, fall
         step /= 10
     return step, None
 
 
-def _fall_lines(case: Case, step: Decimal, square: Decimal, fall: Decimal) -> list[str]:
-    before, pencil = case.worked.full_loss, case.pencil
-    after = Number("L", before - fall)
+def _fall_lines(example: Example, step: Decimal, square: Decimal, fall: Decimal) -> list[str]:
+    before, pencil = example.worked.full_loss, example.pencil
+    after = Quantity("L", before - fall)
     lines = [f"L(z′) = {pencil.write('L', after.value)}"]
-    falls = Number("L", fall)
+    falls = Quantity("L", fall)
     if fall > CONVINCING * before:
-        operands = [Number("L", before), after]
+        operands = [Quantity("L", before), after]
         equation = pencil.equate("{0} − {1}", operands, falls, lambda a, b: a - b)
         lines = [f"L(z) − L(z′) = {equation}"]
     else:
         lines.append(f"L(z) − L(z′) = {pencil.write('L', fall)}")
-    squares = [g.copy_abs() for g in case.worked.grad]
-    terms = [Number("g", squares[i]) for i in case.shown if squares[i]]
-    rest = sum((squares[i] ** 2 for i in case.hidden), ZERO)
+    squares = [g.copy_abs() for g in example.worked.grad]
+    terms = [Quantity("g", squares[i]) for i in example.shown if squares[i]]
+    rest = sum((squares[i] ** 2 for i in example.hidden), ZERO)
     pattern = " + ".join(f"{{{place}}}^2" for place in range(1, len(terms) + 1))
     if rest:
         pattern += f" + {{{len(terms) + 1}}}"
-        terms.append(Number("g", rest))
+        terms.append(Quantity("g", rest))
 
     def promise(rate: Decimal, *sides: Decimal) -> Decimal:
         powers = [side * side for side in sides]
         return rate * sum([*powers[:-1], sides[-1]] if rest else powers, ZERO)
 
-    operands = [case.typed("y", float(step)), *terms]
-    promised = Number("L", step * square)
+    operands = [example.typed("y", float(step)), *terms]
+    promised = Quantity("L", step * square)
     equation = pencil.equate(f"{{0}} × ({pattern})", operands, promised, promise)
     return [*lines, f"η · Σ_i (∂L/∂z_i)^2 = {equation}"]
 
 
-def _batch(case: Case) -> Step:
+def _batch(example: Example) -> Step:
     """Where the sample's gradient is divided, and why: the reduction."""
-    reduction, worked = case.problem.objective.reduction, case.worked
-    divisor, z_divisor = map(as_decimal, exact_divisors(case.problem))
+    reduction, worked = example.problem.objective.reduction, example.worked
+    divisor, z_divisor = map(as_decimal, exact_divisors(example.problem))
     z_part = [z * slope for z, slope in zip(worked.grad_z_loss, worked.slope, strict=True)]
     plain = [g - z for g, z in zip(worked.grad, z_part, strict=True)]
     grad = [g / divisor + z / z_divisor for g, z in zip(plain, z_part, strict=True)]
@@ -204,14 +203,16 @@ def _batch(case: Case) -> Step:
         )
     by, z_by = _divisor(divisor), _divisor(z_divisor)
     equations = []
-    for i in case.shown:
-        operands, pattern = [Number("g", worked.grad[i]), by], over("{0}", "{1}")
-        if divisor != z_divisor and case.own.objective.z_loss:
-            operands = [Number("g", plain[i]), by, Number("g", z_part[i]), z_by]
+    for i in example.shown:
+        operands, pattern = [Quantity("g", worked.grad[i]), by], over("{0}", "{1}")
+        if divisor != z_divisor and example.own.objective.z_loss:
+            operands = [Quantity("g", plain[i]), by, Quantity("g", z_part[i]), z_by]
             pattern += " + " + over("{2}", "{3}")
-        result = Number("g", grad[i])
-        equations.append(f"∂M/∂z_{i} = {case.pencil.equate(pattern, operands, result, _shares)}")
-    title, text, formula = _mean(case, case.pencil.given(by), case.pencil.given(z_by))
+        result = Quantity("g", grad[i])
+        equations.append(f"∂M/∂z_{i} = {example.pencil.equate(pattern, operands, result, _shares)}")
+    title, text, formula = _mean(
+        example, example.pencil.as_typed(by), example.pencil.as_typed(z_by)
+    )
     values["divisor"] = plain_number(divisor)
     return Step("batch", title, text, formula, tuple(equations), values=values)
 
@@ -221,13 +222,13 @@ def _shares(*operands: Decimal) -> Decimal:
     return sum((g / by for g, by in zip(operands[::2], operands[1::2], strict=True)), ZERO)
 
 
-def _divisor(divisor: Decimal) -> Number:
-    return Number("y", divisor, format_divisor(float(divisor), 17).replace(",", ""))
+def _divisor(divisor: Decimal) -> Quantity:
+    return Quantity("y", divisor, format_divisor(float(divisor), 17).replace(",", ""))
 
 
-def _mean(case: Case, by: str, z_by: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def _mean(example: Example, by: str, z_by: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Title, text and formulas of a mean."""
-    problem, with_z_loss = case.problem, bool(case.own.objective.z_loss)
+    problem, with_z_loss = example.problem, bool(example.own.objective.z_loss)
     weighted = problem.weight is not None and problem.indexed
     loss = "(L_n − λ · lse^2)" if with_z_loss else "L_n"
     apart = f"The z-loss has no weights: it is divided by the number of samples, ${z_by}$."

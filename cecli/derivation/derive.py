@@ -11,9 +11,8 @@ import numpy as np
 from cecli.derivation.backward import backward
 from cecli.derivation.closing import closing
 from cecli.derivation.forward import forward
-from cecli.derivation.model import MOST_CLASSES, Case, Derivation
-from cecli.derivation.pencil import Pencil
-from cecli.derivation.worked import PRECISION, Worked, work_out
+from cecli.derivation.model import MOST_CLASSES, Derivation, Example
+from cecli.derivation.numbers import PRECISION, Pencil, Worked, work_out
 from cecli.errors import CecliError
 from cecli.machine.decimals import wide_context
 from cecli.problem.problem import Problem
@@ -74,7 +73,7 @@ def derive(
     own = undivided(own_problem(problem, sample))
     with localcontext(wide_context(PRECISION)):
         worked = work_out(own)
-        case = Case(
+        example = Example(
             problem=problem,
             row=sample or 0,
             own=own,
@@ -83,10 +82,10 @@ def derive(
             shown=_shown(worked, top),
             check=check,
         )
-        steps = forward(case)
-        steps += backward(case) + closing(case)
-        given = _given(case, labels)
-    return Derivation(given, tuple(steps), case.row if problem.batch_shape else None)
+        steps = forward(example)
+        steps += backward(example) + closing(example)
+        premises = _premises(example, labels)
+    return Derivation(premises, tuple(steps), example.row if problem.batch_shape else None)
 
 
 def _shown(worked: Worked, top: int) -> tuple[int, ...]:
@@ -99,31 +98,44 @@ def _shown(worked: Worked, top: int) -> tuple[int, ...]:
     return tuple(sorted([target, *others[: top - 1]]))
 
 
-def _given(case: Case, labels: tuple[str, ...] | None) -> tuple[str, ...]:
-    own = case.own
-    logits = [f"$z_{i} = {case.pencil.given(case.logit(i))}$" for i in case.shown]
-    more = f", and {len(case.hidden):,} more" if case.hidden else ""
-    where = f"Sample {case.row} of {case.problem.samples:,}. " if case.problem.batch_shape else ""
+def _premises(example: Example, labels: tuple[str, ...] | None) -> tuple[str, ...]:
+    own = example.own
+    logits = [f"$z_{i} = {example.pencil.as_typed(example.logit(i))}$" for i in example.shown]
+    more = f", and {len(example.hidden):,} more" if example.hidden else ""
+    where = (
+        f"Sample {example.row} of {example.problem.samples:,}. "
+        if example.problem.batch_shape
+        else ""
+    )
     count = f"{own.classes:,} class{'es' if own.classes != 1 else ''}"
-    given = [f"{where}Given are the logits of {count}, {', '.join(logits)}{more}; {_target(case)}."]
+    premises = [
+        f"{where}Given are the logits of {count}, {', '.join(logits)}{more}; {_target(example)}."
+    ]
     if labels is not None:
-        names = ", ".join(f"{i} is {_printable(labels[i])}" for i in case.shown)
-        given.append(f"The classes: {names}.")
+        names = ", ".join(f"{i} is {_printable(labels[i])}" for i in example.shown)
+        premises.append(f"The classes: {names}.")
     masked = int(np.isneginf(own.rows).sum())
     if masked:
-        given.append(
+        premises.append(
             "A logit of −inf masks its class: its probability is 0, and no sum has a part of it."
         )
     wanted = "Wanted is $∂L/∂z_i$: how fast the loss $L$ grows with each logit."
-    return (*given, wanted)
+    return (*premises, wanted)
 
 
-def _target(case: Case) -> str:
-    if case.own.index is not None:
-        return f"the true class is $t = {int(case.own.index[0])}$"
-    soft = np.asarray(case.own.soft)[0]
-    name = "y" if not (case.own.objective.label_smoothing or case.own.weight is not None) else "q"
-    shown = [f"${name}_{i} = {case.pencil.given(case.typed('y', soft[i]))}$" for i in case.shown]
+def _target(example: Example) -> str:
+    if example.own.index is not None:
+        return f"the true class is $t = {int(example.own.index[0])}$"
+    soft = np.asarray(example.own.soft)[0]
+    name = (
+        "y"
+        if not (example.own.objective.label_smoothing or example.own.weight is not None)
+        else "q"
+    )
+    shown = [
+        f"${name}_{i} = {example.pencil.as_typed(example.typed('y', soft[i]))}$"
+        for i in example.shown
+    ]
     return f"the target is a probability for each class, {', '.join(shown)}"
 
 

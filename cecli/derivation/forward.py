@@ -1,44 +1,41 @@
-"""The steps from the logits to the loss."""
+"""The steps from the logits to the loss: of one true class, and of soft targets."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from cecli.derivation.model import Case, Step, plain_number, plain_numbers
+from cecli.derivation.model import SATURATED, Example, Step, plain_number, plain_numbers
 from cecli.derivation.notation import over
-from cecli.derivation.one_class import loss_of_one_class
-from cecli.derivation.pencil import Number
-from cecli.derivation.soft_target import loss_of_many
-from cecli.derivation.worked import ONE
-from cecli.machine.decimals import tanh
+from cecli.derivation.numbers import ONE, ZERO, Quantity
+from cecli.machine.decimals import log1p, tanh
 
 
-def forward(case: Case) -> list[Step]:
+def forward(example: Example) -> list[Step]:
     """The steps before the backward pass, those of options only where they are used."""
-    objective = case.own.objective
+    objective = example.own.objective
     steps = []
     if objective.softcap is not None:
-        steps.append(_softcap(case, float(objective.softcap)))
+        steps.append(_softcap(example, float(objective.softcap)))
     if objective.temperature != 1.0:
-        steps.append(_temperature(case, float(objective.temperature)))
-    steps += [_shift(case), _exponentials(case), _softmax(case)]
-    if objective.label_smoothing or case.own.weight is not None:
-        steps.append(_target(case))
-    return [*steps, _cross_entropy(case)]
+        steps.append(_temperature(example, float(objective.temperature)))
+    steps += [_shift(example), _exponentials(example), _softmax(example)]
+    if objective.label_smoothing or example.own.weight is not None:
+        steps.append(_target(example))
+    return [*steps, _cross_entropy(example)]
 
 
-def _softcap(case: Case, softcap: float) -> Step:
+def _softcap(example: Example, softcap: float) -> Step:
     lines = [
         f"u_{i} = "
-        + case.pencil.equate(
+        + example.pencil.equate(
             "{0} × tanh(" + over("{1}", "{0}") + ")",
-            [case.typed("y", softcap), case.logit(i)],
-            Number("z", case.worked.capped[i]),
+            [example.typed("y", softcap), example.logit(i)],
+            Quantity("z", example.worked.capped[i]),
             lambda c, z: c * tanh(z / c),
         )
-        if case.worked.capped[i].is_finite()
-        else f"u_{i} = {case.pencil.write('z', case.worked.capped[i])}"
-        for i in case.shown
+        if example.worked.capped[i].is_finite()
+        else f"u_{i} = {example.pencil.write('z', example.worked.capped[i])}"
+        for i in example.shown
     ]
     return Step(
         "softcap",
@@ -51,21 +48,21 @@ def _softcap(case: Case, softcap: float) -> Step:
         ),
         (f"u_i = c · tanh({over('z_i', 'c')})",),
         tuple(lines),
-        values={"softcap": softcap, "capped": plain_numbers(case.worked.capped)},
+        values={"softcap": softcap, "capped": plain_numbers(example.worked.capped)},
     )
 
 
-def _temperature(case: Case, temperature: float) -> Step:
-    capped = case.own.objective.softcap is not None
+def _temperature(example: Example, temperature: float) -> Step:
+    capped = example.own.objective.softcap is not None
     lines = []
-    for i in case.shown:
-        logit = Number("z", case.worked.capped[i]) if capped else case.logit(i)
+    for i in example.shown:
+        logit = Quantity("z", example.worked.capped[i]) if capped else example.logit(i)
         lines.append(
             f"v_{i} = "
-            + case.pencil.equate(
+            + example.pencil.equate(
                 over("{0}", "{1}"),
-                [logit, case.typed("y", temperature)],
-                Number("z", case.worked.scaled[i]),
+                [logit, example.typed("y", temperature)],
+                Quantity("z", example.worked.scaled[i]),
                 lambda u, t: u / t,
             )
         )
@@ -80,20 +77,20 @@ def _temperature(case: Case, temperature: float) -> Step:
         ),
         (f"v_i = {over('u_i' if capped else 'z_i', 'T')}",),
         tuple(lines),
-        values={"temperature": temperature, "scaled": plain_numbers(case.worked.scaled)},
+        values={"temperature": temperature, "scaled": plain_numbers(example.worked.scaled)},
     )
 
 
-def _shift(case: Case) -> Step:
-    v, top = case.symbol, case.worked.top
+def _shift(example: Example) -> Step:
+    v, top = example.symbol, example.worked.top
     lines = []
-    best = case.worked.scaled.index(top)
-    for i in case.shown:
-        operands = [Number("z", case.worked.scaled[i]), Number("z", top)]
-        if not case.is_rescaled:
-            operands = [case.logit(i), case.logit(best)]
-        difference = Number("z", case.worked.difference[i])
-        equation = case.pencil.equate("{0} − {1}", operands, difference, lambda z, m: z - m)
+    best = example.worked.scaled.index(top)
+    for i in example.shown:
+        operands = [Quantity("z", example.worked.scaled[i]), Quantity("z", top)]
+        if not example.is_rescaled:
+            operands = [example.logit(i), example.logit(best)]
+        difference = Quantity("z", example.worked.difference[i])
+        equation = example.pencil.equate("{0} − {1}", operands, difference, lambda z, m: z - m)
         lines.append(f"d_{i} = {equation}")
     return Step(
         "shift",
@@ -111,71 +108,73 @@ def _shift(case: Case) -> Step:
         ),
         (f"d_i = {v}_i − m",),
         tuple(lines),
-        values={"largest": plain_number(top), "shifted": plain_numbers(case.worked.difference)},
+        values={"largest": plain_number(top), "shifted": plain_numbers(example.worked.difference)},
     )
 
 
-def _exponentials(case: Case) -> Step:
+def _exponentials(example: Example) -> Step:
     lines = [
         f"a_{i} = "
-        + case.pencil.equate(
+        + example.pencil.equate(
             "e^({0})",
-            [Number("z", case.worked.difference[i])],
-            Number("e", case.worked.powers[i]),
+            [Quantity("z", example.worked.difference[i])],
+            Quantity("e", example.worked.powers[i]),
             Decimal.exp,
         )
-        for i in case.shown
+        for i in example.shown
     ]
-    total = case.pencil.add(case.terms("e", case.worked.powers), Number("S", case.worked.sum))
+    total = example.pencil.add(
+        example.terms("e", example.worked.powers), Quantity("S", example.worked.sum)
+    )
     return Step(
         "exponentials",
         "Take the exponentials and their sum",
         (),
         ("a_i = e^(d_i)", "S = Σ_j a_j"),
         (*lines, f"S = {total}"),
-        remark=case.others(),
+        remark=example.others(),
         values={
-            "exponentials": plain_numbers(case.worked.powers),
-            "sum": plain_number(case.worked.sum),
+            "exponentials": plain_numbers(example.worked.powers),
+            "sum": plain_number(example.worked.sum),
         },
     )
 
 
-def _softmax(case: Case) -> Step:
-    v = case.symbol
+def _softmax(example: Example) -> Step:
+    v = example.symbol
     lines = [
         f"ŷ_{i} = "
-        + case.pencil.equate(
+        + example.pencil.equate(
             over("{0}", "{1}"),
-            [Number("e", case.worked.powers[i]), Number("S", case.worked.sum)],
-            Number("p", case.worked.probability[i]),
+            [Quantity("e", example.worked.powers[i]), Quantity("S", example.worked.sum)],
+            Quantity("p", example.worked.probability[i]),
             lambda a, s: a / s,
         )
-        for i in case.shown
+        for i in example.shown
     ]
-    total = case.pencil.add(case.terms("p", case.worked.probability), Number("p", ONE))
+    total = example.pencil.add(example.terms("p", example.worked.probability), Quantity("p", ONE))
     return Step(
         "softmax",
         "Softmax: each exponential as a share of the sum",
         ("The shares are the probabilities $ŷ_i$: none is negative, and together they are 1.",),
         (f"ŷ_i = {over(f'e^({v}_i)', f'Σ_j e^({v}_j)')} = {over('a_i', 'S')}",),
         (*lines, f"Σ_i ŷ_i = {total}"),
-        remark=(*case.others(), *_nearly_one(case)),
-        values={"softmax": plain_numbers(case.worked.probability)},
+        remark=(*example.others(), *_nearly_one(example)),
+        values={"softmax": plain_numbers(example.worked.probability)},
     )
 
 
-def _nearly_one(case: Case) -> tuple[str, ...]:
-    t = case.true_class
-    if t is None or not case.saturated or not case.worked.beside[t]:
+def _nearly_one(example: Example) -> tuple[str, ...]:
+    t = example.true_class
+    if t is None or not example.saturated or not example.worked.beside[t]:
         return ()
-    short = case.pencil.write("p", case.worked.beside[t])
+    short = example.pencil.write("p", example.worked.beside[t])
     return (f"Rounded to the digits shown $ŷ_{t}$ may be 1; it is less than that, by ${short}$.",)
 
 
-def _target(case: Case) -> Step:
+def _target(example: Example) -> Step:
     """Smoothing and weights, which change the target and nothing else."""
-    own, mass = case.own, case.worked.target
+    own, mass = example.own, example.worked.target
     smoothing = float(own.objective.label_smoothing)
     text, formula, how = [], "q_i", []
     if own.index is not None:
@@ -198,39 +197,149 @@ def _target(case: Case) -> Step:
         f"The target, {' and '.join(how)}",
         tuple(text),
         (f"y_i = {formula}",),
-        tuple(f"y_{i} = {_target_equation(case, i, smoothing)}" for i in case.shown),
-        values={"target": plain_numbers(mass), "total": plain_number(case.worked.total)},
+        tuple(f"y_{i} = {_target_equation(example, i, smoothing)}" for i in example.shown),
+        values={"target": plain_numbers(mass), "total": plain_number(example.worked.total)},
     )
 
 
-def _target_equation(case: Case, i: int, smoothing: float) -> str:
-    own = case.own
-    q = float(own.soft[0, i]) if own.soft is not None else float(i == _index(case))
+def _target_equation(example: Example, i: int, smoothing: float) -> str:
+    own = example.own
+    q = float(own.soft[0, i]) if own.soft is not None else float(i == _index(example))
     weight = 1.0 if own.weight is None else float(own.weight[i])
     pattern = "{0}"
     if smoothing:
         pattern = "(1 − {1}) × {0} + " + over("{1}", str(own.classes))
     if own.weight is not None:
         pattern = f"{{2}} × ({pattern})" if smoothing else f"{{2}} × {pattern}"
-    return case.pencil.equate(
+    return example.pencil.equate(
         pattern,
-        [case.typed("y", number) for number in (q, smoothing, weight)],
-        Number("y", case.worked.target[i]),
+        [example.typed("y", number) for number in (q, smoothing, weight)],
+        Quantity("y", example.worked.target[i]),
         lambda q, e, w: w * ((1 - e) * q + e / own.classes),
     )
 
 
-def _index(case: Case) -> int:
-    return -1 if case.own.index is None else int(case.own.index[0])
+def _index(example: Example) -> int:
+    return -1 if example.own.index is None else int(example.own.index[0])
 
 
-def _cross_entropy(case: Case) -> Step:
-    if case.worked.loss.is_infinite():
-        return _infinite_loss(case)
-    return loss_of_one_class(case) if case.true_class is not None else loss_of_many(case)
+def _cross_entropy(example: Example) -> Step:
+    if example.worked.loss.is_infinite():
+        return _infinite_loss(example)
+    return _loss_of_one_class(example) if example.true_class is not None else _loss_of_many(example)
 
 
-def _infinite_loss(case: Case) -> Step:
+def _loss_of_one_class(example: Example) -> Step:
+    """L = −log ŷ_t"""
+    t, worked = example.true_class or 0, example.worked
+    loss = Quantity("L", worked.loss)
+    remark: tuple[str, ...] = ()
+    formula = ["L = −Σ_i y_i log ŷ_i = −log ŷ_t"]
+    if not example.saturated:
+        lines = [
+            f"L = −log ŷ_{t} = −"
+            + example.pencil.equate(
+                "log {0}", [Quantity("p", worked.probability[t])], loss, lambda p: -p.ln()
+            )
+        ]
+    else:
+        formula.append(f"−log ŷ_t = log({over('S', 'a_t')}) = log(1 + R)")
+        rest = Quantity("e", worked.rest)
+        lines = [
+            f"R = {example.sum_of_others('a', 'e', worked.powers, rest)}",
+            f"L = {example.pencil.equate('log(1 + {0})', [rest], loss, log1p)}",
+        ]
+        remark = (
+            f"$ŷ_{t}$ is so close to 1 that $−log ŷ_{t}$ cannot be taken from it: every 9 that it "
+            "begins with is a digit of the loss that is lost, and a double or a pocket calculator "
+            f"that rounds it to 1 makes the loss 0. But $a_{t} = 1$, so that $S$ is 1 and the rest "
+            "$R$ that the other classes add; and for a small $R$, $log(1 + R)$ is "
+            f"$R − {over('R²', '2')} + …$, very nearly $R$ itself. So the loss is "
+            f"${example.pencil.write('L', worked.loss)}$, and not 0."
+            if worked.loss
+            else "With one class alone its probability is 1, and the loss is 0.",
+        )
+    return Step(
+        "cross_entropy",
+        "Cross-entropy: the loss",
+        (
+            (
+                f"The target $y$ is 1 for the true class $t = {t}$ and 0 for all others, so "
+                "that one term of the sum is left. $L$ depends on $ŷ_t$ alone. The logarithm "
+                "is the natural one."
+            ),
+        ),
+        tuple(formula),
+        tuple(lines),
+        remark=remark,
+        values={"loss": plain_number(worked.loss)},
+    )
+
+
+def _loss_of_many(example: Example) -> Step:
+    """L = −Σ_i y_i log ŷ_i"""
+    worked = example.worked
+    counted = [i for i in example.shown if worked.target[i]]
+    lines = [f"−log ŷ_{i} = {_surprise(example, i)}" for i in counted]
+    operands: list[Quantity] = []
+    pattern: list[str] = []
+    for i in counted:
+        pattern.append(f"{{{len(operands)}}} × {{{len(operands) + 1}}}")
+        operands += [Quantity("y", worked.target[i]), Quantity("L", worked.surprise[i])]
+    hidden = sum(
+        (worked.target[i] * worked.surprise[i] for i in example.hidden if worked.target[i]), ZERO
+    )
+    if hidden:
+        pattern.append(f"{{{len(operands)}}}")
+        operands.append(Quantity("L", hidden))
+
+    def compute(*values: Decimal) -> Decimal:
+        pairs = zip(values[0 : 2 * len(counted) : 2], values[1::2], strict=False)
+        return sum((y * s for y, s in pairs), values[-1] if hidden else ZERO)
+
+    loss = example.pencil.equate(
+        " + ".join(pattern) or "0", operands, Quantity("L", worked.loss), compute
+    )
+    return Step(
+        "cross_entropy",
+        "Cross-entropy: the loss",
+        (
+            (
+                "Each class counts with its share $y_i$ of the target; one with $y_i = 0$ adds "
+                "nothing. The logarithm is the natural one."
+            ),
+        ),
+        ("L = −Σ_i y_i log ŷ_i",),
+        (*lines, f"L = {loss}"),
+        remark=(*(example.others() if hidden else ()), *_next_to_one(example, counted)),
+        values={"loss": plain_number(worked.loss)},
+    )
+
+
+def _surprise(example: Example, i: int) -> str:
+    """−log ŷ_i with its numbers; next to 1, from the rest of the sum."""
+    result = Quantity("L", example.worked.surprise[i])
+    if example.worked.beside[i] < SATURATED:
+        rest = Quantity("e", example.worked.rest)
+        return example.pencil.equate("log(1 + {0})", [rest], result, log1p)
+    p = Quantity("p", example.worked.probability[i])
+    return "−" + example.pencil.equate("log {0}", [p], result, lambda p: -p.ln())
+
+
+def _next_to_one(example: Example, counted: list[int]) -> tuple[str, ...]:
+    best = example.worked.probability.index(max(example.worked.probability))
+    if best not in counted or example.worked.beside[best] >= SATURATED:
+        return ()
+    return (
+        (
+            f"$ŷ_{best}$ is so close to 1 that its logarithm has lost its digits. It is "
+            f"${over('1', 'S')}$, and $S$ is 1 and a small rest, so that the logarithm of both "
+            "together, $log(1 + R)$, is very nearly that rest."
+        ),
+    )
+
+
+def _infinite_loss(example: Example) -> Step:
     return Step(
         "cross_entropy",
         "Cross-entropy: the loss is infinite",
@@ -241,7 +350,7 @@ def _infinite_loss(case: Case) -> Step:
             ),
         ),
         ("L = −Σ_i y_i log ŷ_i",),
-        (f"L = {case.pencil.write('L', case.worked.loss)}",),
+        (f"L = {example.pencil.write('L', example.worked.loss)}",),
         remark=(
             (
                 "There is nothing to differentiate here: $−1/ŷ_i$ has no value at $ŷ_i = 0$. "
@@ -249,5 +358,5 @@ def _infinite_loss(case: Case) -> Step:
                 "formula that holds everywhere else, with $Y = Σ_i y_i$."
             ),
         ),
-        values={"loss": plain_number(case.worked.loss)},
+        values={"loss": plain_number(example.worked.loss)},
     )

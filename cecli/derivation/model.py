@@ -1,7 +1,7 @@
 """The derivation of one sample's gradient, step by step, as data: nothing here is printed.
 
 A step is a formula, the same with the sample's numbers in it, and the result. Formulas are written
-as in `notation`, numbers as in `pencil`; every number comes from `worked`.
+as in `notation`; every number comes from `numbers`, which also writes it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cecli.derivation.notation import over
-from cecli.derivation.pencil import Number, Pencil
-from cecli.derivation.worked import ZERO, Worked
+from cecli.derivation.numbers import ZERO, Pencil, Quantity, Worked
 from cecli.problem.problem import Problem
 from cecli.text.numbers import format_typed
 
@@ -48,15 +47,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Derivation:
-    """What is given, in prose with formulas, and the steps; sample: its number in a batch."""
+    """What it starts from, in prose with formulas, and the steps; sample: its number in a batch."""
 
-    given: tuple[str, ...]
+    premises: tuple[str, ...]
     steps: tuple[Step, ...]
     sample: int | None
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class Example:
     """What every step starts from: the sample, its numbers, and which classes are worked out.
 
     problem, row: the sample in its batch. own: the sample alone, its loss undivided. shown: the
@@ -104,27 +103,27 @@ class Case:
         shown = set(self.shown)
         return tuple(i for i in range(self.own.classes) if i not in shown)
 
-    def number(self, quantity: str, value: Decimal) -> Number:
+    def number(self, quantity: str, value: Decimal) -> Quantity:
         """A number, to be written in an equation."""
-        return Number(quantity, value)
+        return Quantity(quantity, value)
 
-    def typed(self, quantity: str, value: float) -> Number:
+    def typed(self, quantity: str, value: float) -> Quantity:
         """A number that somebody typed, to be written as they did."""
-        return Number(quantity, Decimal(value), format_typed(float(value), self.pencil.digits))
+        return Quantity(quantity, Decimal(value), format_typed(float(value), self.pencil.digits))
 
-    def logit(self, i: int) -> Number:
+    def logit(self, i: int) -> Quantity:
         """z_i as it was typed."""
         return self.typed("z", float(self.own.rows[0, i]))
 
-    def terms(self, quantity: str, values: list[Decimal]) -> list[Number]:
+    def terms(self, quantity: str, values: list[Decimal]) -> list[Quantity]:
         """The numbers of the classes worked out, and as one more what the others come to."""
-        numbers = [Number(quantity, values[i]) for i in self.shown]
+        numbers = [Quantity(quantity, values[i]) for i in self.shown]
         if self.hidden:
-            numbers.append(Number(quantity, sum((values[i] for i in self.hidden), ZERO)))
+            numbers.append(Quantity(quantity, sum((values[i] for i in self.hidden), ZERO)))
         return numbers
 
     def sum_of_others(
-        self, symbol: str, quantity: str, values: list[Decimal], total: Number
+        self, symbol: str, quantity: str, values: list[Decimal], total: Quantity
     ) -> str:
         """The true class left out, the sum of the others: symbols where they say it, else terms."""
         t = self.true_class
@@ -133,8 +132,8 @@ class Case:
         if len(classes) + bool(rest) < 2:
             name = f"{symbol}_{classes[0]} = " if classes else ""
             return name + self.pencil.write(quantity, total.value)
-        terms = [Number(quantity, values[i]) for i in classes]
-        return self.pencil.add([*terms, Number(quantity, rest)] if rest else terms, total)
+        terms = [Quantity(quantity, values[i]) for i in classes]
+        return self.pencil.add([*terms, Quantity(quantity, rest)] if rest else terms, total)
 
     def others(self) -> tuple[str, ...]:
         """A remark on the last term of a sum, where not all classes are worked out."""

@@ -62,11 +62,11 @@ _LATEX_WORDS = {
 }
 
 
-class Piece(NamedTuple):
+class Span(NamedTuple):
     """Some text, and the key in QUANTITIES of what it stands for."""
 
     text: str
-    quantity: str | None = None
+    symbol: str | None = None
 
 
 def tag(quantity: str, number: str) -> str:
@@ -79,25 +79,25 @@ def over(numerator: str, denominator: str) -> str:
     return f"⟨{numerator}⟩/⟨{denominator}⟩"
 
 
-def pieces(formula: str) -> Iterator[Piece]:
+def spans(formula: str) -> Iterator[Span]:
     """A formula as Unicode text, cut where the quantity changes."""
     linear = _FRACTION.sub(_on_one_line, formula)
     end = 0
     for match in _COLOURED.finditer(linear):
         if match.start() > end:
-            yield Piece(_unicode(linear[end : match.start()]))
+            yield Span(_unicode(linear[end : match.start()]))
         if match["tag"]:
-            yield Piece(match["number"], match["tag"])
+            yield Span(match["number"], match["tag"])
         else:
-            yield Piece(_unicode(match[0]), match.lastgroup)
+            yield Span(_unicode(match[0]), match.lastgroup)
         end = match.end()
     if end < len(linear):
-        yield Piece(_unicode(linear[end:]))
+        yield Span(_unicode(linear[end:]))
 
 
 def plain(formula: str) -> str:
     """A formula as Unicode text."""
-    return "".join(piece.text for piece in pieces(formula))
+    return "".join(span.text for span in spans(formula))
 
 
 def plain_prose(text: str) -> str:

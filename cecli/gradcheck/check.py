@@ -15,9 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from cecli.core.evaluate import losses_of
 from cecli.errors import CecliError
-from cecli.gradcheck.differences import Component, DecimalDifferences, Progress
+from cecli.gradcheck.differences import (
+    Component,
+    DecimalDifferences,
+    ProgressCallback,
+    plan_check,
+)
 from cecli.gradcheck.float_differences import FloatDifferences
-from cecli.gradcheck.sampling import plan_check
 from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
@@ -64,7 +68,7 @@ def check_gradient(
     method: Method = "decimal",
     step: float | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     **objective: Any,
 ) -> GradientCheck:
     """Hold anybody's gradient of the cross-entropy against finite differences of the loss.
@@ -88,7 +92,7 @@ def check(
     method: Method = "decimal",
     step: float | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> GradientCheck:
     """`check_gradient` of a problem that is checked already."""
     step = _checked_step(problem, method, step)

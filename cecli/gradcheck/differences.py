@@ -2,7 +2,8 @@
 
 A component is the central difference (L(z + h e_i) − L(z − h e_i)) / 2h of the loss's definition
 L = Σ_k y_k (log Σ_j e^{v_j} − v_k), in decimal arithmetic of so many digits that h = 1e-20 costs
-nothing. Neither the core nor the exact arithmetic takes part.
+nothing. Neither the core nor the exact arithmetic takes part. Where all components would take too
+long, `plan_check` draws a sample of them.
 """
 
 from __future__ import annotations
@@ -13,21 +14,39 @@ from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cecli.gradcheck.bounds import Tolerances, tolerances_of
-from cecli.gradcheck.sampling import Cost, Plan
 from cecli.machine.decimals import as_decimal, cap, exponential, sums_without_each, wide_context
 from cecli.machine.rational import RationalRow
 from cecli.problem.dtypes import Integers
 from cecli.problem.precision import type_precision
 from cecli.problem.problem import Problem
 
-Progress = Callable[[float], None]
+ProgressCallback = Callable[[float], None]
 
 PRECISION = 90
 # A probability this many digits short of 1 is zero in double precision.
 LARGEST_SPAN = 330
 LARGEST_DOUBLE = float(np.finfo(np.float64).max)
+# Where checking everything takes longer, a sample is checked.
+SECONDS = 5.0
+FEWEST_COLUMNS = 10
+COLUMNS_BEFORE_MORE_ROWS = 100
+
+
+class Cost(NamedTuple):
+    """Seconds a row takes before its first component, and seconds a component takes."""
+
+    row: float
+    component: float
+
+
+class Plan(NamedTuple):
+    """The rows to check, each with its columns in ascending order."""
+
+    rows: list[tuple[int, Integers]]
+    sampled: bool
 
 
 class Component(NamedTuple):
@@ -50,10 +69,10 @@ class Differences:
 
     def __init__(self, problem: Problem, step: float, order: int, dtype: np.dtype[Any]) -> None:
         self.problem, self.step, self.order, self.dtype = problem, step, order, dtype
-        self._progress: Progress | None = None
+        self._progress: ProgressCallback | None = None
         self._expected, self._done = 1.0, 0.0
 
-    def report_to(self, progress: Progress | None, plan: Plan) -> None:
+    def report_to(self, progress: ProgressCallback | None, plan: Plan) -> None:
         """Tell progress, as work goes on, which fraction of the plan's seconds is done."""
         self._progress = progress
         self._expected = sum(
@@ -178,3 +197,55 @@ def _digits(problem: Problem, step: float) -> Integers:
         digits += 2.0 * in_front
     digits += 2.0 * max(0.0, -math.log10(step) - 20.0) + max(0.0, math.log10(temperature))
     return np.asarray(np.ceil(digits), dtype=np.int64)
+
+
+def plan_check(problem: Problem, grad: NDArray[Any], cost: Cost, seed: int) -> Plan:
+    """Everything where that takes about SECONDS by the cost given, else a sample drawn with seed.
+
+    grad (N, C): rows and components that are not finite are always among those checked. So are, in
+    each row drawn, the target (or the largest target mass), the largest logit and the smallest
+    probability that is not masked. The sample depends on the seed and the costs, never on a clock.
+    """
+    count, classes = problem.rows.shape
+    everything = np.arange(classes)
+    if count * (cost.row + classes * cost.component) <= SECONDS:
+        return Plan([(row, everything) for row in range(count)], sampled=False)
+    columns = min(classes, COLUMNS_BEFORE_MORE_ROWS)
+    rows = max(1, min(count, int(SECONDS / (cost.row + columns * cost.component))))
+    affordable = int((SECONDS / rows - cost.row) / cost.component)
+    columns = min(classes, max(FEWEST_COLUMNS, affordable))
+    random = np.random.default_rng(seed)
+    broken = ~np.isfinite(grad)
+    chosen = _draw(random, count, np.flatnonzero(broken.any(axis=1))[:rows], rows)
+    return Plan(
+        [
+            (
+                row,
+                everything
+                if columns == classes
+                else _draw(random, classes, _notable(problem, row, broken[row], columns), columns),
+            )
+            for row in chosen.tolist()
+        ],
+        sampled=True,
+    )
+
+
+def _notable(problem: Problem, row: int, broken: NDArray[np.bool_], columns: int) -> Integers:
+    logits = problem.rows[row]
+    target = problem.target_rows[row]
+    target = target if target.ndim == 0 else target.argmax()
+    unmasked = np.flatnonzero(logits > -np.inf)
+    smallest = unmasked[logits[unmasked].argmin()]
+    first = np.array([target, logits.argmax(), smallest])
+    return np.concatenate([first, np.flatnonzero(broken)[: max(0, columns - 3)]])
+
+
+def _draw(random: np.random.Generator, size: int, always: Integers, wanted: int) -> Integers:
+    """wanted of 0 … size − 1, those of always among them, in ascending order."""
+    always = np.unique(always)
+    others = np.setdiff1d(np.arange(size), always, assume_unique=True)
+    drawn = random.choice(
+        others, size=min(len(others), max(0, wanted - len(always))), replace=False
+    )
+    return np.sort(np.concatenate([always, drawn]))

@@ -10,8 +10,7 @@ import numpy as np
 
 from cecli.core.evaluate import losses_of, softmax_of
 from cecli.gradcheck.bounds import Tolerances, tolerances_of
-from cecli.gradcheck.differences import Differences
-from cecli.gradcheck.sampling import Cost
+from cecli.gradcheck.differences import Cost, Differences
 from cecli.machine.rational import RationalRow
 from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.objective import Objective

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cecli.derivation.model import Derivation, Step
-from cecli.derivation.notation import pieces, plain, split_prose
+from cecli.derivation.notation import plain, spans, split_prose
 from cecli.output.terminal import record
 from cecli.text.numbers import align
 
@@ -54,7 +54,7 @@ def picture_of_derivation(derivation: Derivation, title: str, file: IO[str]) -> 
 
 def _draw(derivation: Derivation, console: Console, width: int) -> None:
     prose = min(width, WIDEST_PROSE)
-    for paragraph in derivation.given:
+    for paragraph in derivation.premises:
         _print(console, _wrapped_prose(paragraph, prose, 0))
     for number, step in enumerate(derivation.steps, 1):
         console.print()
@@ -89,8 +89,8 @@ def _print(console: Console, lines: Sequence[Text]) -> None:
 
 def _formula(source: str) -> Text:
     text = Text()
-    for piece in pieces(source):
-        text.append(piece.text, STYLES[piece.quantity] if piece.quantity else "")
+    for span in spans(source):
+        text.append(span.text, STYLES[span.symbol] if span.symbol else "")
     return text
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cecli.comparison.compare import Comparison
     from cecli.comparison.grade import Graded
     from cecli.conformance.model import Case, Outcome, Verdict
-    from cecli.conformance.report import Report, Totals
+    from cecli.conformance.report import Report, FamilyTotals
     from cecli.derivation.model import Derivation
     from cecli.gradcheck.check import GradientCheck
 
@@ -231,7 +231,7 @@ def _verify_head() -> dict[str, Any]:
     return {"schema": SCHEMA, "command": "verify", "suite": SUITE}
 
 
-def _totals_of(totals: Totals) -> dict[str, Any]:
+def _totals_of(totals: FamilyTotals) -> dict[str, Any]:
     from cecli.conformance.model import OUTCOMES
 
     counts = {outcome: totals.counts.get(outcome, 0) for outcome in OUTCOMES}

@@ -39,7 +39,7 @@ def to_markdown(grids: Sequence[Grid]) -> str:
 
 def derivation_to_markdown(derivation: Derivation) -> str:
     """All the steps, formulas between dollar signs as GitHub and notebooks render them."""
-    parts = [_prose_in_markdown(paragraph) for paragraph in derivation.given]
+    parts = [_prose_in_markdown(paragraph) for paragraph in derivation.premises]
     for number, step in enumerate(derivation.steps, 1):
         parts += _markdown_step(number, step)
     return "\n\n".join(parts)
@@ -111,7 +111,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def to_latex(derivation: Derivation) -> str:
     """The whole document; what stands inside it needs the packages amsmath and graphicx."""
-    parts = ["\n\n".join(map(_prose_in_latex, derivation.given))]
+    parts = ["\n\n".join(map(_prose_in_latex, derivation.premises))]
     parts += [_latex_step(number, step) for number, step in enumerate(derivation.steps, 1)]
     return HEAD + "\n" + "\n\n".join(parts) + "\n\n" + FOOT
 

@@ -652,7 +652,7 @@ def test_a_step_is_stated() -> None:
 
 
 def test_a_large_check_is_sampled_and_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cecli.gradcheck.sampling.SECONDS", 0.02)
+    monkeypatch.setattr("cecli.gradcheck.differences.SECONDS", 0.02)
     np.save("logits.npy", np.random.default_rng(5).normal(size=(40, 100)))
     arguments = ["grad", "logits.npy", "-t", ",".join(["0"] * 40), "--check"]
     found = printed(*arguments)["check"]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import cecli
+from cecli.cli.main import main
 from cecli.conformance.model import Failure, Inputs, NotSupported
 from cecli.conformance.runners.functions import PythonFunction, parameters
 from cecli.conformance.runners.load import load
@@ -433,6 +436,66 @@ def test_a_framework_that_is_not_installed_is_bad_input(monkeypatch: pytest.Monk
 
 
 # --- JAX --------------------------------------------------------------------------------------
+
+
+class StandInConfig:
+    """jax.config, as far as it is used."""
+
+    jax_enable_x64 = False
+
+    def update(self, name: str, value: bool) -> None:
+        setattr(self, name, value)
+
+
+class StandInJax(types.ModuleType):
+    """As much of JAX as a run takes: its arrays are NumPy's, its derivative is cecli's."""
+
+    def __init__(self) -> None:
+        super().__init__("jax")
+        self.config, self.numpy = StandInConfig(), np
+
+    def devices(self, platform: str | None) -> list[str]:
+        if platform is not None:
+            raise RuntimeError(f"no {platform}")
+        return ["cpu"]
+
+    def device_put(self, array: Any, device: str) -> Any:
+        assert self.config.jax_enable_x64, "without it there are no doubles"
+        return array
+
+    def jit(self, function: Any) -> Any:
+        return function
+
+    def vjp(self, loss_of: Any, logits: Any) -> Any:
+        loss, grad = loss_of(logits)
+        return np.asarray(loss), lambda upstream: (upstream * grad,)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_jax_is_left_as_it_was(before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    jax = StandInJax()
+    monkeypatch.setitem(sys.modules, "jax", jax)
+    jax.config.jax_enable_x64 = before
+
+    def pair(logits: Any, target: Any) -> Any:
+        return (right(logits, target),)
+
+    assert cecli.verify(pair, kind="jax", only=["ordinary/textbook"]).passed
+    assert jax.config.jax_enable_x64 is before
+    with pytest.raises(CecliError, match="gpu"):
+        cecli.verify(pair, kind="jax", device="gpu")
+    assert jax.config.jax_enable_x64 is before
+
+
+def test_the_command_leaves_the_path_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_own.py").write_text("from cecli import cross_entropy as loss\n")
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    done = CliRunner().invoke(main, ["verify", "their_own:loss", "-k", "ordinary/textbook"])
+    assert done.exit_code == 0, done.output
+    assert sys.path == path
 
 
 @needs_optax

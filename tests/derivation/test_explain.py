@@ -28,7 +28,7 @@ from cecli.cli.main import main
 from cecli.derivation.derive import derive, own_problem, undivided
 from cecli.derivation.model import Derivation, Step
 from cecli.derivation.notation import latex, over, plain, tag
-from cecli.derivation.pencil import Number, Pencil
+from cecli.derivation.numbers import Pencil, Quantity
 from cecli.errors import CecliError
 from cecli.gradcheck.check import check
 from cecli.output.markup import derivation_to_markdown, to_latex
@@ -191,8 +191,8 @@ def test_equations_of_any_sample_hold_as_they_are_printed(
 
 def test_operands_get_further_digits_where_the_result_needs_them() -> None:
     slope, inner = Decimal("1.5174480603940774"), Decimal("0.15976360379791496")
-    operands = [Number("s", slope), Number("j", inner)]
-    product = Number("g", slope * inner)
+    operands = [Quantity("s", slope), Quantity("j", inner)]
+    product = Quantity("g", slope * inner)
     text = plain(Pencil(6).equate("{0} × {1}", operands, product, _times))
     assert text == "1.5174481 × 0.1597636 = 0.242433"
     # With six digits each they would have given 0.242434.

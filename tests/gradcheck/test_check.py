@@ -321,7 +321,7 @@ def test_an_infinite_loss_is_named() -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes less time for a check, so that less is a large problem."""
-    monkeypatch.setattr("cecli.gradcheck.sampling.SECONDS", 0.2)
+    monkeypatch.setattr("cecli.gradcheck.differences.SECONDS", 0.2)
 
 
 @pytest.mark.usefixtures("hurried")

@@ -150,7 +150,7 @@ def test_an_empty_batch_follows_the_schema(tmp_path: Path) -> None:
 def test_a_sampled_check_follows_the_schema(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecli.gradcheck.sampling.SECONDS", 0.01)
+    monkeypatch.setattr("cecli.gradcheck.differences.SECONDS", 0.01)
     np.save(tmp_path / "z.npy", np.random.default_rng(3).normal(size=(30, 50)))
     target = ",".join(["1"] * 30)
     document = printed("grad", str(tmp_path / "z.npy"), "-t", target, "--check", "--seed", "4")

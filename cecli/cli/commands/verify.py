@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cecli.cli.present import Progress
-from cecli.conformance.api import Kind, chosen, features_of, function_of
+from cecli.conformance.api import FunctionKind, chosen, features_of, function_of
 from cecli.conformance.model import Case, Implementation
 from cecli.conformance.report import Report
 from cecli.conformance.run import verify as verdicts_on
@@ -64,8 +64,10 @@ def _check(options: Mapping[str, Any]) -> None:
 
 
 def _report(cases: Sequence[Case], options: Mapping[str, Any]) -> Report:
+    from cecli.conformance.runners.load import path_kept
+
     verdicts = []
-    with _printing_to_stderr():
+    with path_kept(), _printing_to_stderr():
         implementation = _implementation(options)
         try:
             with Progress("verifying") as progress:
@@ -88,7 +90,7 @@ def _implementation(options: Mapping[str, Any]) -> Implementation:
     from cecli.conformance.runners.load import load
 
     name = options["implementation"]
-    kind: Kind = "torch" if options["torch"] else "jax" if options["jax"] else "python"
+    kind: FunctionKind = "torch" if options["torch"] else "jax" if options["jax"] else "python"
     return function_of(kind, load(name), name, features, options["dtype"], options["device"])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,8 +21,9 @@ EXPECTED = "write package.module:function or ./file.py:function"
 def load(name: str) -> Any:
     """What MODULE:FUNCTION names; the module is dotted, or the path of a file in Python.
 
-    It is sought in the current directory first. Raises CecliError where something is missing or
-    cannot be called, or where the module itself fails.
+    It is sought in the current directory first, or in that of its file, which stays the first on
+    `sys.path` for what it imports later; see `path_kept`. Raises CecliError where something is
+    missing or cannot be called, or where the module itself fails.
     """
     place, _, path = name.rpartition(":")
     if not place or not path:
@@ -34,6 +37,16 @@ def load(name: str) -> Any:
     if not callable(found):
         raise CecliError(f"{quote(name)} is no function but of type {type(found).__name__}")
     return found
+
+
+@contextmanager
+def path_kept() -> Iterator[None]:
+    """What is loaded and run within leaves `sys.path` as it was."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def reason_of(error: BaseException) -> str:

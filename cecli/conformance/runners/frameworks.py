@@ -1,4 +1,7 @@
-"""Loss functions and modules of PyTorch as implementations: its tensors, its backward()."""
+"""Loss functions of PyTorch and JAX as implementations: their arrays, their derivative.
+
+Neither framework is imported before one of its functions is to run.
+"""
 
 from __future__ import annotations
 
@@ -103,3 +106,69 @@ def _array(torch: Any, tensor: Any) -> NDArray[Any]:
     tensor = tensor.detach().cpu()
     array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     return array
+
+
+class JaxFunction(Function):
+    """(logits, target, **options) → loss as arrays of JAX.
+
+    Raises CecliError where JAX is not installed or the device is none.
+    """
+
+    def __init__(
+        self,
+        function: Any,
+        name: str,
+        features: frozenset[str] | None = None,
+        dtype: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        try:
+            jax: Any = import_module("jax")
+        except ImportError:
+            raise CecliError("JAX is not installed beside cecli: pip install jax") from None
+        self._jax = jax
+        super().__init__(function, name, features, dtype)
+        platform, _, place = (device or "").partition(":")
+        try:
+            self._device = jax.devices(platform or None)[int(place or 0)]
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise CecliError(f"--device {device}: {reason_of(error)}") from None
+        # Without it JAX has no doubles; who calls the library gets it back as it was.
+        self._had_doubles = bool(jax.config.jax_enable_x64)
+        jax.config.update("jax_enable_x64", True)
+
+    def close(self) -> None:
+        """Leave JAX configured as it was."""
+        self._jax.config.update("jax_enable_x64", self._had_doubles)
+
+    def answer(self, inputs: Inputs, options: dict[str, Any], reduction: str | None) -> Reply:
+        """Differentiate the function at the logits."""
+        jax = self._jax
+        dtype = getattr(jax.numpy, inputs.dtype)
+
+        def array(values: Any) -> Any:
+            values = np.ascontiguousarray(values)
+            kept = values.dtype if values.dtype.kind == "i" else dtype
+            return jax.device_put(jax.numpy.asarray(values, dtype=kept), self._device)
+
+        if options.get("weight") is not None:
+            options["weight"] = array(options["weight"])
+
+        def both(logits: Any, target: Any) -> tuple[Any, Any]:
+            def loss_of(logits: Any) -> Any:
+                found = self.function(logits, target, **options)
+                return found[0] if isinstance(found, tuple) else found
+
+            loss, pull_back = jax.vjp(loss_of, logits)
+            upstream = cotangent(inputs, reduction, loss.shape)
+            return loss, pull_back(jax.numpy.asarray(upstream, dtype=loss.dtype))[0]
+
+        arrays = array(inputs.logits), array(inputs.target)
+        try:
+            # To compile it whole takes a fraction of the time, where it can be.
+            loss, grad = call(jax.jit(both), *arrays)
+        except Failure:
+            loss, grad = call(both, *arrays)
+        losses, grad = (np.asarray(found, dtype=np.float64) for found in (loss, grad))
+        by = divisor(inputs, reduction, losses.shape)
+        return Reply(losses if by is None else total(losses) / by, grad)
