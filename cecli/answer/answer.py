@@ -220,10 +220,10 @@ def find_comparison(
     request: Request, *, rtol: float | None, exact: bool, output: Output | None = None
 ) -> Answer:
     """Compare the gradient and the loss of a request with the exact ones."""
-    from cecli.comparison.compare import compare_given
+    from cecli.comparison.compare import compare_candidates
 
     problem = request.problem
-    comparison = compare_given(problem, request.grad, request.loss, rtol, exact=exact)
+    comparison = compare_candidates(problem, request.grad, request.loss, rtol, exact=exact)
     result = comparison.result
     totals = tallied(problem, result.losses, 0) if exact else totals_of(problem)
     summary = summary_of(problem, totals, exact)

@@ -1,18 +1,19 @@
 """The catalogue of known mistakes: a stable id, what it is, how to mend it, what it produces.
 
 The order is that of simplicity: what comes first is named first. One mistake may produce one of
-several gradients.
+several gradients. What only moves the right numbers to other places stands behind the others.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
-from cecli.comparison.mistaken import (
-    Mistake,
+from cecli.comparison.textbook import (
+    Maker,
     averaged,
     by_probabilities,
     changed,
@@ -38,6 +39,18 @@ from cecli.comparison.mistaken import (
     weighted,
     where,
 )
+from cecli.problem.dtypes import Floats
+
+
+class Mistake:
+    """A mistake: its id, a sentence each of explanation and remedy, and what makes it."""
+
+    def __init__(self, id: str, explanation: str, remedy: str, *makers: Maker) -> None:  # noqa: A002
+        self.id = id
+        self.explanation = explanation
+        self.remedy = remedy
+        self.makers = makers
+
 
 CATALOGUE: tuple[Mistake, ...] = (
     Mistake(
@@ -295,3 +308,42 @@ CATALOGUE: tuple[Mistake, ...] = (
         ),
     ),
 )
+
+TRANSPOSED = Mistake(
+    "transposed",
+    "The gradient is transposed: samples and classes have changed places.",
+    "Transpose it, or see which axis the backward pass takes for the classes.",
+)
+PERMUTED_ROWS = Mistake(
+    "permuted-rows",
+    "The rows are right, but in another order.",
+    "Keep logits, targets and gradient in the same order; look for a shuffle of only one.",
+)
+PERMUTED_CLASSES = Mistake(
+    "permuted-classes",
+    "The columns are right, but in another order of the classes.",
+    "Use the same order of classes for logits, targets and gradient.",
+)
+
+
+def rearranged(exact: Floats, candidate: Floats) -> Iterable[tuple[Mistake, Floats]]:
+    """The right numbers in other places, as suggested by the order of random projections."""
+    samples, classes = exact.shape
+    if samples > 1 and samples == classes:
+        yield TRANSPOSED, exact.T
+    if not np.isfinite(candidate).all():
+        return
+    random = np.random.default_rng(0)
+    if samples > 1:
+        by = random.random(classes)
+        yield PERMUTED_ROWS, _reordered(exact, exact @ by, candidate @ by)
+    if classes > 1:
+        by = random.random(samples)
+        yield PERMUTED_CLASSES, _reordered(exact.T, by @ exact, by @ candidate).T
+
+
+def _reordered(rows: Floats, keys: Floats, wanted: Floats) -> Floats:
+    """Rows so that their keys stand in the order of those wanted."""
+    reordered = np.empty_like(rows)
+    reordered[np.argsort(wanted, kind="stable")] = rows[np.argsort(keys, kind="stable")]
+    return reordered

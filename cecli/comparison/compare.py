@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from cecli.api import solve
 from cecli.comparison.grade import GRADES, Grade, Graded, grade, gradient_allowance, loss_allowance
+from cecli.comparison.textbook import batch_of
 from cecli.errors import CecliError
 from cecli.input.candidate import Candidate, candidate_of_array
 from cecli.problem.objective import Objective
@@ -19,17 +20,18 @@ from cecli.problem.result import CrossEntropy
 
 if TYPE_CHECKING:
     from cecli.comparison.search import Diagnosis
+    from cecli.comparison.textbook import Batch
 
 # Up to here the numbers to compare with are correctly rounded, at about 50 µs each.
 MOST_EXACT = 4000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """What `compare` returns.
 
     passed: whether all that was given is acceptable or better. grade: of the worst of it. grad,
-    loss: how each was graded, None where it was not given. diagnosis: the mistakes that explain
+    loss: how each was graded, None where it was not candidate. diagnosis: the mistakes that explain
     what is wrong, the simplest first; more than one where they cannot be told apart. description:
     lines on a wrong gradient that nothing explains. max_abs_error, max_rel_error, max_ulp_error,
     worst, off, total: the figures of the gradient, or of the loss where that alone was given.
@@ -82,10 +84,15 @@ class Comparison:
         """How many there are."""
         return self.figures.total
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """The verdict in a few lines, for the message of a failed test."""
-        lines = [f"{self.grade}: {self.off:,} of {self.total:,} off, worst at {self.worst}"]
-        lines += [f"{d.id}: {d.explanation} {d.remedy}" for d in self.diagnosis]
+        ids = ", ".join(dict.fromkeys(found.id for found in self.diagnosis))
+        verdict = self.grade if self.passed else self.grade.upper()
+        lines = [f"{verdict}: {ids}" if ids else verdict]
+        for name, graded in (("gradient", self.grad), ("loss", self.loss)):
+            if graded is not None:
+                lines.append(f"{name}: {graded}")
+        lines += [str(found) for found in self.diagnosis]
         return "\n".join([*lines, *self.description])
 
 
@@ -110,7 +117,7 @@ def compare(
     Raises CecliError for whatever cannot be computed, and for another shape.
     """
     problem = Problem(logits, target, Objective(**objective))
-    return compare_given(
+    return compare_candidates(
         problem,
         None if grad is None else candidate_of_array(grad, "grad"),
         None if loss is None else candidate_of_array(loss, "loss"),
@@ -118,7 +125,7 @@ def compare(
     )
 
 
-def compare_given(
+def compare_candidates(
     problem: Problem,
     grad: Candidate | None,
     loss: Candidate | None,
@@ -154,21 +161,22 @@ def compare_with(
     transposed: bool = False,
     diagnose: bool = True,
 ) -> Comparison:
-    """`compare_given` where the right numbers are known.
+    """`compare_candidates` where the right numbers are known.
 
     problem: in doubles, and result what it comes to. grad: rows (N, C). exact: the result is
     correctly rounded. transposed: the gradient was turned round to have that shape. diagnose: look
     for what explains a wrong result.
     """
+    batch = batch_of(problem)
     grades: dict[str, Graded] = {}
     diagnosis: tuple[Diagnosis, ...] = ()
     description: tuple[str, ...] = ()
     if grad is not None:
         grades["grad"], diagnosis, description = _judge_gradient(
-            problem, result, grad, rtol, exact, transposed, diagnose
+            problem, batch, result, grad, rtol, exact, transposed, diagnose
         )
     if loss is not None:
-        grades["loss"], found = _judge_loss(problem, result, loss, rtol, exact, diagnose)
+        grades["loss"], found = _judge_loss(batch, result, loss, rtol, exact, diagnose)
         diagnosis += found
     worst = max((graded.grade for graded in grades.values()), key=GRADES.index)
     return Comparison(
@@ -210,6 +218,7 @@ def _as_rows(problem: Problem, grad: Candidate, transposed: bool) -> Candidate:
 
 def _judge_gradient(
     problem: Problem,
+    batch: Batch,
     result: CrossEntropy,
     grad: Candidate,
     rtol: float | None,
@@ -218,17 +227,17 @@ def _judge_gradient(
     diagnose: bool,
 ) -> tuple[Graded, tuple[Diagnosis, ...], tuple[str, ...]]:
     right = problem.to_rows(result.grad)
-    allowance = gradient_allowance(problem, right, grad, rtol)
+    allowance = gradient_allowance(batch, right, grad, rtol)
     graded = grade(grad, right, allowance, certain=exact)
     index = problem.indices_of(*(np.array([i]) for i in graded.worst))[0]
     graded = replace(graded, worst=tuple(index.tolist()))
     if not diagnose or (graded.passed and not transposed):
         return graded, (), ()
-    from cecli.comparison.batch import batch_of, with_softmax_across
+    from cecli.comparison.catalogue import TRANSPOSED
     from cecli.comparison.description import describe
     from cecli.comparison.evidence import Evidence
-    from cecli.comparison.rearranged import TRANSPOSED
     from cecli.comparison.search import Diagnosis, diagnose_gradient
+    from cecli.comparison.textbook import with_softmax_across
 
     first: tuple[Diagnosis, ...] = ()
     if transposed:
@@ -238,8 +247,7 @@ def _judge_gradient(
         if graded.passed:
             return graded, first, ()
     with np.errstate(all="ignore"):
-        batch = with_softmax_across(batch_of(problem), problem)
-        evidence = Evidence(batch, grad, right, allowance)
+        evidence = Evidence(with_softmax_across(batch, problem), grad, right, allowance)
     found = diagnose_gradient(evidence)
     if found:
         return graded, first + found, ()
@@ -250,7 +258,7 @@ def _judge_gradient(
 
 
 def _judge_loss(
-    problem: Problem,
+    batch: Batch,
     result: CrossEntropy,
     loss: Candidate,
     rtol: float | None,
@@ -266,12 +274,11 @@ def _judge_loss(
             f"the loss has shape {loss.values.shape}, where that of the problem has {right.shape}"
             + ("" if right.ndim else ": one number")
         )
-    allowance = loss_allowance(problem, right, loss, rtol)
+    allowance = loss_allowance(batch, right, loss, rtol)
     graded = grade(loss, right, allowance, certain=exact)
     if graded.passed or not diagnose:
         return graded, ()
-    from cecli.comparison.batch import batch_of
-    from cecli.comparison.loss_search import diagnose_loss
+    from cecli.comparison.search import diagnose_loss
 
     with np.errstate(all="ignore"):
-        return graded, diagnose_loss(batch_of(problem), graded, allowance)
+        return graded, diagnose_loss(batch, graded, allowance)

@@ -18,13 +18,13 @@ PROPORTIONAL = 1e-2
 
 def describe(evidence: Evidence) -> tuple[str, ...]:
     """Lines on the rows, the classes and the proportions of what is off."""
-    given, exact = evidence.given.values, evidence.exact
+    candidate, exact = evidence.candidate.values, evidence.exact
     with np.errstate(all="ignore"):
-        error = given - exact
-        off = ~((np.abs(error) <= evidence.allowance.total) | (given == exact))
+        error = candidate - exact
+        off = ~((np.abs(error) <= evidence.allowance.total) | (candidate == exact))
         lines = []
-        if not np.isfinite(given).all():
-            broken = np.flatnonzero(~np.isfinite(given).all(axis=1))
+        if not np.isfinite(candidate).all():
+            broken = np.flatnonzero(~np.isfinite(candidate).all(axis=1))
             lines.append(f"not finite in rows {_listed(broken)}" if len(off) > 1 else "not finite")
         lines.append(_where(evidence, off))
         if np.isfinite(error).all():
@@ -96,9 +96,9 @@ def _proportions(evidence: Evidence, error: Floats) -> list[str]:
         if factor is not None and error.size > 2:
             lines.append(f"the error is about {factor:.4g} times {name}")
             break
-    factors = (evidence.given.values * exact).sum(axis=1) / (exact * exact).sum(axis=1)
+    factors = (evidence.candidate.values * exact).sum(axis=1) / (exact * exact).sum(axis=1)
     if len(exact) > 1 and exact.shape[1] > 2 and np.isfinite(factors).all():
-        left = evidence.given.values - factors[:, None] * exact
+        left = evidence.candidate.values - factors[:, None] * exact
         if np.abs(left).max() <= PROPORTIONAL * np.abs(error).max():
             low, high = factors.min(), factors.max()
             lines.append(f"each row is right but for a factor of its own, {low:.4g} to {high:.4g}")
@@ -110,11 +110,11 @@ def _sums(evidence: Evidence) -> list[str]:
     batch = evidence.batch
     if batch.z_loss or batch.softcap is not None or batch.classes < 2:
         return []
-    off = np.abs(evidence.given.values.sum(axis=1)) - evidence.allowance.total.sum(axis=1)
+    off = np.abs(evidence.candidate.values.sum(axis=1)) - evidence.allowance.total.sum(axis=1)
     rows = np.flatnonzero(off > 0.0)
     if not len(rows):
         return ["every row sums to 0, as it should"]
-    largest = float(np.abs(evidence.given.values[rows].sum(axis=1)).max())
+    largest = float(np.abs(evidence.candidate.values[rows].sum(axis=1)).max())
     count = "the components do" if len(off) == 1 else f"{len(rows):,} of {len(off):,} rows do"
     return [f"{count} not sum to 0 as they should: up to {largest:.2g}"]
 

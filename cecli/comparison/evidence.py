@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cecli.comparison.batch import Batch
 from cecli.comparison.grade import Allowance
+from cecli.comparison.textbook import Batch
 from cecli.input.candidate import Candidate
 from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.precision import round_to_type, type_precision
@@ -35,28 +35,32 @@ class Match(NamedTuple):
 class Evidence:
     """A gradient that was given, (N, C), and what it may be off by from any prediction."""
 
-    def __init__(self, batch: Batch, given: Candidate, exact: Floats, allowance: Allowance) -> None:
+    def __init__(
+        self, batch: Batch, candidate: Candidate, exact: Floats, allowance: Allowance
+    ) -> None:
         self.batch = batch
-        self.given = given
+        self.candidate = candidate
         self.exact = exact
         self.allowance = allowance
-        self.least = type_precision(given.type).smallest_subnormal
-        coarse = type_precision(given.type).epsilon > COARSEST_WITH_MARGIN
+        self.least = type_precision(candidate.type).smallest_subnormal
+        coarse = type_precision(candidate.type).epsilon > COARSEST_WITH_MARGIN
         self.margin = 1.0 if coarse else MARGIN
-        self.largest = float(np.abs(given.values[np.isfinite(given.values)]).max(initial=0.0))
+        self.largest = float(
+            np.abs(candidate.values[np.isfinite(candidate.values)]).max(initial=0.0)
+        )
 
     def take(self, rows: Integers | slice) -> Evidence:
         """The evidence of some rows alone."""
-        unit = self.given.unit
-        given = self.given.with_values(
-            self.given.values[rows], None if unit is None else unit[rows]
+        unit = self.candidate.unit
+        candidate = self.candidate.with_values(
+            self.candidate.values[rows], None if unit is None else unit[rows]
         )
         allowance = Allowance(self.allowance.rate[rows], self.allowance.total[rows])
-        return Evidence(self.batch.take(rows), given, self.exact[rows], allowance)
+        return Evidence(self.batch.take(rows), candidate, self.exact[rows], allowance)
 
     def slack(self, predicted: Floats, rows: Integers | slice) -> Floats:
-        """What the given components may be off by from predicted ones."""
-        unit = 0.0 if self.given.unit is None else self.given.unit[rows]
+        """What the candidate components may be off by from predicted ones."""
+        unit = 0.0 if self.candidate.unit is None else self.candidate.unit[rows]
         rounding = self.allowance.total[rows] - unit
         rounding = rounding + self.allowance.rate[rows] * np.abs(predicted)
         rounding += np.where(predicted == 0.0, 0.0, self.least)
@@ -64,11 +68,11 @@ class Evidence:
 
     def compare(self, predicted: Floats, rows: Integers | slice) -> Match:
         """The worst of some rows; what is NaN, or the same infinity, in both agrees."""
-        given = self.given.values[rows]
-        error = np.abs(given - predicted)
+        candidate = self.candidate.values[rows]
+        error = np.abs(candidate - predicted)
         with np.errstate(over="ignore", under="ignore"):
-            rounded = round_to_type(predicted, self.given.type)
-        error[(given == rounded) | (np.isnan(given) & np.isnan(predicted))] = 0.0
+            rounded = round_to_type(predicted, self.candidate.type)
+        error[(candidate == rounded) | (np.isnan(candidate) & np.isnan(predicted))] = 0.0
         ratio = np.where(error == 0.0, 0.0, error / self.slack(predicted, rows))
         if np.isnan(ratio).any():
             return Match(np.inf, np.inf)
@@ -78,8 +82,8 @@ class Evidence:
     @cached_property
     def off_rows(self) -> Integers:
         """The rows in which something is not acceptable."""
-        error = np.abs(self.given.values - self.exact)
-        right = (error <= self.allowance.total) | (self.given.values == self.exact)
+        error = np.abs(self.candidate.values - self.exact)
+        right = (error <= self.allowance.total) | (self.candidate.values == self.exact)
         return np.flatnonzero(~right.all(axis=1))
 
     @cached_property
@@ -88,7 +92,7 @@ class Evidence:
         count = max(1, min(FIRST_ROWS, FIRST_COMPONENTS // self.batch.classes))
         rows = self.off_rows
         if len(rows) > count:
-            error = np.abs(self.given.values[rows] - self.exact[rows])
+            error = np.abs(self.candidate.values[rows] - self.exact[rows])
             share = np.where(error == 0.0, 0.0, error / self.allowance.total[rows])
             share = np.nan_to_num(share, nan=0.0, posinf=np.inf).max(axis=1)
             rows = rows[np.argsort(-share, kind="stable")[:count]]
@@ -108,8 +112,10 @@ class Evidence:
     @cached_property
     def informed(self) -> int:
         """How many components say something of their own, where each row's sum is known."""
-        given = self.given.values[self.first]
-        clear = np.isfinite(given) & (np.abs(given) > INFORMATIVE * self.slack(given, self.first))
+        candidate = self.candidate.values[self.first]
+        clear = np.isfinite(candidate) & (
+            np.abs(candidate) > INFORMATIVE * self.slack(candidate, self.first)
+        )
         return int(np.maximum(clear.sum(axis=1) - 1, 0).sum())
 
     def match(self, predict: Predict) -> Match | None:

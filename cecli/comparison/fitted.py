@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cecli.comparison.batch import Batch
 from cecli.comparison.evidence import Evidence
+from cecli.comparison.textbook import Batch
 from cecli.problem.dtypes import Floats
 
 STEPS, DIFFERENCE = 30, 1e-6
@@ -110,16 +110,16 @@ def _largest(batch: Batch) -> float:
 def find_value(
     evidence: Evidence, fitted: Fitted, maker: Callable[[Batch, float], Floats]
 ) -> float | None:
-    """The value whose gradient is nearest to the given one; the shortest that is near enough.
+    """The value whose gradient is nearest to a candidate; the shortest that is near enough.
 
     The best of the trials, then Gauss–Newton steps on its logarithm.
     """
     batch, rows = evidence.first_batch, evidence.first
-    given = evidence.given.values[rows]
-    weight = 1.0 / np.maximum(evidence.slack(given, rows), np.finfo(np.float64).tiny)
+    candidate = evidence.candidate.values[rows]
+    weight = 1.0 / np.maximum(evidence.slack(candidate, rows), np.finfo(np.float64).tiny)
 
     def residual(value: float) -> Floats:
-        return (maker(batch, value) - given) * weight
+        return (maker(batch, value) - candidate) * weight
 
     def cost(value: float) -> float:
         squares = float((residual(value) ** 2).sum())

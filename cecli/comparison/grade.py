@@ -16,11 +16,10 @@ from typing import Literal
 
 import numpy as np
 
-from cecli.comparison.batch import batch_of
+from cecli.comparison.textbook import Batch
 from cecli.input.candidate import Candidate
 from cecli.problem.dtypes import Floats
 from cecli.problem.precision import round_to_type, spacing, type_precision
-from cecli.problem.problem import Problem
 
 Grade = Literal["exact", "accurate", "acceptable", "inaccurate", "wrong"]
 GRADES: tuple[Grade, ...] = ("exact", "accurate", "acceptable", "inaccurate", "wrong")
@@ -43,12 +42,12 @@ class Allowance:
 
 
 def gradient_allowance(
-    problem: Problem, exact: Floats, given: Candidate, rtol: float | None
+    batch: Batch, exact: Floats, candidate: Candidate, rtol: float | None
 ) -> Allowance:
     """What each component of a gradient, (N, C), may be off by."""
     if rtol is not None:
-        return _relative_allowance(exact, given, rtol)
-    precision, batch = type_precision(given.type), batch_of(problem)
+        return _relative_allowance(exact, candidate, rtol)
+    precision = type_precision(candidate.type)
     with np.errstate(all="ignore"):
         distance = batch.maximum - batch.scaled
         distance[~np.isfinite(distance)] = 0.0
@@ -64,19 +63,19 @@ def gradient_allowance(
             size += np.where(batch.kept, factor * batch.softmax * batch.slope, 0.0)
         least = precision.smallest_subnormal * np.maximum(1.0, batch.total * scale)
     total = rate * size + np.where(size > 0.0, least, 0.0)
-    return Allowance(rate, total if given.unit is None else total + given.unit)
+    return Allowance(rate, total if candidate.unit is None else total + candidate.unit)
 
 
 def loss_allowance(
-    problem: Problem, exact: Floats, given: Candidate, rtol: float | None
+    batch: Batch, exact: Floats, candidate: Candidate, rtol: float | None
 ) -> Allowance:
     """The same for the loss: one number, or with reduction none one for each row.
 
     The logarithm of a sum next to 1 is off by u, however small it is.
     """
     if rtol is not None:
-        return _relative_allowance(exact, given, rtol)
-    precision, batch = type_precision(given.type), batch_of(problem)
+        return _relative_allowance(exact, candidate, rtol)
+    precision = type_precision(candidate.type)
     with np.errstate(all="ignore"):
         size = batch.total / batch.divisor
         if batch.z_loss:
@@ -86,24 +85,24 @@ def loss_allowance(
     steps = 4.0 + math.log2(batch.classes) + math.log2(max(1, batch.samples))
     rate = np.full(exact.shape, min(precision.epsilon / 2.0 * steps, LARGEST_RATE))
     allowed = rate * (np.abs(exact) + size) + precision.smallest_subnormal
-    return Allowance(rate, allowed if given.unit is None else allowed + given.unit)
+    return Allowance(rate, allowed if candidate.unit is None else allowed + candidate.unit)
 
 
-def _relative_allowance(exact: Floats, given: Candidate, rtol: float) -> Allowance:
-    least = type_precision(given.type).smallest_subnormal
+def _relative_allowance(exact: Floats, candidate: Candidate, rtol: float) -> Allowance:
+    least = type_precision(candidate.type).smallest_subnormal
     allowed = rtol * np.abs(exact) + np.where(exact == 0.0, 0.0, least)
     return Allowance(np.full(exact.shape, rtol), allowed)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Graded:
     """What `grade` returns.
 
     max_abs_error, max_rel_error, max_ulp_error: the largest, each by itself; a unit in the last
     place is that of the type, or with by_digits that of the last digit typed. worst: index of the
-    number that is furthest off, measured by what is allowed. off, total: how many are below
-    acceptable, and all.
-    exact, given, difference, allowed, excess (difference over allowed): arrays of one shape.
+    number that is furthest off, measured by what is allowed; place: where the arrays, flat, have
+    it. off, total: how many are below acceptable, and all.
+    exact, candidate, difference, allowed, excess (difference over allowed): arrays of one shape.
     """
 
     grade: Grade
@@ -116,10 +115,21 @@ class Graded:
     off: int
     total: int
     exact: Floats
-    given: Floats
+    candidate: Floats
     difference: Floats
     allowed: Floats
     excess: Floats
+    place: int
+
+    def __repr__(self) -> str:
+        """How many are off, and the one furthest off, in a line."""
+        judged = f"judged as {self.precision}"
+        count = f"{self.off:,} of {self.total:,} off, " if self.total > 1 else ""
+        if not self.total or not self.max_abs_error:
+            return count + judged
+        place = f"the worst at {self.worst}, " if self.worst else ""
+        found, right = (float(a.reshape(-1)[self.place]) for a in (self.candidate, self.exact))
+        return f"{count}{judged}; {place}{found:.6g} where {right:.6g} is right"
 
     @property
     def passed(self) -> bool:
@@ -127,7 +137,9 @@ class Graded:
         return GRADES.index(self.grade) <= ACCEPTABLE
 
 
-def grade(given: Candidate, exact: Floats, allowance: Allowance, *, certain: bool = True) -> Graded:
+def grade(
+    candidate: Candidate, exact: Floats, allowance: Allowance, *, certain: bool = True
+) -> Graded:
     """Grade numbers by the worst of them.
 
     exact: what they should be, of the same shape. certain: these are correctly rounded; where they
@@ -136,17 +148,17 @@ def grade(given: Candidate, exact: Floats, allowance: Allowance, *, certain: boo
     # an infinite number is the right one or it is not
     allowed = np.where(np.isinf(exact), 0.0, allowance.total)
     with np.errstate(all="ignore"):
-        difference = np.where(given.values == exact, 0.0, given.values - exact)
+        difference = np.where(candidate.values == exact, 0.0, candidate.values - exact)
         error = np.where(np.isnan(difference), math.inf, np.abs(difference))
-        ulp = spacing(exact, given.type)
+        ulp = spacing(exact, candidate.type)
         few = ACCURATE_ULPS * ulp
-        if given.unit is None:
-            best = given.values == round_to_type(exact, given.type)
-            best &= certain or given.type != "float64"
+        if candidate.unit is None:
+            best = candidate.values == round_to_type(exact, candidate.type)
+            best &= certain or candidate.type != "float64"
         else:
-            best = error <= given.unit / 2.0 + ulp / 2.0
-            ulp = np.where(given.unit > 0.0, given.unit, ulp)
-            few = np.where(given.unit > 0.0, given.unit, ACCURATE_ULPS * ulp)
+            best = error <= candidate.unit / 2.0 + ulp / 2.0
+            ulp = np.where(candidate.unit > 0.0, candidate.unit, ulp)
+            few = np.where(candidate.unit > 0.0, candidate.unit, ACCURATE_ULPS * ulp)
         relative = np.where(error == 0.0, 0.0, error / np.abs(exact))
         excess = np.where(error == 0.0, 0.0, error / allowed)
         ulps = error / ulp
@@ -163,8 +175,8 @@ def grade(given: Candidate, exact: Floats, allowance: Allowance, *, certain: boo
     worst = int(excess.argmax()) if excess.size else 0
     return Graded(
         grade=GRADES[int(ranks.max(initial=0))],
-        precision=given.precision,
-        by_digits=given.unit is not None and bool(given.unit.any()),
+        precision=candidate.precision,
+        by_digits=candidate.unit is not None and bool(candidate.unit.any()),
         max_abs_error=float(error.max(initial=0.0)),
         max_rel_error=float(relative.max(initial=0.0)),
         max_ulp_error=float(ulps.max(initial=0.0)),
@@ -172,8 +184,9 @@ def grade(given: Candidate, exact: Floats, allowance: Allowance, *, certain: boo
         off=int((ranks > ACCEPTABLE).sum()),
         total=exact.size,
         exact=exact,
-        given=given.values,
+        candidate=candidate.values,
         difference=difference,
         allowed=allowed,
         excess=excess,
+        place=worst,
     )

@@ -8,18 +8,25 @@ every component within the precision that was given, and much better than the ri
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from cecli.comparison.batch import Batch
-from cecli.comparison.catalogue import CATALOGUE
+from cecli.comparison.catalogue import CATALOGUE, PERMUTED_CLASSES, TRANSPOSED, Mistake, rearranged
 from cecli.comparison.description import rows_text
-from cecli.comparison.evidence import Evidence, Match, Predict
+from cecli.comparison.evidence import (
+    COMPONENTS_PER_BLOCK,
+    MARGIN,
+    SHARE_OF_THE_ERROR,
+    Evidence,
+    Match,
+    Predict,
+)
 from cecli.comparison.fitted import FITTED, Fitted, find_value
-from cecli.comparison.mistaken import Mistake, gradient_of, summed_in_half
-from cecli.comparison.rearranged import PERMUTED_CLASSES, TRANSPOSED, rearranged
+from cecli.comparison.grade import Allowance, Graded
+from cecli.comparison.textbook import Batch, changed, gradient_of, losses_of, summed_in_half
 from cecli.problem.dtypes import Floats
 from cecli.problem.precision import type_precision
 
@@ -31,6 +38,34 @@ AS_GOOD, GOOD = 4.0, 0.25
 HALF_TYPES = {"bfloat16": 8, "float16": 11}
 LEAST_SHARE_OF_A_SIGN = 0.2
 TOO_SMALL = "the problem is too small to tell a factor from other causes"
+# One number fits many mistakes by chance: the fewer its digits, the fewer are tried.
+DIGITS_FOR_COMMON, DIGITS_FOR_ALL = 0.01, 1e-3
+COMMON = {
+    "sign-flipped",
+    "not-averaged",
+    "averaged-unasked",
+    "averaged-twice",
+    "divided-by-classes",
+    "divided-by-components",
+    "wrong-divisor",
+    "ignored-counted",
+    "log-base",
+    "smoothing-forgotten",
+    "smoothing-share",
+    "smoothing-twice",
+}
+USUAL_SMOOTHINGS = (0.1, 0.05, 0.2)
+
+PERPLEXITY = Mistake(
+    "perplexity",
+    "It is the perplexity, e to the power of the loss.",
+    "Take its logarithm.",
+)
+ACCURACY = Mistake(
+    "accuracy",
+    "It is the accuracy, the share of samples whose largest logit is the target's.",
+    "The loss is the mean of −log p at the target.",
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +84,10 @@ class Diagnosis:
     of: Literal["grad", "loss"] = "grad"
     value: float | None = None
     reason: str | None = None
+
+    def __str__(self) -> str:
+        """What it is and how to mend it, in a line."""
+        return f"{self.id}: {self.explanation} {self.remedy}"
 
 
 Found = list[tuple[Match, Diagnosis]]
@@ -109,7 +148,7 @@ def _catalogue(evidence: Evidence) -> Found:
             match = evidence.match(lambda batch, rows, maker=maker: gradient_of(maker, batch))  # type: ignore[misc]
             if match is not None:
                 found.append((match, _named(mistake, match)))
-    for mistake, predicted in rearranged(evidence.exact, evidence.given.values):
+    for mistake, predicted in rearranged(evidence.exact, evidence.candidate.values):
         match = evidence.match(_constant(predicted))
         if match is not None:
             found.append((match, _named(mistake, match)))
@@ -173,11 +212,11 @@ def _option(evidence: Evidence, fitted: Fitted) -> Found:
 
 
 def _half_sums(evidence: Evidence) -> Found:
-    if evidence.given.type not in ("float32", "float64") or evidence.given.unit is not None:
+    if evidence.candidate.type not in ("float32", "float64") or evidence.candidate.unit is not None:
         return []
     for name, digits in HALF_TYPES.items():
         match = evidence.match(
-            lambda batch, rows: summed_in_half(batch, evidence.given.values[rows], digits)  # noqa: B023
+            lambda batch, rows: summed_in_half(batch, evidence.candidate.values[rows], digits)  # noqa: B023
         )
         if match is not None and evidence.informed >= INFORMED_ENOUGH:
             explanation = f"The sum of the exponentials is accumulated in {name}."
@@ -208,13 +247,13 @@ def _multiple(evidence: Evidence, predict: Predict) -> tuple[float, Match | None
     """The factor that brings a prediction closest, and how well it then fits."""
     rows = evidence.first
     predicted = predict(evidence.first_batch, rows)
-    given = evidence.given.values[rows]
-    if predicted is None or not np.isfinite(predicted).all() or not np.isfinite(given).all():
+    candidate = evidence.candidate.values[rows]
+    if predicted is None or not np.isfinite(predicted).all() or not np.isfinite(candidate).all():
         return 1.0, None
-    weight = 1.0 / np.maximum(evidence.slack(given, rows), np.finfo(np.float64).tiny)
+    weight = 1.0 / np.maximum(evidence.slack(candidate, rows), np.finfo(np.float64).tiny)
     weighted = predicted * weight / weight.max(initial=1.0)
     square = float((weighted * weighted).sum())
-    factor = float((given * weight / weight.max(initial=1.0) * weighted).sum())
+    factor = float((candidate * weight / weight.max(initial=1.0) * weighted).sum())
     if not square or not factor:
         return 1.0, None
     factor /= square
@@ -249,15 +288,15 @@ def _some_rows(evidence: Evidence) -> Found:
 
 def _low_precision(evidence: Evidence) -> Found:
     """Errors to both sides, as small as rounding in a lower precision makes them."""
-    if evidence.given.unit is not None or evidence.informed < 2 * INFORMED_ENOUGH:
+    if evidence.candidate.unit is not None or evidence.informed < 2 * INFORMED_ENOUGH:
         return []
-    difference = evidence.given.values - evidence.exact
+    difference = evidence.candidate.values - evidence.exact
     off = np.abs(difference) > evidence.allowance.total
     up = float((difference[off] > 0.0).mean())
     if not LEAST_SHARE_OF_A_SIGN <= up <= 1.0 - LEAST_SHARE_OF_A_SIGN:
         return []
     excess = float((np.abs(difference[off]) / evidence.allowance.total[off]).max())
-    own = type_precision(evidence.given.type).epsilon
+    own = type_precision(evidence.candidate.type).epsilon
     for name in ("float32", "float16", "bfloat16"):
         if 1.0 < excess <= type_precision(name).epsilon / own:
             explanation = f"The errors are those of arithmetic in {name}: small, to both sides."
@@ -266,3 +305,71 @@ def _low_precision(evidence: Evidence) -> Found:
             named = Diagnosis("low-precision", explanation, remedy, fit)
             return [(Match(0.0, fit), named)]
     return []
+
+
+def _usual(smoothing: float) -> Mistake:
+    return Mistake(
+        "unasked-smoothing",
+        f"A label smoothing of {smoothing:g} is applied, which was not asked for.",
+        f"Take it out, or compare with --label-smoothing {smoothing:g}.",
+        lambda batch: None if batch.smoothing else changed(smoothing=lambda _: smoothing)(batch),
+    )
+
+
+def diagnose_loss(batch: Batch, graded: Graded, allowance: Allowance) -> tuple[Diagnosis, ...]:
+    """The mistakes that explain a loss that is not acceptable; none where nothing does."""
+    candidate, exact = graded.candidate, graded.exact
+    finite = np.abs(candidate[np.isfinite(candidate)])
+    if not finite.size or not finite.max():
+        return ()
+    digits = float((allowance.total / np.abs(candidate)).min())
+    if digits > DIGITS_FOR_COMMON:
+        return ()
+    unit = allowance.total - allowance.rate * np.abs(exact)
+
+    def ratio(predicted: Floats) -> float:
+        error = np.where(candidate == predicted, 0.0, np.abs(candidate - predicted))
+        slack = unit + MARGIN * allowance.rate * (np.abs(predicted) + np.abs(exact))
+        return float(np.where(error == 0.0, 0.0, error / slack).max())
+
+    limit = min(1.0, SHARE_OF_THE_ERROR * ratio(exact))
+    found: Found = []
+    with np.errstate(all="ignore"):
+        for mistake, predicted in _predictions(batch, exact, digits <= DIGITS_FOR_ALL):
+            close = ratio(predicted)
+            if close <= limit:
+                fit = float(np.abs(candidate - predicted).max() / finite.max())
+                named = Diagnosis(mistake.id, mistake.explanation, mistake.remedy, fit, "loss")
+                found.append((Match(close, fit), named))
+        return told_apart(found, batch) if found else ()
+
+
+def _predictions(batch: Batch, exact: Floats, every: bool) -> Iterator[tuple[Mistake, Floats]]:
+    for mistake in CATALOGUE:
+        if every or mistake.id in COMMON:
+            yield from _losses(mistake, batch, exact)
+    if every:
+        for smoothing in USUAL_SMOOTHINGS:
+            yield from _losses(_usual(smoothing), batch, exact)
+    yield PERPLEXITY, np.exp(exact)
+    if batch.index is not None and batch.counted:
+        right = (batch.scaled.argmax(axis=1) == batch.index)[batch.kept[:, 0]]
+        yield ACCURACY, np.broadcast_to(right.mean(), exact.shape)
+
+
+def _losses(mistake: Mistake, batch: Batch, exact: Floats) -> Iterator[tuple[Mistake, Floats]]:
+    for maker in mistake.makers:
+        predicted = _over_blocks(batch, lambda part, maker=maker: losses_of(maker, part))  # type: ignore[misc]
+        if predicted is not None:
+            yield mistake, predicted.reshape(exact.shape) if exact.ndim else predicted.sum()
+
+
+def _over_blocks(batch: Batch, losses: Callable[[Batch], Floats | None]) -> Floats | None:
+    size = max(1, COMPONENTS_PER_BLOCK // batch.classes)
+    parts = []
+    for start in range(0, len(batch.logits), size):
+        part = losses(batch.take(slice(start, start + size)))
+        if part is None:
+            return None
+        parts.append(part)
+    return np.concatenate(parts) if parts else None

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from cecli.api import solve
 from cecli.comparison.grade import gradient_allowance, loss_allowance
+from cecli.comparison.textbook import batch_of
 from cecli.conformance.judge import problem_of
 from cecli.conformance.model import SUITE, Case, Inputs
 from cecli.input.candidate import Candidate
@@ -58,12 +59,12 @@ def _is_soft(inputs: Inputs) -> bool:
 
 def _expected(inputs: Inputs) -> dict[str, Any]:
     problem = problem_of(inputs)
-    result = solve(problem, exact=True)
+    result, batch = solve(problem, exact=True), batch_of(problem)
     loss, grad = np.asarray(result.loss), result.grad
     upstream = np.reshape(inputs.upstream, (-1, 1))
     may_be_off = {
-        "loss": loss_allowance(problem, loss, Candidate(loss, inputs.dtype), None).total,
-        "grad": gradient_allowance(problem, grad, Candidate(grad, inputs.dtype), None).total
+        "loss": loss_allowance(batch, loss, Candidate(loss, inputs.dtype), None).total,
+        "grad": gradient_allowance(batch, grad, Candidate(grad, inputs.dtype), None).total
         * np.abs(upstream),
     }
     return {

@@ -12,6 +12,7 @@ from cecli.api import solve
 from cecli.comparison.compare import Comparison, compare_with
 from cecli.comparison.grade import Grade, Graded, grade, gradient_allowance
 from cecli.comparison.search import Diagnosis
+from cecli.comparison.textbook import batch_of
 from cecli.conformance.model import Case, Failure, Inputs, Reply, Verdict
 from cecli.input.candidate import Candidate
 from cecli.problem.dtypes import Floats
@@ -30,10 +31,10 @@ MOST_DIAGNOSED = 10_000
 
 @dataclass(frozen=True)
 class Judged:
-    """How the loss or the gradient of a case was graded: the figures of `grading.Graded`.
+    """How the loss or the gradient of a case was graded: the figures of `grade.Graded`.
 
-    worst: index of what is furthest off, measured by what is allowed; exact, given: it. off, total:
-    how many are below acceptable, and all.
+    worst: index of what is furthest off, measured by what is allowed; exact, candidate: it. off,
+    total: how many are below acceptable, and all.
     """
 
     grade: Grade
@@ -43,7 +44,7 @@ class Judged:
     max_ulp_error: float
     worst: tuple[int, ...]
     exact: float
-    given: float
+    candidate: float
     off: int
     total: int
 
@@ -58,7 +59,7 @@ class Judged:
             max_ulp_error=graded.max_ulp_error,
             worst=graded.worst,
             exact=float(graded.exact[graded.worst]),
-            given=float(graded.given[graded.worst]),
+            candidate=float(graded.candidate[graded.worst]),
             off=graded.off,
             total=graded.total,
         )
@@ -80,14 +81,14 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     if fault is not None and (grad.shape != problem.shape or losses.size != np.size(result.loss)):
         return Verdict(case, "failed", fault)
     precision = max(inputs.dtype, reply.precision or "float64", key=PRECISIONS.index)
-    given = Candidate(_without_upstream(grad, inputs, result.grad), precision)
+    candidate = Candidate(_without_upstream(grad, inputs, result.grad), precision)
     with np.errstate(all="ignore"):
-        given = given.with_values(round_to_type(given.values, precision), None)
+        candidate = candidate.with_values(round_to_type(candidate.values, precision), None)
         losses = round_to_type(losses, precision).reshape(np.shape(result.loss))
     compared = compare_with(
         problem,
         result,
-        given,
+        candidate,
         Candidate(losses, precision),
         diagnose=problem.rows.size <= MOST_DIAGNOSED,
     )
@@ -97,7 +98,7 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     telling = fault is not None or digits < TELLING * -math.log10(type_precision(precision).epsilon)
     diagnosis = compared.diagnosis if telling else ()
     if not compared.passed and np.any(np.not_equal(inputs.upstream, 1.0)):
-        diagnosis = upstream_diagnosis(problem, inputs, grad, precision) or diagnosis
+        diagnosis = upstream_diagnosis(problem, inputs, grad, result.grad, precision) or diagnosis
     return Verdict(
         case,
         "failed" if fault else compared.grade,
@@ -173,18 +174,18 @@ def _without_upstream(grad: Floats, inputs: Inputs, right: NDArray[np.float64]) 
 
 
 def upstream_diagnosis(
-    problem: Problem, inputs: Inputs, grad: Floats, precision: str
+    problem: Problem, inputs: Inputs, grad: Floats, right: Floats, precision: str
 ) -> tuple[Diagnosis, ...]:
     """Whether the gradient is right but for what it was multiplied by."""
-    right = solve(problem).grad
+    batch = batch_of(problem)
     each = np.reshape(inputs.upstream, (-1, 1))
     for factor, explanation in (
         (1.0, "It is not multiplied by the upstream gradient."),
         (each[0], "All rows are multiplied by the first row's upstream gradient."),
         (each.mean(), "All rows are multiplied by the mean of the upstream gradients."),
     ):
-        given = Candidate(np.asarray(grad / factor) if np.all(factor) else grad, precision)
-        if grade(given, right, gradient_allowance(problem, right, given, None)).passed:
+        candidate = Candidate(np.asarray(grad / factor) if np.all(factor) else grad, precision)
+        if grade(candidate, right, gradient_allowance(batch, right, candidate, None)).passed:
             remedy = "Multiply the gradient of each row by that row's upstream gradient."
             return (Diagnosis("upstream", explanation, remedy, 0.0),)
     return ()

@@ -83,6 +83,14 @@ class Case:
         """What stands before the slash of the name."""
         return self.name.partition("/")[0]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A verdict can be pickled; what makes inputs is code, and stays behind."""
+        return Case, (self.name, self.reason, _left_behind, self.features, self.source, self.tests)
+
+
+def _left_behind() -> Inputs:
+    raise TypeError("a case that was pickled makes no inputs: take that of its name from the suite")
+
 
 @dataclass(frozen=True, eq=False)
 class Reply:

@@ -9,6 +9,8 @@ from functools import cached_property
 
 from cecli.conformance.model import OUTCOMES, Outcome, Verdict
 
+MOST_SHOWN = 8
+
 
 @dataclass(frozen=True)
 class FamilyTotals:
@@ -43,7 +45,7 @@ class FamilyTotals:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """What `verify` returns.
 
@@ -80,8 +82,16 @@ class Report:
 
     def __str__(self) -> str:
         """The failures in a line each, for the message of a failed test."""
+        return self._text(self.failures)
+
+    def __repr__(self) -> str:
+        """The same with the first failures alone."""
+        text, left_out = self._text(self.failures[:MOST_SHOWN]), len(self.failures) - MOST_SHOWN
+        return f"{text}\nand {left_out:,} more that did not pass" if left_out > 0 else text
+
+    def _text(self, failures: Iterable[Verdict]) -> str:
         lines = [f"{self.implementation}: {self.totals.passed} of {self.totals.ran} cases passed"]
-        for verdict in self.failures:
+        for verdict in failures:
             reasons = [verdict.reason, *(found.explanation for found in verdict.diagnosis)]
             told = "; ".join(reason for reason in reasons if reason)
             lines.append(f"{verdict.case.name}: {verdict.outcome}" + (f": {told}" if told else ""))

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from cecli.answer.summary import Sample, Summary
     from cecli.comparison.compare import Comparison
     from cecli.comparison.grade import Graded
+    from cecli.conformance.judge import Judged
     from cecli.conformance.model import Case, Outcome, Verdict
-    from cecli.conformance.report import Report, FamilyTotals
+    from cecli.conformance.report import FamilyTotals, Report
     from cecli.derivation.model import Derivation
     from cecli.gradcheck.check import GradientCheck
 
@@ -245,6 +246,12 @@ def _case(case: Case) -> dict[str, Any]:
     return {**about, "features": sorted(case.features)}
 
 
+def _judged(judged: Judged) -> dict[str, Any]:
+    """The document's word for a candidate is given."""
+    renamed = {"candidate": "given"}
+    return {renamed.get(name, name): value for name, value in vars(judged).items()}
+
+
 def _verdict(verdict: Verdict, strict: Outcome) -> dict[str, Any]:
     found = {
         "fault": verdict.reason,
@@ -252,7 +259,7 @@ def _verdict(verdict: Verdict, strict: Outcome) -> dict[str, Any]:
         "max_ulp_error": verdict.max_ulp_error,
     }
     judged = {name: getattr(verdict, name) for name in ("grad", "loss")}
-    figures = {name: vars(found) for name, found in judged.items() if found is not None}
+    figures = {name: _judged(found) for name, found in judged.items() if found is not None}
     return {
         **_case(verdict.case),
         "outcome": verdict.outcome,

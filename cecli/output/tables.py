@@ -344,7 +344,7 @@ def _judged_grid(
     yours, exact, difference, allowed, excess = (
         array.reshape(-1)[shown]
         for array in (
-            graded.given,
+            graded.candidate,
             graded.exact,
             graded.difference,
             graded.allowed,

@@ -128,7 +128,7 @@ def _explained(verdict: Verdict, strict: str) -> list[str]:
     for name, judged in (("loss", verdict.loss), ("gradient", verdict.grad)):
         if judged is not None and OUTCOMES.index(judged.grade) > least:
             place = f" at {list(judged.worst)}" if judged.worst else ""
-            yours, exact = (format_typed(value, 17) for value in (judged.given, judged.exact))
+            yours, exact = (format_typed(value, 17) for value in (judged.candidate, judged.exact))
             lines.append(f"  {name} {judged.grade}: {yours}{place}, where it is {exact}")
     if verdict.digits is not None:
         lines.append(f"  {verdict.digits:.1f} digits are left")

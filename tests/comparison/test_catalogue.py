@@ -10,10 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from cecli import Comparison, cross_entropy
-from cecli.comparison.batch import Batch, batch_of, with_softmax_across
-from cecli.comparison.catalogue import CATALOGUE
-from cecli.comparison.compare import compare_given
-from cecli.comparison.mistaken import Mistake, gradient_of
+from cecli.comparison.catalogue import CATALOGUE, Mistake
+from cecli.comparison.compare import compare_candidates
+from cecli.comparison.textbook import Batch, batch_of, gradient_of, with_softmax_across
 from cecli.input.candidate import Candidate, candidate_of_array, candidate_of_text
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
@@ -108,7 +107,7 @@ def judged(problem: Problem, rows: Array, precision: str) -> Comparison:
         return np.moveaxis(moved, -1, problem.objective.axis)
 
     unit = None if given.unit is None else shaped(given.unit)
-    return compare_given(problem, given.with_values(shaped(given.values), unit), None)
+    return compare_candidates(problem, given.with_values(shaped(given.values), unit), None)
 
 
 def gradients(mistake: Mistake, batch: Batch) -> Iterator[Array]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import cecli
 from cecli import CecliError, compare
-from cecli.comparison.compare import compare_given
+from cecli.comparison.compare import compare_candidates
 from cecli.input.candidate import candidate_of_array, candidate_of_text
 from cecli.problem.precision import round_to_type, spacing
 from cecli.problem.problem import Problem
@@ -26,7 +26,7 @@ TARGET = np.array([0, 3, 7, 2, 2, 5])
 
 
 def typed(logits: Any, target: Any, grad: str | None = None, loss: str | None = None) -> Any:
-    return compare_given(
+    return compare_candidates(
         Problem(logits, target),
         None if grad is None else candidate_of_text(grad, "grad"),
         None if loss is None else candidate_of_text(loss, "loss"),
@@ -349,5 +349,10 @@ def test_the_axis_of_the_classes_is_kept() -> None:
 
 
 def test_the_verdict_reads_as_a_message() -> None:
-    text = str(compare([2.0, 1.0, 0.1], 1, grad=cecli.softmax([2.0, 1.0, 0.1])))
-    assert text.startswith("wrong: 1 of 3 off, worst at (1,)\nmissing-one-hot: ")
+    text = repr(compare([2.0, 1.0, 0.1], 1, grad=cecli.softmax([2.0, 1.0, 0.1])))
+    assert text.startswith(
+        "WRONG: missing-one-hot\n"
+        "gradient: 1 of 3 off, judged as float64; the worst at (1,), "
+        "0.242433 where -0.757567 is right\n"
+        "missing-one-hot: The gradient is the softmax itself"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import pickle
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -490,6 +491,18 @@ def test_nothing_run_is_nothing_passed() -> None:
 def test_a_report_as_text_names_what_failed() -> None:
     report = Report("mine", "acceptable", tuple(verdicts("wrong", "exact")))
     assert str(report).splitlines() == ["mine: 1 of 2 cases passed", "ordinary/textbook: wrong"]
+
+
+def test_a_report_is_a_value() -> None:
+    report = Report("mine", "acceptable", tuple(verdicts("wrong", "exact")))
+    copy = pickle.loads(pickle.dumps(report))
+    assert repr(copy) == repr(report) == str(report)
+    assert [(v.case.name, v.outcome) for v in copy.verdicts] == [
+        (v.case.name, v.outcome) for v in report.verdicts
+    ]
+    long = Report("mine", "acceptable", tuple(verdicts(*["wrong"] * 20)))
+    assert len(repr(long).splitlines()) == 10
+    assert repr(long).endswith("and 12 more that did not pass")
 
 
 # Exported cases.
