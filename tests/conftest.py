@@ -1,10 +1,31 @@
-"""What holds for every test."""
+"""What holds for every test, and how many slow ones were left out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Hypothesis says nothing of its own: how many examples a test is worth is told here, the same ones
+# in every run; with --hypothesis-profile=thorough many more, and others each time.
+settings.register_profile(
+    "quick",
+    max_examples=40,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.register_profile(
+    "thorough", settings.get_profile("quick"), max_examples=400, derandomize=False
+)
+settings.load_profile("quick")
+
+SLOW_RUN = "pytest -q -n auto -m 'slow or hypothesis' --hypothesis-profile=thorough"
+left_out = pytest.StashKey[int]()
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +40,32 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+# --- The slow tests that a quick run leaves out are counted, in the workers too ------------------
+
+
+class LeftOut:
+    """How many slow tests were left out, which is told at the end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config, self.count = config, 0
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self.count += sum(item.get_closest_marker("slow") is not None for item in items)
+
+    def pytest_sessionfinish(self) -> None:
+        if hasattr(self.config, "workeroutput"):
+            self.config.workeroutput["left_out"] = self.count
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.count = max(self.count, getattr(node, "workeroutput", {}).get("left_out", 0))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.count:
+            terminalreporter.write_line(f"{self.count} slow tests left for {SLOW_RUN}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LeftOut(config))

@@ -11,7 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import cecli
@@ -36,7 +36,6 @@ def printed(*arguments: str) -> dict[str, Any]:
     return document
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 9, 10, 30]), st.booleans(), st.booleans())
 def test_summary_against_plain_python(seed: int, classes: int, tied: bool, ignored: bool) -> None:
     random = np.random.default_rng(seed)

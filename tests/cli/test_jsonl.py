@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import cecli
@@ -60,7 +60,6 @@ samples = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(samples, st.sampled_from(["loss", "grad"]))
 def test_lines_are_what_each_sample_is_alone(lines: list[dict[str, Any]], command: Command) -> None:
     text = "\n".join(map(json.dumps, lines)).encode()

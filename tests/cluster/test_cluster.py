@@ -27,7 +27,6 @@ pytest.importorskip("distributed", reason="the extra cecli[cluster] is not insta
 
 LIMIT = 60.0
 CLASSES = 7
-RANDOM = np.random.default_rng(11)
 # What a worker loads before it starts. A task says that it has begun, and waits while the gate is
 # shut; the other settings make a worker that differs from its client.
 PRELOAD = """
@@ -172,14 +171,15 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Logits and targets in one file and in three; tasks have as few rows as they may."""
+    random = np.random.default_rng(11)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cluster, "TASK_BYTES", 1)
     monkeypatch.setattr(cluster, "FEWEST_TASK_BYTES", 1)
-    logits = (RANDOM.normal(size=(5000, CLASSES)) * 4).astype(np.float32)
+    logits = (random.normal(size=(5000, CLASSES)) * 4).astype(np.float32)
     logits[10, 3] = -np.inf
-    target = RANDOM.integers(0, CLASSES, 5000)
+    target = random.integers(0, CLASSES, 5000)
     target[10] = 0
-    soft = RANDOM.dirichlet(np.ones(CLASSES), size=5000)
+    soft = random.dirichlet(np.ones(CLASSES), size=5000)
     for name, array in (("z", logits), ("t", target), ("q", soft)):
         np.save(f"{name}.npy", array)
         for number, piece in enumerate(np.split(array, [700, 3500])):
@@ -230,9 +230,10 @@ def test_soft_targets_and_tables(machines: Machines) -> None:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_the_classes_in_any_dimension(machines: Machines, axis: int) -> None:
+    random = np.random.default_rng(11)
     shape = np.insert([41, 70], axis, CLASSES)
-    np.save("a.npy", RANDOM.normal(size=shape))
-    np.save("b.npy", RANDOM.integers(0, CLASSES, (41, 70)))
+    np.save("a.npy", random.normal(size=shape))
+    np.save("b.npy", random.integers(0, CLASSES, (41, 70)))
     assert_same(machines, ["grad", "a.npy", "-t", "b.npy", "--axis", str(axis)])
     assert_same(machines, ["loss", "a.npy", "-t", "b.npy", "--axis", str(axis)])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -104,7 +104,6 @@ def test_what_is_not_finite_is_wrong(wrong: float) -> None:
     assert comparison.max_abs_error == math.inf
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     st.lists(st.floats(-30, 30), min_size=2, max_size=5),
     st.sampled_from([0.0, -1.0, 2.0, 1 + 1e-6]),
@@ -157,7 +156,6 @@ def test_an_array_is_judged_as_the_narrowest_type(values: Array, name: str) -> N
     assert candidate_of_array(values, "grad").precision == name
 
 
-@settings(deadline=None)
 @given(st.floats(-1e30, 1e30, allow_subnormal=False))
 def test_spacing_is_that_of_the_type(number: float) -> None:
     for dtype in (np.float64, np.float32):
@@ -166,7 +164,6 @@ def test_spacing_is_that_of_the_type(number: float) -> None:
         assert spacing(np.array([float(exact)]), np.dtype(dtype).name)[0] == expected
 
 
-@settings(deadline=None)
 @given(st.floats(-1e30, 1e30))
 def test_bfloat16_is_the_upper_half_of_float32(number: float) -> None:
     nearest = round_to_type(np.array([number]), "bfloat16")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -608,7 +608,6 @@ ROWS = st.one_of(
 ).filter(lambda row: max(row) > -INF)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(ROWS, st.data())
 def test_any_row(row: list[float], data: st.DataObject) -> None:
     target = data.draw(st.sampled_from([i for i, z in enumerate(row) if z > -INF]))
@@ -617,7 +616,6 @@ def test_any_row(row: list[float], data: st.DataObject) -> None:
     assert_accurate(row, target, weight=weight, reduction="sum")
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(ROWS, st.data())
 def test_any_row_with_a_soft_target(row: list[float], data: st.DataObject) -> None:
     shares = data.draw(

@@ -22,15 +22,15 @@ from cecli.problem.problem import Problem
 from support.process import ENVIRONMENT, LIMIT, PROGRAM, Terminal, assert_complains, run
 
 pytestmark = pytest.mark.usefixtures("folder")
-RANDOM = np.random.default_rng(11)
 ROWS, CLASSES = 30_000, 12
 MEBIBYTE = 2**20
 
 
 def saved(dtype: str = "f4", rows: int = ROWS) -> tuple[NDArray[Any], NDArray[Any]]:
     """Logits and targets of several blocks, in z.npy and t.npy."""
-    logits = (RANDOM.normal(size=(rows, CLASSES)) * 4).astype(dtype)
-    target = RANDOM.integers(0, CLASSES, rows)
+    random = np.random.default_rng(11)
+    logits = (random.normal(size=(rows, CLASSES)) * 4).astype(dtype)
+    target = random.integers(0, CLASSES, rows)
     np.save("z.npy", logits)
     np.save("t.npy", target)
     return logits, target
@@ -66,7 +66,8 @@ def test_a_file_has_what_the_library_computes(dtype: str, command: str) -> None:
 
 
 def test_bfloat16_is_mapped_and_widened() -> None:
-    halves = RANDOM.integers(0x3F00, 0x4100, (ROWS, CLASSES)).astype(np.uint16)
+    random = np.random.default_rng(11)
+    halves = random.integers(0x3F00, 0x4100, (ROWS, CLASSES)).astype(np.uint16)
     np.save("z.npy", halves.view("V2"))
     np.save("t.npy", np.zeros(ROWS, dtype=np.int32))
     logits = (halves.astype(np.uint32) << 16).view(np.float32)
@@ -81,8 +82,9 @@ def test_bfloat16_is_mapped_and_widened() -> None:
 )
 @pytest.mark.parametrize("suffix", ["npy", "npz"])
 def test_classes_on_any_axis(shape: tuple[int, ...], axis: int, suffix: str) -> None:
-    logits = RANDOM.normal(size=shape).astype(np.float32)
-    target = RANDOM.integers(0, 10, np.delete(shape, axis))
+    random = np.random.default_rng(11)
+    logits = random.normal(size=shape).astype(np.float32)
+    target = random.integers(0, 10, np.delete(shape, axis))
     np.save("z.npy", np.asfortranarray(logits))
     np.save("t.npy", target)
     outcome = run("grad", "z.npy", "-t", "t.npy", "--axis", str(axis), "-o", f"g.{suffix}")
@@ -96,7 +98,7 @@ def test_classes_on_any_axis(shape: tuple[int, ...], axis: int, suffix: str) -> 
 
 
 OPTIONS = [
-    ["--weight", ",".join(map(str, RANDOM.uniform(0.1, 2.0, CLASSES)))],
+    ["--weight", ",".join(map(str, np.linspace(0.1, 2.0, CLASSES)))],
     ["--label-smoothing", "0.1", "--z-loss", "1e-3"],
     ["--ignore-index", "3", "--temperature", "2"],
     ["--reduction", "sum", "--softcap", "5"],

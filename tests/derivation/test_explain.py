@@ -19,7 +19,7 @@ import click.testing
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mpmath import mp
 
@@ -181,7 +181,6 @@ def problems(draw: st.DrawFn) -> tuple[list[float], Any, dict[str, Any]]:
 @example(([69.0, 69.5], 0, {"digits": 2, "softcap": 1.0}))
 @example(([-85.0, -90.0], 1, {"digits": 1, "softcap": 1.0, "temperature": 0.1}))
 @example(([99.5, 100.0, -100.0], 0, {"digits": 12, "softcap": 1.0}))
-@settings(max_examples=60, deadline=None)
 def test_equations_of_any_sample_hold_as_they_are_printed(
     problem: tuple[list[float], Any, dict[str, Any]],
 ) -> None:

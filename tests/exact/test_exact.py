@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp
 from numpy.typing import ArrayLike, NDArray
@@ -206,25 +206,21 @@ def problems(draw: st.DrawFn, logits: st.SearchStrategy[float], softcap: float) 
     return {"logits": z, "target": target, **options}
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(problems(NICE | SMALL, 20.0))
 def test_ordinary_rows(problem: dict[str, Any]) -> None:
     assert_correctly_rounded(**problem)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(problems(WIDE, 200.0))
 def test_wide_rows(problem: dict[str, Any]) -> None:
     assert_correctly_rounded(**problem)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(problems(FINITE, 50.0))
 def test_rows_of_any_magnitude(problem: dict[str, Any]) -> None:
     assert_correctly_rounded(**problem)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(problems(NICE | st.floats(-120, 120, width=32), 20.0))
 def test_single_precision_is_rounded_once(problem: dict[str, Any]) -> None:
     assert_correctly_rounded(**{**problem, "logits": problem["logits"].astype(np.float32)})
@@ -233,7 +229,6 @@ def test_single_precision_is_rounded_once(problem: dict[str, Any]) -> None:
 # Exact ties and zeros, which no precision settles.
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.integers(1, 8), st.sampled_from([0.0, -3.5, 1e300]), st.data())
 def test_equal_logits_have_rational_gradients(
     classes: int, logit: float, data: st.DataObject
@@ -352,7 +347,6 @@ def test_the_callers_decimal_context_does_not_matter() -> None:
 
 
 @given(st.lists(st.lists(st.floats(-300, 300), min_size=3, max_size=3), min_size=1, max_size=3))
-@settings(max_examples=40)
 def test_perplexity_is_correctly_rounded(rows: list[list[float]]) -> None:
     weighted = objective.Objective(weight=[1.0, 2.0, 3.0], z_loss=0.5)
     batch = problem.Problem(rows, [0] * len(rows), weighted)

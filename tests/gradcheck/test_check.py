@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
@@ -174,7 +174,6 @@ ROWS = st.one_of(
 ).filter(lambda row: max(row) > -INF)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(ROWS, st.floats(0.1, 10), st.none() | st.floats(1e-3, 1e3), st.data())
 def test_any_row(
     row: list[float], temperature: float, weight: float | None, data: st.DataObject
@@ -187,7 +186,6 @@ def test_any_row(
     assert check_gradient(row, target, grad, **options).passed
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.floats(-40, 40), min_size=2, max_size=4), st.floats(0.5, 100), st.data())
 def test_any_row_under_a_softcap(row: list[float], softcap: float, data: st.DataObject) -> None:
     target = data.draw(st.integers(0, len(row) - 1))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -18,7 +18,6 @@ from cecli.errors import CecliError
 from cecli.problem.concatenated import Joined, JoinedRows, piece_of, rows_of
 from support.in_process import complaint, printed, shown
 
-RANDOM = np.random.default_rng(7)
 CUTS = [0, 1000, 1001, 3500, 3500, 5000]
 COUNT = len(CUTS) - 1
 
@@ -36,9 +35,10 @@ def save_each(name: str, array: NDArray[Any]) -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """z.npy and t.npy, and the same in pieces."""
+    random = np.random.default_rng(7)
     monkeypatch.chdir(tmp_path)
-    logits = (RANDOM.normal(size=(5000, 7)) * 4).astype(np.float32)
-    target = RANDOM.integers(0, 7, 5000)
+    logits = (random.normal(size=(5000, 7)) * 4).astype(np.float32)
+    target = random.integers(0, 7, 5000)
     np.save("z.npy", logits)
     np.save("t.npy", target)
     save_each("z-*.npy", logits)
@@ -81,7 +81,8 @@ def test_every_view_of_several_files(command: str) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_soft_targets_of_several_files() -> None:
-    soft = RANDOM.dirichlet(np.ones(7), size=5000)
+    random = np.random.default_rng(7)
+    soft = random.dirichlet(np.ones(7), size=5000)
     np.save("q.npy", soft)
     save_each("q-*.npy", soft)
     whole = printed("grad", "z.npy", "-q", "q.npy", "--arrays")
@@ -110,10 +111,11 @@ def test_every_type(dtype: str) -> None:
 @pytest.mark.parametrize("axis", [1, 2, 3])
 @pytest.mark.usefixtures("folder")
 def test_more_dimensions(axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(7)
     monkeypatch.setattr("cecli.machine.blocks.BLOCK_BYTES", 512)
-    logits = RANDOM.normal(size=(5, 3, 4, 6))
+    logits = random.normal(size=(5, 3, 4, 6))
     shape = np.delete(logits.shape, axis)
-    target = RANDOM.integers(0, 3, shape)
+    target = random.integers(0, 3, shape)
     np.save("a.npy", logits)
     np.save("b.npy", target)
     for number, rows in enumerate((slice(0, 2), slice(2, 5))):
@@ -254,8 +256,9 @@ def test_what_is_wrong_names_the_file(arguments: str, words: list[str]) -> None:
 def test_more_files_than_a_process_may_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    random = np.random.default_rng(7)
     monkeypatch.chdir(tmp_path)
-    logits, target = RANDOM.normal(size=(300, 3)), RANDOM.integers(0, 3, 300)
+    logits, target = random.normal(size=(300, 3)), random.integers(0, 3, 300)
     np.save("z.npy", logits)
     np.save("t.npy", target)
     for row in range(300):
@@ -275,7 +278,6 @@ def test_more_files_than_a_process_may_open(
 # --- The rows themselves ------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_joined_rows_are_those_of_one_array(data: st.DataObject) -> None:
     counts = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))

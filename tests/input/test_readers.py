@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.lib import format as npy
@@ -967,7 +967,6 @@ FLOATS = arrays.arrays(
 
 
 @given(FLOATS)
-@settings(deadline=None)
 def test_what_numpy_prints_reads_back(array: NDArray[np.float64]) -> None:
     with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
         for text in (repr(array), str(array)):
@@ -978,7 +977,6 @@ def test_what_numpy_prints_reads_back(array: NDArray[np.float64]) -> None:
 
 
 @given(FLOATS)
-@settings(deadline=None)
 def test_lists_read_back(array: NDArray[np.float64]) -> None:
     nested = array.tolist()
     assert_same(read_document([str(nested)], None).logits, array)
@@ -991,7 +989,6 @@ def test_lists_read_back(array: NDArray[np.float64]) -> None:
 
 
 @given(FLOATS.filter(lambda array: array.ndim == 2 and len(array) > 1), st.sampled_from(" ,\t;"))
-@settings(deadline=None)
 def test_lines_of_numbers_read_back(array: NDArray[np.float64], separator: str) -> None:
     between = ", " if separator == ";" else separator
     lines = [between.join(map(repr, row)) for row in array.tolist()]
@@ -1001,7 +998,6 @@ def test_lines_of_numbers_read_back(array: NDArray[np.float64], separator: str) 
 
 
 @given(FLOATS)
-@settings(max_examples=30, deadline=None)
 def test_npy_files_read_back(tmp_path_factory: pytest.TempPathFactory, array: NDArray[Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "round.npy"
     np.save(path, array)
@@ -1047,13 +1043,11 @@ def assert_reads_or_explains(read: Callable[..., object], *arguments: object) ->
 
 
 @given(st.lists(ANY_TEXT, min_size=1, max_size=4))
-@settings(max_examples=300, deadline=None)
 def test_any_arguments(arguments: list[str]) -> None:
     assert_reads_or_explains(read_document, arguments, None)
 
 
 @given(ANY_TEXT, st.none() | st.lists(st.text(), max_size=3))
-@settings(max_examples=200, deadline=None)
 def test_any_text_for_an_option(text: str, labels: list[str] | None) -> None:
     assert_reads_or_explains(read_values, text, "--weight")
     assert_reads_or_explains(read_target, text, labels)
@@ -1061,13 +1055,11 @@ def test_any_text_for_an_option(text: str, labels: list[str] | None) -> None:
 
 
 @given(st.binary() | FRAGMENTS.map(lambda text: text.encode(errors="surrogatepass")))
-@settings(max_examples=300, deadline=None)
 def test_any_bytes_on_standard_input(data: bytes) -> None:
     assert_reads_or_explains(piped, data)
 
 
 @given(ANY_JSON, ANY_JSON)
-@settings(max_examples=300, deadline=None)
 def test_any_json(value: Any, other: Any) -> None:
     assert_reads_or_explains(piped, json.dumps(value))
     assert_reads_or_explains(piped, json.dumps({"logits": [1, 2], "target": value}))
@@ -1085,7 +1077,6 @@ def test_any_json(value: Any, other: Any) -> None:
         lambda change: WHOLE_NPY[: change[0]] + change[1] + WHOLE_NPY[change[0] + len(change[1]) :]
     )
 )
-@settings(max_examples=300, deadline=None)
 def test_any_bytes_in_a_file(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     for suffix in (".npy", ".json", ".txt"):
         path = tmp_path_factory.getbasetemp() / f"fuzz{suffix}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -188,7 +188,6 @@ def test_flipped_bits_are_noticed(folder: Path) -> None:
     assert error_of(read_array, "bad.npz", None) == "not an .npz file, or a damaged one"
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_damage_to_npz_is_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -339,7 +338,6 @@ def test_other_text_files(folder: Path) -> None:
     assert document.target.tolist() == [1, 0]
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     arrays.arrays(
         np.float64,

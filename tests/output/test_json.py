@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -261,7 +261,6 @@ LOGITS = st.lists(st.one_of(FINITE, st.just(-INF)), min_size=1, max_size=6).filt
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(LOGITS, st.sampled_from(["softmax", "grad"]), st.data())
 def test_numbers_round_trip_bit_for_bit(row: list[float], command: Command, data: Any) -> None:
     target = None if command == "softmax" else data.draw(st.integers(0, len(row) - 1))
@@ -274,7 +273,6 @@ def test_numbers_round_trip_bit_for_bit(row: list[float], command: Command, data
         assert bits(numbers(document[name])) == bits(np.ravel(np.asarray(values)).tolist())
 
 
-@settings(max_examples=30, deadline=None)
 @given(LOGITS, st.integers(0, 5))
 def test_a_document_reads_back_as_itself(row: list[float], target: int) -> None:
     logits = json.dumps([repr(z) if z == -INF else z for z in row])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -675,9 +675,6 @@ DOCUMENTS = st.fixed_dictionaries(
     },
 )
 COMMANDS = st.sampled_from(["softmax", "loss", "grad"])
-hostile = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 
 def assert_mannered(outcome: Outcome) -> None:
@@ -699,7 +696,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@hostile
 @given(COMMANDS, ARGUMENTS)
 @example("softmax", ["1", "2", "--labels", "\udcff,b"])
 @example("grad", ["[[1, 2], [3, 4]]", "-t", "0,1", "--axis", "2"])
@@ -712,19 +708,16 @@ def test_any_arguments(command: str, arguments: list[str]) -> None:
     assert_mannered(run_here(command, *arguments))
 
 
-@hostile
 @given(COMMANDS, st.text(), st.sampled_from([[], ["-t", "0"], ["--json"], ["--markdown"]]))
 def test_any_text_on_standard_input(command: str, text: str, arguments: list[str]) -> None:
     assert_mannered(run_here(command, *arguments, stdin=text))
 
 
-@hostile
 @given(COMMANDS, st.binary(max_size=40))
 def test_any_bytes_on_standard_input(command: str, data: bytes) -> None:
     assert_mannered(run_here(command, "-t", "0", stdin=data))
 
 
-@hostile
 @given(COMMANDS, st.one_of(JSON, DOCUMENTS), st.sampled_from([[], ["--json"], ["--exact"]]))
 def test_any_json(command: str, value: object, arguments: list[str]) -> None:
     text = json.dumps(value)
@@ -732,14 +725,12 @@ def test_any_json(command: str, value: object, arguments: list[str]) -> None:
     assert_mannered(run_here(command, *arguments, text))
 
 
-@hostile
 @given(COMMANDS, DOCUMENTS, st.sampled_from([[], ["--check"], ["--check", "--json"]]))
 def test_any_document(command: str, document: dict[str, object], check: list[str]) -> None:
     arguments = check if command == "grad" else []
     assert_mannered(run_here(command, *arguments, stdin=json.dumps(document)))
 
 
-@hostile
 @given(
     st.sampled_from(["-t", "-q", "--labels", "--weight", "--axis", "--temperature", "--reduction"]),
     st.one_of(st.text(CHARACTERS), JSON.map(json.dumps)),

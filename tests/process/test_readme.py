@@ -66,4 +66,4 @@ def test_both_commands_are_there_once() -> None:
     run, test = commands
     install = "python3 -m venv .venv && .venv/bin/pip install -q ."
     assert run == f"{install} && .venv/bin/cecli grad 2.0 1.0 0.1 --target 0 --check"
-    assert test == ".venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest -q"
+    assert test == ".venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest -q -n auto"
