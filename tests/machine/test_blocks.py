@@ -46,13 +46,20 @@ def test_no_size_of_block_and_no_thread_shows(
     logits = logits.astype(dtype)
     target = random.choice([0, 1, 3, 6], 5000)
     results = []
-    for numbers, jobs in ((10**9, 1), (7, 1), (7 * 1000, 2), (7 * 333, 3)):
-        monkeypatch.setattr(blocks, "BLOCK_BYTES", numbers * 8)
+    for rows, jobs in ((10**9, 1), (37, 1), (1000, 2), (333, 3)):
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", rows * 7 * 8)
         monkeypatch.setattr(blocks, "cores", lambda jobs=jobs: jobs)
         result = cross_entropy(logits, target, **objective)
         arrays = [np.asarray(result.loss), result.losses, result.grad, result.softmax]
         results.append([array.tobytes() for array in arrays])
     assert all(result == results[0] for result in results)
+    # A row by itself; the divisor of a mean, and so every gradient, is that of fewer rows.
+    some, by_rows = logits[:240], []
+    for rows in (10**9, 1):
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", rows * 7 * 8)
+        result = cross_entropy(some, target[:240], **objective)
+        by_rows.append((result.losses.tobytes(), result.grad.tobytes(), result.softmax.tobytes()))
+    assert by_rows[0] == by_rows[1]
 
 
 def test_a_bad_row_far_down_is_named() -> None:

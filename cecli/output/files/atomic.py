@@ -37,7 +37,10 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
 
 def is_device(path: str) -> bool:
     """Whether there is something of this name that is no regular file: a device or a pipe."""
-    return Path(path).exists() and not Path(path).is_file()
+    try:
+        return Path(path).exists() and not Path(path).is_file()
+    except OSError:  # a name that is too long, which is told when the file is opened
+        return False
 
 
 class AtomicFiles:

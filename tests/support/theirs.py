@@ -1,0 +1,34 @@
+"""Somebody's implementations, right and wrong, as a module that `cecli verify` finds by name."""
+
+from __future__ import annotations
+
+THEIRS = """
+import ctypes, os, sys
+import cecli
+
+def right(logits, target, **options):
+    upstream = options.pop("upstream", 1.0)
+    result = cecli.cross_entropy(logits, target, **options)
+    return result.loss, result.grad * upstream
+
+def loud(logits, target):
+    print("from Python")
+    os.write(1, b"from the system\\n")
+    ctypes.CDLL(None).puts(b"from C")
+    return right(logits, target)
+
+def summed(logits, target):
+    return right(logits, target, reduction="sum")
+
+def nothing(logits, target):
+    raise NotImplementedError("not yet")
+
+def rough(logits, target):
+    import numpy as np
+    loss, grad = right(logits, target)
+    return loss * (1 + 1e-9), grad
+
+def stopped(logits, target):
+    raise KeyboardInterrupt
+"""
+FEW = ("-k", "ordinary", "-k", "weight")
