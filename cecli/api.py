@@ -32,7 +32,9 @@ def softmax(
     Returns an array of the logits' shape, float32 for half and single precision input, else
     float64. Raises CecliError for NaN, +inf, a sample of nothing but −inf, or no classes.
     """
-    problem = Problem(logits, None, Objective(temperature=temperature, softcap=softcap, axis=axis))
+    problem = Problem.of(
+        logits, None, Objective(temperature=temperature, softcap=softcap, axis=axis)
+    )
     return softmax_of(problem, exact=exact)
 
 
@@ -48,7 +50,9 @@ def log_softmax(
 
     Arguments, result and errors are those of `softmax`; a masked class has −inf.
     """
-    problem = Problem(logits, None, Objective(temperature=temperature, softcap=softcap, axis=axis))
+    problem = Problem.of(
+        logits, None, Objective(temperature=temperature, softcap=softcap, axis=axis)
+    )
     return log_softmax_of(problem, exact=exact)
 
 
@@ -92,7 +96,7 @@ def cross_entropy(
         z_loss=z_loss,
         axis=axis,
     )
-    return solve(Problem(logits, target, objective), exact=exact)
+    return solve(Problem.of(logits, target, objective), exact=exact)
 
 
 def softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:

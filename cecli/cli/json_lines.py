@@ -179,4 +179,4 @@ def _problem(document: Document, settings: Settings, dimensions: int) -> Problem
         target = document.target if document.soft_target is None else document.soft_target
         if target is None:
             raise CecliError('a target is needed: {"logits": [...], "target": ...}')
-    return Problem(document.logits, target, replace(objective, axis=-1, reduction="none"))
+    return Problem.of(document.logits, target, replace(objective, axis=-1, reduction="none"))

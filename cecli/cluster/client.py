@@ -23,7 +23,9 @@ from cecli.input.arguments import logits_file
 from cecli.input.problem_from import Request
 from cecli.output.files.atomic import AtomicFiles
 from cecli.output.files.positional import Extent, extents_of
-from cecli.problem.concatenated import Joined, JoinedRows, Piece, piece_of, rows_of_pieces
+from cecli.problem.dtypes import AnyArray
+from cecli.problem.problem import Divisors
+from cecli.problem.rows import Joined, Rows, Segment, rows_of_segments, segment_of
 from cecli.text.messages import quote
 
 TASK_BYTES = 2**27
@@ -36,8 +38,8 @@ class Job:
     """A problem's rows as they lie in files, and what all tasks share."""
 
     shared: Shared
-    logits: JoinedRows
-    target: JoinedRows
+    logits: Rows
+    target: Rows
     extents: tuple[Extent, ...]
 
     def tasks(self, threads: int) -> list[Task]:
@@ -61,9 +63,9 @@ class Job:
         sizes = {extent.path: Path(extent.path).stat().st_size for extent in self.extents}
         for rows in (self.logits, self.target):
             for stretch in rows.stretches:
-                mapping = stretch.piece.mapping
-                if mapping is not None:
-                    sizes[mapping.path] = max(sizes.get(mapping.path, 0), mapping.end)
+                mapped = stretch.segment.mapped
+                if mapped is not None:
+                    sizes[mapped.path] = max(sizes.get(mapped.path, 0), mapped.end)
         return list(sizes.items())
 
 
@@ -84,14 +86,13 @@ def find_answer_on_cluster(
     _check_options(options)
     problem, worst = request.problem, options.get("worst") or 0
     logits, target = _rows_in_files(request, options)
-    _ = problem.divisor
+    divisors = Divisors(problem.divisor, problem.z_loss_divisor)
     with connected(options["cluster"], options["jobs"]) as client:
         extents = _extents(command, request, options, files)
         dtype = extents[0].dtype if extents else problem.dtype
         shared = Shared(
             replace(problem.objective, axis=-1),
-            problem.divisor,
-            problem.z_loss_divisor,
+            divisors,
             rows_name_of(command) if extents else None,
             dtype,
             worst,
@@ -121,7 +122,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
 # --- What the workers read and write --------------------------------------------------------------
 
 
-def _rows_in_files(request: Request, options: Mapping[str, Any]) -> tuple[JoinedRows, JoinedRows]:
+def _rows_in_files(request: Request, options: Mapping[str, Any]) -> tuple[Rows, Rows]:
     """Logits and target as rows that a worker reads from their files."""
     problem = request.problem
     given = "target" if problem.indexed else "soft_target"
@@ -129,21 +130,27 @@ def _rows_in_files(request: Request, options: Mapping[str, Any]) -> tuple[Joined
         raise CecliError("--cluster needs logits that are in files")
     if options.get(given) is None:
         raise CecliError("--cluster needs targets in files of their own: -t FILE or -q FILE")
-    logits = _pieces(problem.given, str(logits_file(options["logits"])))
-    target = _pieces(problem.given_target, options[given])
+    if problem.truth is None:
+        raise ValueError("a problem for a cluster has a target")
     axis = problem.objective.axis
-    return rows_of_pieces(logits, axis), rows_of_pieces(target, None if problem.indexed else axis)
+    logits = _rows(problem.given, str(logits_file(options["logits"])), axis)
+    target = _rows(problem.truth.given, options[given], None if problem.indexed else axis)
+    return logits, target
 
 
-def _pieces(array: Any, name: str) -> Sequence[Piece]:
-    pieces = array.pieces if isinstance(array, Joined) else [piece_of(quote(name), array)]
-    for piece in pieces:
-        if piece.mapping is None and piece.held is not None and piece.held.size:
+def _rows(given: AnyArray, name: str, axis: int | None) -> Rows:
+    segments: Sequence[Segment]
+    if isinstance(given, Joined):
+        segments = given.segments
+    else:
+        segments = [segment_of(quote(name), np.asarray(given))]
+    for segment in segments:
+        if segment.mapped is None and segment.held is not None and segment.held.size:
             raise CecliError(
-                f"{piece.name}: with --cluster, the workers read logits and targets from .npy and "
-                ".safetensors files, or .npz files that are not compressed, targets as integers"
+                f"{segment.name}: with --cluster, the workers read logits and targets from .npy "
+                "and .safetensors files, or .npz files that are not compressed, targets as integers"
             )
-    return pieces
+    return rows_of_segments(segments, axis)
 
 
 def _extents(

@@ -21,9 +21,9 @@ from cecli.core.evaluate import ArrayName, Wanted, sweep
 from cecli.core.totals import Totals
 from cecli.errors import CecliError
 from cecli.output.files.positional import Extent, PositionalWriter
-from cecli.problem.concatenated import JoinedRows, forget_files
 from cecli.problem.objective import Objective
-from cecli.problem.problem import Problem
+from cecli.problem.problem import Divisors, Problem
+from cecli.problem.rows import Rows, forget_files
 
 LARGEST_KEPT = 2**25
 MOST_KEPT = 2**27
@@ -38,8 +38,7 @@ class Shared:
     """
 
     objective: Objective
-    divisor: float | None
-    z_loss_divisor: float | None
+    divisors: Divisors
     array: ArrayName | None
     dtype: np.dtype[Any]
     worst: int
@@ -50,8 +49,8 @@ class Task:
     """The rows from start on that the logits and the target have, and where theirs are written."""
 
     start: int
-    logits: JoinedRows
-    target: JoinedRows
+    logits: Rows
+    target: Rows
     extents: tuple[Extent, ...]
 
 
@@ -95,9 +94,9 @@ def run(shared: Shared, task: Task) -> Totals | CecliError:
 
 
 def _totals_of(shared: Shared, task: Task) -> Totals:
-    problem = Problem(task.logits, task.target, shared.objective)
-    problem.divisor, problem.z_loss_divisor = shared.divisor, shared.z_loss_divisor
-    problem = problem.rounded_to(shared.dtype)
+    problem = Problem.of(
+        task.logits, task.target, shared.objective, dtype=shared.dtype, divisors=shared.divisors
+    )
     totals = Totals(shared.worst)
     with PositionalWriter(task.extents) as output:
         for part in sweep(problem, Wanted(shared.array, worst=shared.worst), jobs=1):

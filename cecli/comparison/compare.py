@@ -116,7 +116,7 @@ def compare(
     numbers are judged as that type. rtol: the relative error to allow instead.
     Raises CecliError for whatever cannot be computed, and for another shape.
     """
-    problem = Problem(logits, target, Objective(**objective))
+    problem = Problem.of(logits, target, Objective(**objective))
     return compare_candidates(
         problem,
         None if grad is None else candidate_of_array(grad, "grad"),
@@ -195,7 +195,7 @@ def in_doubles(problem: Problem) -> Problem:
     """The problem with logits as doubles, so that its results are rounded to no other type."""
     if problem.logits.dtype == np.float64:
         return problem
-    return Problem(problem.logits.astype(np.float64), problem.target, problem.objective)
+    return Problem.of(problem.logits.astype(np.float64), problem.target, problem.objective)
 
 
 def _is_transposed(problem: Problem, grad: Candidate) -> bool:

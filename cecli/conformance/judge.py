@@ -113,7 +113,7 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
 
 def problem_of(inputs: Inputs) -> Problem:
     """The inputs as a problem whose results are doubles."""
-    return Problem(
+    return Problem.of(
         inputs.logits.astype(np.float64), inputs.target, Objective(**dict(inputs.options))
     )
 

@@ -47,12 +47,12 @@ def own_problem(problem: Problem, sample: int | None) -> Problem:
             "choose another one with --sample, or --reduction sum"
         )
     objective = replace(problem.objective, axis=-1, ignore_index=None)
-    return Problem(own.logits[0], target, objective)
+    return Problem.of(own.logits[0], target, objective)
 
 
 def undivided(own: Problem) -> Problem:
     """The same sample, its loss not divided by anything."""
-    return Problem(own.logits, own.target, replace(own.objective, reduction="sum"))
+    return Problem.of(own.logits, own.target, replace(own.objective, reduction="sum"))
 
 
 def derive(

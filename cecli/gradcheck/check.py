@@ -82,7 +82,7 @@ def check_gradient(
     largest logit, the smallest probability and others at random. progress is called with the
     fraction done. Raises CecliError for bad input and where the loss is infinite.
     """
-    problem = Problem(logits, target, Objective(**objective))
+    problem = Problem.of(logits, target, Objective(**objective))
     return check(problem, np.asarray(grad), method, step, seed, progress)
 
 

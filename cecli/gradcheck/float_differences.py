@@ -41,7 +41,7 @@ class FloatDifferences(Differences):
             self._worked(len(part) * self.cost.component)
         logits, top = problem.rows[number], problem.rows[number].argmax()
         own = Objective(temperature=float(row.temperature), softcap=row.softcap)
-        probabilities = softmax_of(Problem(logits, None, own))
+        probabilities = softmax_of(Problem.of(logits, None, own))
         beside = 1.0 - probabilities
         beside[top] = np.delete(probabilities, top).sum()
         tolerances = tolerances_of(
@@ -58,6 +58,6 @@ class FloatDifferences(Differences):
         target = self.problem.target_rows[number : number + 1]
         objective = replace(self.problem.objective, reduction="none", ignore_index=None, axis=-1)
         losses, z_losses = losses_of(
-            Problem(moved, np.repeat(target, len(columns), axis=0), objective)
+            Problem.of(moved, np.repeat(target, len(columns), axis=0), objective)
         )
         return losses / float(row.divisor) + z_losses / float(row.z_divisor)

@@ -7,8 +7,8 @@ another as the shell lists them, by the characters of their names.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from glob import glob
 from math import prod
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.input.arguments import is_pattern, path_and_key, read_file, read_target, read_values
 from cecli.input.documents import Document, Labels, check_settings
-from cecli.problem.concatenated import Joined, Piece, piece_of
+from cecli.problem.dtypes import AnyArray
 from cecli.problem.problem import batch_shape_of
+from cecli.problem.rows import Joined, Segment, segment_of
 from cecli.text.messages import quote, reading
 
 _WILDCARD = re.compile(r"(\*+|\?|\[[!^]?\]?[^\]]*\])")
@@ -37,6 +38,17 @@ class Named(NamedTuple):
     name: str
     stars: tuple[str, ...]
     found: bool
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedDocument:
+    """A `Document` whose arrays are those of several files as one."""
+
+    logits: Joined
+    target: Joined | None
+    soft_target: Joined | None
+    labels: tuple[str, ...] | None
+    objective: Mapping[str, object]
 
 
 def named_files(texts: Sequence[str]) -> tuple[Named, ...]:
@@ -69,46 +81,41 @@ def _stars(pattern: str, name: str) -> tuple[str, ...]:
     return found.groups() if found else (Path(name).stem,)
 
 
-def read_several(files: Sequence[Named], key: str | None, labels: Labels) -> Document:
+def read_several(files: Sequence[Named], key: str | None, labels: Labels) -> JoinedDocument:
     """The logits of several files as one batch, with what their documents add.
 
     A file that holds a single sample counts as a batch of one.
     """
-    logits: list[Piece] = []
-    targets: dict[str, list[Piece]] = {"target": [], "soft_target": []}
+    logits: list[Segment] = []
+    targets: dict[str, list[Segment]] = {"target": [], "soft_target": []}
     first: Document | None = None
     for file in files:
         with reading(quote(file.name)):
             document = read_file(file.name, key, labels)
             single = document.logits.ndim == 1
-            logits.append(_piece(file, document.logits, single))
-            for name, pieces in targets.items():
+            logits.append(_segment(file, document.logits, single))
+            for name, segments in targets.items():
                 array = getattr(document, name)
                 if first is not None and (array is None) != (getattr(first, name) is None):
                     raise CecliError(f"{name} must be in every file or in none")
                 if array is not None:
-                    pieces.append(_piece(file, array, single))
-            first = first or replace(document, logits=document.logits[:0])
+                    segments.append(_segment(file, array, single))
+            first = first or document
             check_settings(document, first, quote(files[0].name))
     if first is None:
         raise CecliError("no files of logits")
-    joined = {name: _as_array(Joined(pieces)) for name, pieces in targets.items() if pieces}
-    return replace(
-        first,
-        logits=_as_array(Joined(logits)),
-        target=joined.get("target"),
-        soft_target=joined.get("soft_target"),
+    joined = {name: Joined(segments) for name, segments in targets.items() if segments}
+    return JoinedDocument(
+        Joined(logits),
+        joined.get("target"),
+        joined.get("soft_target"),
+        first.labels,
+        first.objective,
     )
 
 
-def _piece(file: Named, array: NDArray[Any], single: bool) -> Piece:
-    return piece_of(quote(file.name), array[None] if single else array)
-
-
-def _as_array(joined: Joined) -> NDArray[Any]:
-    """Joined arrays stand wherever a problem takes an array."""
-    array: Any = joined
-    return array  # type: ignore[no-any-return]
+def _segment(file: Named, array: NDArray[Any], single: bool) -> Segment:
+    return segment_of(quote(file.name), array[None] if single else array)
 
 
 # --- Targets ------------------------------------------------------------------------------------
@@ -117,28 +124,28 @@ def _as_array(joined: Joined) -> NDArray[Any]:
 def read_several_targets(
     text: str,
     labels: Sequence[str] | None,
-    logits: NDArray[Any],
+    logits: AnyArray,
     files: Sequence[Named] | None,
     axis: int,
-) -> NDArray[Any]:
+) -> Joined:
     """Class indices from a pattern, or a comma list of files: one for each file of logits."""
     return _matched(text, logits, files, partial(read_target, labels=labels), axis)
 
 
 def read_several_probabilities(
-    text: str, logits: NDArray[Any], files: Sequence[Named] | None
-) -> NDArray[Any]:
+    text: str, logits: AnyArray, files: Sequence[Named] | None
+) -> Joined:
     """Class probabilities likewise, of the shape of the logits."""
     return _matched(text, logits, files, partial(read_values, name="--soft-target"), None)
 
 
 def _matched(
     text: str,
-    logits: Any,
+    logits: AnyArray,
     files: Sequence[Named] | None,
     read: Callable[[str], NDArray[Any]],
     axis: int | None,
-) -> NDArray[Any]:
+) -> Joined:
     """The arrays of targets joined in the order of the logits' files, each as long as its own.
 
     axis: of the classes, which targets do not have; None where they do.
@@ -150,20 +157,20 @@ def _matched(
         raise CecliError(
             f"{quote(text)} names {len(found)} files of targets for {len(files)} of logits"
         )
-    pieces = []
-    for target, own, piece in zip(found, files, logits.pieces, strict=True):
+    segments = []
+    for target, own, segment in zip(found, files, logits.segments, strict=True):
         both_found = target.found and own.found and len(target.stars) == len(own.stars)
         if both_found and target.stars != own.stars:
             raise CecliError(
                 f"{quote(target.name)} does not belong to {quote(own.name)}: what stands for the "
                 "star must be the same"
             )
-        shape = piece.shape if axis is None else batch_shape_of(piece.shape, axis)
+        shape = segment.shape if axis is None else batch_shape_of(segment.shape, axis)
         array = read(target.name)
         if array.size != prod(shape) or (array.ndim > 1 and array.shape != shape):
             raise CecliError(
                 f"{quote(target.name)} holds targets of shape {array.shape}: "
-                f"{piece.name} needs {shape}"
+                f"{segment.name} needs {shape}"
             )
-        pieces.append(piece_of(quote(target.name), array.reshape(shape)))
-    return _as_array(Joined(pieces))
+        segments.append(segment_of(quote(target.name), array.reshape(shape)))
+    return Joined(segments)

@@ -25,13 +25,14 @@ from cecli.input.arguments import (
     read_values,
     target_file,
 )
+from cecli.problem.dtypes import AnyArray
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem, batch_shape_of
 from cecli.text.messages import quote
 
 if TYPE_CHECKING:
     from cecli.input.candidate import Candidate
-    from cecli.input.multifile import Named
+    from cecli.input.multifile import JoinedDocument, Named
 
 OBJECTIVE = (
     "ignore_index",
@@ -91,6 +92,7 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     grad, loss = _read_candidates(options)
     stdin = standard_input(options["logits"])
     files = _several_files(options)
+    document: Document | JoinedDocument
     given = None if options["labels"] is None else read_labels(options["labels"])
     if files is None:
         document = read_document(options["logits"], stdin, options.get("key"), given)
@@ -103,7 +105,7 @@ def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
     target = _target(options, document, labels, objective, files) if with_target else None
     sources = _sources(options, labels, with_target=with_target)
     with sources.naming():
-        problem = Problem(document.logits, target, objective)
+        problem = Problem.of(document.logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
         raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
     return Request(problem, labels, sources, files, grad, loss)
@@ -168,11 +170,11 @@ def standard_input(arguments: tuple[str, ...]) -> BinaryIO | None:
 
 def _target(
     options: Mapping[str, Any],
-    document: Document,
+    document: Document | JoinedDocument,
     labels: tuple[str, ...] | None,
     objective: Objective,
     files: tuple[Named, ...] | None,
-) -> NDArray[Any]:
+) -> AnyArray:
     if options["target"] is not None and options["soft_target"] is not None:
         raise CecliError("give --target or --soft-target, not both")
     shape = document.logits.shape

@@ -37,11 +37,12 @@ def exact_mass(problem: Problem, row: int) -> list[Fraction]:
 
 def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
     """What the sums of the loss and of the z-loss are divided by, unrounded; 1 for no mean."""
-    z_divisor = Fraction(problem.z_loss_divisor or 1.0)
-    if problem.objective.reduction != "mean" or problem.weight is None or problem.index is None:
-        return Fraction(problem.divisor or 1.0), z_divisor
-    weights = problem.weight[problem.index[problem.kept]]
-    return sum((Fraction(w) for w in weights.tolist()), Fraction(0)), z_divisor
+    divisors, weight = problem.divisors, problem.weight
+    z_divisor = Fraction(divisors.z_losses or 1.0)
+    if divisors.counts is None or weight is None:
+        return Fraction(divisors.losses or 1.0), z_divisor
+    pairs = zip(weight.tolist(), divisors.counts.tolist(), strict=True)
+    return sum((Fraction(w) * n for w, n in pairs if n), Fraction(0)), z_divisor
 
 
 class RationalRow:

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.errors import About, CecliError
-from cecli.problem.concatenated import Joined, JoinedRows
+from cecli.problem.rows import Joined, Rows
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Logits = NDArray[np.float32] | Floats
+# Numbers as they were given, perhaps in several files.
+AnyArray = NDArray[Any] | Joined | Rows
 
 # NumPy has no name for bfloat16: it saves such an array as two bytes of anything.
 BFLOAT16 = np.dtype("V2")
@@ -53,14 +55,26 @@ def row_maxima(rows: Logits) -> Floats:
 
 def as_real_array(name: About, values: ArrayLike) -> NDArray[Any]:
     """An array of real numbers; CecliError, with the name, for anything else."""
-    array: Any
     try:
-        array = values if isinstance(values, Joined | JoinedRows) else np.asarray(values)
+        array = np.asarray(values)
     except (ValueError, TypeError, OverflowError):
         raise CecliError(
             f"{name} must be an array of numbers with rows of equal length", about=name
         ) from None
-    dtype = array.dtype
-    if dtype.kind in "iuf" or dtype.name == "bfloat16" or dtype == BFLOAT16:
-        return array  # type: ignore[no-any-return]
-    raise CecliError(f"{name} must be an array of real numbers; its type is {dtype}", about=name)
+    _require_real(name, array.dtype)
+    return array
+
+
+def as_any_array(name: About, values: ArrayLike | Joined | Rows) -> AnyArray:
+    """The same, where the numbers may be in several files."""
+    if not isinstance(values, Joined | Rows):
+        return as_real_array(name, values)
+    _require_real(name, values.dtype)
+    return values
+
+
+def _require_real(name: About, dtype: np.dtype[Any]) -> None:
+    if not (dtype.kind in "iuf" or dtype.name == "bfloat16" or dtype == BFLOAT16):
+        raise CecliError(
+            f"{name} must be an array of real numbers; its type is {dtype}", about=name
+        )

@@ -1,14 +1,13 @@
 """What is asked: logits, a target and an objective, checked and laid out as rows.
 
 Everything that computes (the float core, the exact arithmetic, the finite differences) starts from
-a `Problem`, so each rule of what counts as good input stands here and nowhere else.
+a `Problem`, so each rule of what counts as good input stands in this room and nowhere else.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -17,12 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.errors import CecliError
-from cecli.problem.concatenated import Joined, JoinedRows, rows_in_place, rows_of
 from cecli.problem.dtypes import (
     BFLOAT16,
+    AnyArray,
     Floats,
     Integers,
     Logits,
+    as_any_array,
     as_doubles,
     as_logits,
     as_real_array,
@@ -31,10 +31,22 @@ from cecli.problem.dtypes import (
     widened,
 )
 from cecli.problem.objective import Objective
-from cecli.problem.targets import ClassIndices
+from cecli.problem.rows import Joined, Rows, rows_of, sample_name
+from cecli.problem.targets import ClassIndices, Probabilities
 
-SOFT_TARGET_SLACK = 0.01 + 2.0**-40  # with room for the rounding of a sum
 FEW_CLASSES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Divisors:
+    """What the summed losses and the summed z-losses are divided by: 1 for sum, None for none.
+
+    counts (C,): where losses is Σ weight[target], how many rows kept have each class as target.
+    """
+
+    losses: float | None
+    z_losses: float | None
+    counts: Integers | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,63 +69,108 @@ class Block:
     all_kept: bool
 
 
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Logits of any shape as N rows of C classes, their targets and the objective, all checked.
 
-    logits: real numbers, shape (…, C, …) with the classes on objective.axis; an array of two bytes
-    without a type, as NumPy saves it, is bfloat16.
-    target: integers of the batch's shape (class indices), floats of the logits' shape (class
-    probabilities), or None where only the softmax is wanted.
-    Raises CecliError for whatever cannot be computed, naming the sample and the value.
+    Made by `Problem.of`, and never changed; others are made of it, whose rows and targets are the
+    same or some of them and are not checked once more.
 
-    logits, target: as given, as arrays; given and given_target: the same, in several files perhaps.
+    given: the logits as given, as an array, perhaps of several files. truth: the target, None where
+    only the softmax is wanted. weight (C,): of the classes. dtype: of the arrays that come out.
+    shared: the divisors, where they are those of a batch that this is a part of.
     The logits themselves are looked at when their `block` is taken, and the targets piece by piece,
-    so that a problem may be larger than memory. dtype: of the arrays that come out; kept_count: the
-    number of rows that are not ignored; indexed: whether the target is class indices.
+    so that a problem may be larger than memory.
     """
 
-    def __init__(
-        self, logits: ArrayLike, target: ArrayLike | None, objective: Objective | None = None
-    ) -> None:
-        self.objective = objective = objective or Objective()
-        self.given = given = as_real_array("logits", logits)
-        self.given_target: NDArray[Any] | None = None
-        self.shape = given.shape
-        self.batch_shape = batch_shape_of(given.shape, objective.axis)
-        self.classes = given.shape[objective.axis]
+    given: AnyArray
+    truth: ClassIndices | Probabilities | None
+    objective: Objective
+    weight: Floats | None
+    dtype: np.dtype[Any]
+    shared: Divisors | None = None
+
+    @classmethod
+    def of(
+        cls,
+        logits: ArrayLike | Joined | Rows,
+        target: ArrayLike | Joined | Rows | None = None,
+        objective: Objective | None = None,
+        *,
+        dtype: np.dtype[Any] | None = None,
+        divisors: Divisors | None = None,
+    ) -> Problem:
+        """The problem of logits, a target and an objective.
+
+        logits: real numbers, shape (…, C, …) with the classes on objective.axis; an array of two
+        bytes without a type, as NumPy saves it, is bfloat16.
+        target: integers of the batch's shape (class indices), floats of the logits' shape (class
+        probabilities), or None where only the softmax is wanted.
+        dtype: of the arrays that come out; by default float32 for half and single precision, else
+        float64. divisors: those of a larger batch; by default the problem's own.
+        Raises CecliError for whatever cannot be computed, naming the sample and the value.
+        """
+        objective = objective or Objective()
+        given = as_any_array("logits", logits)
+        batch_shape = batch_shape_of(given.shape, objective.axis)
+        classes = given.shape[objective.axis]
         if isinstance(given, Joined) and objective.axis % given.ndim == 0:
             raise CecliError(
                 "samples of several files lie behind one another along the first dimension: "
                 "it cannot be that of the classes"
             )
-        if self.classes == 0:
+        if classes == 0:
             raise CecliError(
                 f"logits of shape {given.shape} have no classes: an empty sample", about="logits"
             )
-        self.dtype = result_dtype(given.dtype)
-        self._given_rows = rows_in_place(given, objective.axis)
-        self.samples = self.kept_count = len(self._given_rows)
-        self.soft: NDArray[Any] | None = None
-        self._indices: ClassIndices | None = None
+        truth: ClassIndices | Probabilities | None = None
         if target is not None:
-            self._take_target(target)
-        self.weight = self._checked_weight()
+            truth = _checked_truth(target, given.shape, batch_shape, objective)
+        weight = _checked_weight(classes, objective)
+        return cls(given, truth, objective, weight, dtype or result_dtype(given.dtype), divisors)
+
+    # --- What it consists of ------------------------------------------------------------------
+
+    @cached_property
+    def given_rows(self) -> Rows:
+        """The logits as given, (N, C)."""
+        return rows_of(self.given, self.objective.axis)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the logits."""
+        return self.given.shape
+
+    @cached_property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of the logits without the dimension of the classes."""
+        return batch_shape_of(self.given.shape, self.objective.axis)
+
+    @cached_property
+    def samples(self) -> int:
+        """N"""
+        return len(self.given_rows)
+
+    @cached_property
+    def classes(self) -> int:
+        """C"""
+        return int(self.given.shape[self.objective.axis])
 
     @cached_property
     def logits(self) -> NDArray[Any]:
         """The logits as given, bfloat16 as float32."""
         return widened(np.asarray(self.given))
 
-    @property
-    def target(self) -> NDArray[Any] | None:
-        """The target as given, in memory where it comes from several files."""
-        return None if self.given_target is None else np.asarray(self.given_target)
+    @cached_property
+    def rows(self) -> Floats:
+        """All rows as one block's logits (N, C)."""
+        return np.asarray(self.block(0, self.samples).logits, dtype=np.float64)
 
     @property
     def own_dtype(self) -> np.dtype[Any]:
         """The logits' own type: float64 for integers, float32 for bfloat16."""
-        given = self.given.dtype
-        return np.dtype(given.name) if given.name in ("float16", "float32") else self.dtype
+        own = self.given.dtype
+        return np.dtype(own.name) if own.name in ("float16", "float32") else result_dtype(own)
 
     @property
     def nbytes(self) -> int:
@@ -123,27 +180,100 @@ class Problem:
     @property
     def row_bytes(self) -> int:
         """How many bytes a row of a block's logits takes."""
-        return int(self.classes) * result_dtype(self.given.dtype).itemsize
+        return self.classes * result_dtype(self.given.dtype).itemsize
+
+    # --- The target -----------------------------------------------------------------------------
 
     @property
     def has_target(self) -> bool:
         """Whether there is a target, not only logits."""
-        return self.given_target is not None
+        return self.truth is not None
 
     @property
     def indexed(self) -> bool:
         """Whether the target is class indices."""
-        return self._indices is not None
+        return isinstance(self.truth, ClassIndices)
+
+    @property
+    def target(self) -> NDArray[Any] | None:
+        """The target as given, in memory where it comes from several files."""
+        return None if self.truth is None else np.asarray(self.truth.given)
+
+    @cached_property
+    def index(self) -> Integers | None:
+        """(N,) the class indices, 0 where a row is ignored; None for a soft target."""
+        return self.truth.columns(0, self.samples) if isinstance(self.truth, ClassIndices) else None
+
+    @cached_property
+    def soft(self) -> NDArray[Any] | None:
+        """(N, C) the class probabilities as given; None for class indices."""
+        return np.asarray(self.truth.rows) if isinstance(self.truth, Probabilities) else None
+
+    @property
+    def target_rows(self) -> NDArray[Any]:
+        """Class indices (N,) or class probabilities (N, C)."""
+        rows = self.soft if self.index is None else self.index
+        if rows is None:
+            raise CecliError("a target is needed", about="target")
+        return rows
 
     @cached_property
     def kept(self) -> NDArray[np.bool_]:
         """(N,) which rows are not ignored."""
         return self._kept_in(0, self.samples)
 
+    @property
+    def kept_count(self) -> int:
+        """The number of rows that are not ignored."""
+        return self.truth.kept_count if isinstance(self.truth, ClassIndices) else self.samples
+
+    def _kept_in(self, start: int, stop: int) -> NDArray[np.bool_]:
+        if isinstance(self.truth, ClassIndices):
+            return self.truth.kept(start, stop)
+        return np.ones(stop - start, dtype=bool)
+
+    # --- What it is divided by ------------------------------------------------------------------
+
     @cached_property
-    def index(self) -> Integers | None:
-        """(N,) the class indices, 0 where a row is ignored; None for a soft target."""
-        return None if self._indices is None else self._indices.columns(0, self.samples)
+    def divisors(self) -> Divisors:
+        """What the sums of the losses and of the z-losses are divided by.
+
+        The mean over index targets divides by Σ weight[target] over the samples kept, over soft
+        targets by their number, as PyTorch does; the mean of the z-losses by that number always.
+        Raises CecliError for a mean over nothing.
+        """
+        if self.shared is not None:
+            return self.shared
+        if self.objective.reduction == "none":
+            return Divisors(None, None)
+        if self.objective.reduction == "sum":
+            return Divisors(1.0, 1.0)
+        if not self.samples:
+            raise CecliError("the mean is undefined: the batch has no samples")
+        count = self.kept_count
+        if not count:
+            raise CecliError(
+                f"the mean is undefined: every target is {self.objective.ignore_index}, "
+                "the index to ignore"
+            )
+        if self.weight is None or not isinstance(self.truth, ClassIndices):
+            return Divisors(float(count), float(count))
+        total = self.truth.total_weight(self.weight)
+        if not 0.0 < total < math.inf:
+            raise CecliError(f"the mean is undefined: the weights of the targets sum to {total:g}")
+        return Divisors(total, float(count), self.truth.counts)
+
+    @property
+    def divisor(self) -> float | None:
+        """What the summed loss is divided by: None for reduction none, 1 for sum."""
+        return self.divisors.losses
+
+    @property
+    def z_loss_divisor(self) -> float | None:
+        """What the summed z-loss is divided by: the mean's is the number of samples kept."""
+        return self.divisors.z_losses
+
+    # --- Others made of it ----------------------------------------------------------------------
 
     def unweighted(self) -> Problem:
         """The same logits and target without weights, smoothing and z-loss, under the mean."""
@@ -154,48 +284,33 @@ class Problem:
         return self._under(reduction="none")
 
     def _under(self, **changes: Any) -> Problem:
-        """The same rows and targets, which are not checked once more, under another objective."""
-        problem = copy(self)
-        problem.objective = replace(self.objective, **changes)
-        problem.weight = None if problem.objective.weight is None else self.weight
-        for derived in ("divisor", "z_loss_divisor"):
-            vars(problem).pop(derived, None)
-        return problem
+        objective = replace(self.objective, **changes)
+        weight = None if objective.weight is None else self.weight
+        return replace(self, objective=objective, weight=weight, shared=None)
 
     def only(self, rows: Integers, *, divided: bool = True) -> Problem:
         """Some of the rows as a batch of their own, over the divisors of the whole or over none."""
-        given = self.soft if self._indices is None else self._indices.given
-        target = None if given is None else given[rows]
         objective = replace(self.objective, axis=-1)
         if not divided:
             objective = replace(objective, reduction="none")
-        chosen = Problem(self._given_rows[rows], target, objective)
-        if divided:
-            chosen.divisor, chosen.z_loss_divisor = self.divisor, self.z_loss_divisor
-        return chosen.rounded_to(self.dtype)
-
-    def of_each_file(self) -> Iterator[Problem]:
-        """The logits of each of several files by themselves, without their targets."""
-        given: Any = self.given
-        for piece in given.pieces:
-            yield Problem(piece.array, None, Objective(axis=self.objective.axis))
+        return replace(
+            self,
+            given=self.given_rows[rows],
+            truth=None if self.truth is None else self.truth.only(rows),
+            objective=objective,
+            shared=self.divisors if divided else None,
+        )
 
     def rounded_to(self, dtype: np.dtype[Any]) -> Problem:
         """The same problem with results of another type."""
-        problem = copy(self)
-        problem.dtype = dtype
-        return problem
+        return replace(self, dtype=dtype)
 
-    def place(self, row: int | np.integer[Any]) -> str:
-        """How a row is called in a message: nothing for one sample alone, else its index."""
-        return _place(int(row), self.batch_shape)
+    def of_each_file(self) -> Iterator[Problem]:
+        """The logits of each of several files by themselves, without their targets."""
+        for stretch in self.given_rows.stretches:
+            yield Problem.of(stretch.segment.array, None, Objective(axis=self.objective.axis))
 
-    def _found_in(self, rows: NDArray[Any] | None, row: int) -> tuple[str, str]:
-        """How a message about a row begins, and how it calls the row: by its file, of several."""
-        if not isinstance(rows, JoinedRows):
-            return "", self.place(row)
-        name, row, batch_shape = rows.place(row)
-        return f"{name}: " if name else "", _place(row, batch_shape)
+    # --- Rows and samples -----------------------------------------------------------------------
 
     def block(self, start: int, stop: int) -> Block:
         """The rows from start to stop, checked."""
@@ -203,8 +318,11 @@ class Problem:
         order: Literal["C", "F"] = "F" if self.classes <= FEW_CLASSES else "C"
         kept = self._kept_in(start, stop)
         all_kept = self.kept_count == self.samples or bool(kept.all())
+        given = self.given_rows[start:stop]
+        if given.dtype.kind in "iu" and given.dtype.itemsize == 8:
+            self._require_doubles(given, kept, start)
         with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
-            logits = as_logits(self._given_rows[start:stop], order)
+            logits = as_logits(given, order)
             if not all_kept:
                 logits = logits.copy(order="K")
                 logits[~kept] = 0.0
@@ -212,14 +330,14 @@ class Problem:
         extremes = maximum.min(initial=0.0), maximum.max(initial=0.0)
         if not np.isfinite(extremes).all():
             self._refuse_rows(logits, start)
-        index = None if self._indices is None else self._indices.columns(start, stop)
-        soft = None if self.soft is None else self._checked_soft(start, stop)
+        truth = self.truth
+        index = truth.columns(start, stop) if isinstance(truth, ClassIndices) else None
+        soft = truth.checked(start, stop) if isinstance(truth, Probabilities) else None
         return Block(self, start, logits, maximum, index, soft, kept, all_kept)
 
-    @cached_property
-    def rows(self) -> Floats:
-        """All rows as one block's logits (N, C)."""
-        return np.asarray(self.block(0, self.samples).logits, dtype=np.float64)
+    def place(self, row: int | np.integer[Any]) -> str:
+        """How a row is called in a message: nothing for one sample alone, else its index."""
+        return sample_name(int(row), self.batch_shape)
 
     def restore(self, rows: NDArray[Any]) -> NDArray[Any]:
         """(N, C) rows in the logits' own shape."""
@@ -228,17 +346,7 @@ class Problem:
 
     def to_rows(self, array: NDArray[Any]) -> NDArray[Any]:
         """An array of the logits' shape as (N, C) rows: the inverse of `restore`."""
-        rows: NDArray[Any] = rows_of(array, self.objective.axis)
-        return rows
-
-    @property
-    def target_rows(self) -> NDArray[Any]:
-        """Class indices (N,) or class probabilities (N, C)."""
-        if self.index is not None:
-            return self.index
-        if self.soft is not None:
-            return self.soft
-        raise CecliError("a target is needed", about="target")
+        return np.moveaxis(array, self.objective.axis, -1).reshape(-1, self.classes)
 
     def indices_of(self, rows: Integers, columns: Integers) -> Integers:
         """(k, ndim) indices in the logits of k components given by row and class."""
@@ -246,155 +354,44 @@ class Problem:
         position.insert(self.objective.axis % len(self.shape), columns)
         return np.stack(position, axis=1)
 
-    @cached_property
-    def divisor(self) -> float | None:
-        """What the summed loss is divided by: None for reduction none, 1 for sum.
-
-        The mean over index targets divides by Σ weight[target] over the samples kept, over soft
-        targets by their number, as PyTorch does.
-        """
-        if self.objective.reduction == "none":
-            return None
-        if self.objective.reduction == "sum":
-            return 1.0
-        self._require_rows()
-        if self.weight is None or self._indices is None:
-            return float(self.kept_count)
-        divisor = self._indices.total_weight(self.weight)
-        if not 0.0 < divisor < math.inf:
+    def _require_doubles(self, given: NDArray[Any], kept: NDArray[np.bool_], start: int) -> None:
+        """Refuse an integer that no double holds: it would be rounded in silence."""
+        size = np.abs(given).astype(np.uint64)
+        if size.max(initial=0) <= 2**53:
+            return
+        # 53 binary digits hold it where it is less than 2^53 times its lowest digit.
+        lowest = size & (~size + np.uint64(1))
+        rounded = (size >> np.uint64(53) >= lowest) & (size > 0) & kept[:, None]
+        if rounded.any():
+            row, column = np.argwhere(rounded)[0].tolist()
+            file, place = self.given_rows.called(start + row)
+            value = int(given[row, column])
             raise CecliError(
-                f"the mean is undefined: the weights of the targets sum to {divisor:g}"
+                f"{file}logit {column}{place} is {value}: no double holds this integer, "
+                f"the nearest is {int(float(value))}",
+                about=None if file else "logits",
             )
-        return divisor
-
-    @cached_property
-    def z_loss_divisor(self) -> float | None:
-        """What the summed z-loss is divided by: the mean's is the number of samples kept."""
-        if self.objective.reduction != "mean":
-            return self.divisor
-        self._require_rows()
-        return float(self.kept_count)
-
-    def _require_rows(self) -> None:
-        if not self.samples:
-            raise CecliError("the mean is undefined: the batch has no samples")
-        if not self.kept_count:
-            raise CecliError(
-                f"the mean is undefined: every target is {self.objective.ignore_index}, "
-                "the index to ignore"
-            )
-
-    def _take_target(self, target: ArrayLike) -> None:
-        self.given_target = given = as_real_array("target", target)
-        if given.dtype.kind in "iu":
-            self._take_index(given)
-        elif (given.dtype.kind == "f" or given.dtype == BFLOAT16) and given.shape == self.shape:
-            self._take_soft(given)
-        else:
-            raise CecliError(
-                f"a target of type {given.dtype} and shape {given.shape} does not fit logits of "
-                f"shape {self.shape}: class indices are integers of shape {self.batch_shape}, "
-                f"class probabilities floats of shape {self.shape}",
-                about="target",
-            )
-
-    def _take_index(self, given: NDArray[Any]) -> None:
-        if given.shape != self.batch_shape:
-            samples = f"{self.samples} sample{'s' if self.samples != 1 else ''}"
-            count = f"{given.size} target{'s' if given.size != 1 else ''}"
-            wanted = f"logits of shape {self.shape} need targets of shape {self.batch_shape}"
-            if given.size == self.samples:
-                raise CecliError(f"targets of shape {given.shape}: {wanted}", about="target")
-            raise CecliError(f"{count} for {samples}: {wanted}", about="target")
-        flat = rows_of(given, None)
-        self._indices = ClassIndices(flat, self.classes, self.objective.ignore_index)
-        self.kept_count, wrong = self._indices.count()
-        if wrong is not None:
-            self._refuse_target(flat, wrong)
-
-    def _refuse_target(self, flat: NDArray[Any], row: int) -> None:
-        file, place = self._found_in(flat, row)
-        target = int(np.asarray(flat[row]))
-        hint = "; if it marks samples to ignore, say so: ignore_index (--ignore-index) -100"
-        valid = (
-            f"the {self.classes} classes are 0 to {self.classes - 1}"
-            if self.classes > 1
-            else "the only class is 0"
-        )
-        raise CecliError(
-            f"{file}target {target}{place} is out of range: {valid}"
-            + (hint if target == -100 else ""),
-            about=None if file else "target",
-        )
-
-    def _kept_in(self, start: int, stop: int) -> NDArray[np.bool_]:
-        if self._indices is None:
-            return np.ones(stop - start, dtype=bool)
-        return self._indices.kept(start, stop)
-
-    def _take_soft(self, given: NDArray[Any]) -> None:
-        if self.objective.ignore_index is not None:
-            raise CecliError("an index to ignore needs class indices: the target is soft")
-        self.soft = rows_in_place(given, self.objective.axis)
-
-    def _checked_soft(self, start: int, stop: int) -> Floats:
-        soft = as_doubles(self.target_rows[start:stop])
-        bad = ~((soft >= 0) & (soft < np.inf))
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            file, place = self._found_in(self.soft, start + int(row))
-            raise CecliError(
-                f"{file}soft target{place} has {soft[row, column]:g} for class "
-                f"{column}: probabilities are 0 or more",
-                about=None if file else "soft_target",
-            )
-        totals = soft.sum(axis=1)
-        off = np.abs(totals - 1.0) > SOFT_TARGET_SLACK
-        if off.any():
-            row = off.argmax()
-            file, place = self._found_in(self.soft, start + int(row))
-            raise CecliError(
-                f"{file}soft target{place} sums to {totals[row]:.6g}: probabilities sum to 1",
-                about=None if file else "soft_target",
-            )
-        return soft
 
     def _refuse_rows(self, rows: Logits, start: int) -> None:
         bad = np.isnan(rows) | (rows == np.inf)
         if bad.any():
-            row, column = np.argwhere(bad)[0]
+            row, column = np.argwhere(bad)[0].tolist()
             value = "NaN" if np.isnan(rows[row, column]) else "+inf"
-            file, place = self._found_in(self._given_rows, start + int(row))
+            file, place = self.given_rows.called(start + row)
             raise CecliError(
                 f"{file}logit {column}{place} is {value}: logits are finite, "
                 "or -inf for a class that is masked",
                 about=None if file else "logits",
             )
         masked = (rows == -np.inf).all(axis=1)
-        file, place = self._found_in(self._given_rows, start + int(masked.argmax()))
+        file, place = self.given_rows.called(start + int(masked.argmax()))
         raise CecliError(
             f"{file}every logit{place} is -inf: at least one class must not be masked",
             about=None if file else "logits",
         )
 
-    def _checked_weight(self) -> Floats | None:
-        if self.objective.weight is None:
-            return None
-        weight = as_doubles(as_real_array("weight", self.objective.weight))
-        if weight.shape != (self.classes,):
-            raise CecliError(
-                f"weight has shape {weight.shape}: {self.classes} classes need "
-                f"{self.classes} weights",
-                about="weight",
-            )
-        bad = ~((weight >= 0) & (weight < np.inf))
-        if bad.any():
-            column = int(bad.argmax())
-            raise CecliError(
-                f"weight {column} is {weight[column]:g}: weights are 0 or more and finite",
-                about="weight",
-            )
-        return weight
+
+# --- What is checked at once ----------------------------------------------------------------------
 
 
 def batch_shape_of(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
@@ -409,10 +406,58 @@ def batch_shape_of(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def _place(row: int, batch_shape: tuple[int, ...]) -> str:
-    """How a row is called in a message: nothing for one sample alone, else its index."""
-    if not batch_shape:
-        return ""
-    position = np.unravel_index(row, batch_shape)
-    inner = ", ".join(str(int(i)) for i in position)
-    return f" of sample {inner}" if len(position) == 1 else f" of sample ({inner})"
+def _checked_truth(
+    target: ArrayLike | Joined | Rows,
+    shape: tuple[int, ...],
+    batch_shape: tuple[int, ...],
+    objective: Objective,
+) -> ClassIndices | Probabilities:
+    given = as_any_array("target", target)
+    if given.dtype.kind in "iu":
+        return _checked_indices(given, shape, batch_shape, objective)
+    if (given.dtype.kind == "f" or given.dtype == BFLOAT16) and given.shape == shape:
+        if objective.ignore_index is not None:
+            raise CecliError("an index to ignore needs class indices: the target is soft")
+        return Probabilities(given, rows_of(given, objective.axis))
+    raise CecliError(
+        f"a target of type {given.dtype} and shape {given.shape} does not fit logits of "
+        f"shape {shape}: class indices are integers of shape {batch_shape}, "
+        f"class probabilities floats of shape {shape}",
+        about="target",
+    )
+
+
+def _checked_indices(
+    given: AnyArray, shape: tuple[int, ...], batch_shape: tuple[int, ...], objective: Objective
+) -> ClassIndices:
+    if given.shape != batch_shape:
+        wanted = f"logits of shape {shape} need targets of shape {batch_shape}"
+        count = math.prod(batch_shape)
+        if given.size == count:
+            raise CecliError(f"targets of shape {given.shape}: {wanted}", about="target")
+        targets = f"{given.size} target{'s' if given.size != 1 else ''}"
+        samples = f"{count} sample{'s' if count != 1 else ''}"
+        raise CecliError(f"{targets} for {samples}: {wanted}", about="target")
+    rows, classes = rows_of(given, None), shape[objective.axis]
+    truth = ClassIndices(given, rows, classes, objective.ignore_index)
+    _ = truth.kept_count  # a class that there is not is told at once
+    return truth
+
+
+def _checked_weight(classes: int, objective: Objective) -> Floats | None:
+    if objective.weight is None:
+        return None
+    weight = as_doubles(as_real_array("weight", objective.weight))
+    if weight.shape != (classes,):
+        raise CecliError(
+            f"weight has shape {weight.shape}: {classes} classes need {classes} weights",
+            about="weight",
+        )
+    bad = ~((weight >= 0) & (weight < np.inf))
+    if bad.any():
+        column = int(bad.argmax())
+        raise CecliError(
+            f"weight {column} is {weight[column]:g}: weights are 0 or more and finite",
+            about="weight",
+        )
+    return weight

@@ -1,29 +1,34 @@
-"""The true class of each of many rows: a piece at a time, since they may be in a file."""
+"""The targets of many rows, checked a piece at a time, since they may be in a file."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.problem.dtypes import Floats, Integers
+from cecli.errors import CecliError
+from cecli.problem.dtypes import Floats, Integers, as_doubles
+from cecli.problem.rows import Joined, Rows, rows_of
 
 AT_ONCE = 2**18
+SOFT_TARGET_SLACK = 0.01 + 2.0**-40  # with room for the rounding of a sum
 
 
 @dataclass(frozen=True, eq=False)
 class ClassIndices:
     """Targets that are class indices.
 
-    given (N,): integers of any type. classes: how many there are. ignore_index: the target of rows
-    that do not count, or None.
+    given: integers of any type, as they were given. rows (N,): the same. classes: how many there
+    are. ignore_index: the target of rows that do not count, or None.
     """
 
-    given: NDArray[Any]
+    given: NDArray[Any] | Joined | Rows
+    rows: Rows
     classes: int
     ignore_index: int | None
 
@@ -31,32 +36,54 @@ class ClassIndices:
         """Which of the rows from start to stop are not ignored."""
         if self.ignore_index is None:
             return np.ones(stop - start, dtype=bool)
-        return np.asarray(self.given[start:stop] != self.ignore_index)
+        return np.asarray(self.rows[start:stop] != self.ignore_index)
 
     def columns(self, start: int, stop: int) -> Integers:
         """The classes of the rows from start to stop, 0 where a row is ignored."""
-        given = self.given[start:stop]
+        columns = self.rows[start:stop]
         if self.ignore_index is not None:
-            given = np.where(self.kept(start, stop), given, 0)
-        return given.astype(np.int64, copy=False)
+            columns = np.where(columns != self.ignore_index, columns, 0)
+        return columns.astype(np.int64, copy=False)
 
-    def count(self) -> tuple[int, int | None]:
-        """How many rows are kept, and the first of them whose class there is not."""
+    @cached_property
+    def kept_count(self) -> int:
+        """How many rows are not ignored. Raises CecliError for a class that there is not."""
         total = 0
         for start, stop in self._pieces():
-            kept, given = self.kept(start, stop), self.given[start:stop]
-            wrong = kept & ((given < 0) | (given >= self.classes))
+            kept, columns = self.kept(start, stop), self.rows[start:stop]
+            wrong = kept & ((columns < 0) | (columns >= self.classes))
             if wrong.any():
-                return total, start + int(wrong.argmax())
+                first = int(wrong.argmax())
+                self._refuse(start + first, int(columns[first]))
             total += int(np.count_nonzero(kept))
-        return total, None
+        return total
 
-    def total_weight(self, weight: Floats) -> float:
-        """Σ weight[target] over the rows kept, correctly rounded: each weight times its count."""
+    def _refuse(self, row: int, target: int) -> None:
+        file, place = self.rows.called(row)
+        hint = "; if it marks samples to ignore, say so: ignore_index (--ignore-index) -100"
+        valid = (
+            f"the {self.classes} classes are 0 to {self.classes - 1}"
+            if self.classes > 1
+            else "the only class is 0"
+        )
+        raise CecliError(
+            f"{file}target {target}{place} is out of range: {valid}"
+            + (hint if target == -100 else ""),
+            about=None if file else "target",
+        )
+
+    @cached_property
+    def counts(self) -> Integers:
+        """(C,) how many of the rows kept have each class as their target."""
         counts = np.zeros(self.classes, dtype=np.int64)
         for start, stop in self._pieces():
             columns = self.columns(start, stop)[self.kept(start, stop)]
             counts += np.bincount(columns, minlength=self.classes)
+        return counts
+
+    def total_weight(self, weight: Floats) -> float:
+        """Σ weight[target] over the rows kept, correctly rounded: each weight times its count."""
+        counts = self.counts
         # Two factors of 26 bits each have a product that no double rounds.
         high = (weight.view(np.int64) & -(2**27)).view(np.float64)
         few = counts & (2**26 - 1)
@@ -69,6 +96,50 @@ class ClassIndices:
         except OverflowError:
             return math.inf
 
+    def only(self, rows: Integers) -> ClassIndices:
+        """Those of some of the rows."""
+        chosen = self.rows[rows]
+        return ClassIndices(chosen, rows_of(chosen, None), self.classes, self.ignore_index)
+
     def _pieces(self) -> Iterator[tuple[int, int]]:
-        samples = len(self.given)
+        samples = len(self.rows)
         return ((start, min(start + AT_ONCE, samples)) for start in range(0, samples, AT_ONCE))
+
+
+@dataclass(frozen=True, eq=False)
+class Probabilities:
+    """Soft targets: given, floats of the logits' shape, and rows (N, C), the same."""
+
+    given: NDArray[Any] | Joined | Rows
+    rows: Rows
+
+    def checked(self, start: int, stop: int) -> Floats:
+        """The probabilities of the rows from start to stop, as doubles.
+
+        Raises CecliError for what is negative or does not sum to one.
+        """
+        soft = as_doubles(self.rows[start:stop])
+        bad = ~((soft >= 0) & (soft < np.inf))
+        if bad.any():
+            row, column = np.argwhere(bad)[0].tolist()
+            file, place = self.rows.called(start + row)
+            raise CecliError(
+                f"{file}soft target{place} has {soft[row, column]:g} for class "
+                f"{column}: probabilities are 0 or more",
+                about=None if file else "soft_target",
+            )
+        totals = soft.sum(axis=1)
+        off = np.abs(totals - 1.0) > SOFT_TARGET_SLACK
+        if off.any():
+            row = int(off.argmax())
+            file, place = self.rows.called(start + row)
+            raise CecliError(
+                f"{file}soft target{place} sums to {totals[row]:.6g}: probabilities sum to 1",
+                about=None if file else "soft_target",
+            )
+        return soft
+
+    def only(self, rows: Integers) -> Probabilities:
+        """Those of some of the rows."""
+        chosen = self.rows[rows]
+        return Probabilities(chosen, rows_of(chosen, -1))

@@ -43,7 +43,7 @@ def test_summary_against_plain_python(seed: int, classes: int, tied: bool, ignor
     if tied:
         logits = np.round(logits)
     target = random.integers(0, classes, SAMPLES)
-    problem = Problem(logits, target, Objective(ignore_index=1 if ignored else None))
+    problem = Problem.of(logits, target, Objective(ignore_index=1 if ignored else None))
     result = cecli.cross_entropy(logits, target, ignore_index=1 if ignored else None)
     summary = summarize(problem, totals_of(problem, worst=7))
     kept = [row for row in range(SAMPLES) if not (ignored and target[row] == 1)]
@@ -86,7 +86,7 @@ def test_summary_against_plain_python(seed: int, classes: int, tied: bool, ignor
 
 def test_exact_bits_are_correctly_rounded() -> None:
     logits = np.random.default_rng(2).normal(size=(6, 4))
-    problem = Problem(logits, np.arange(6) % 4, Objective())
+    problem = Problem.of(logits, np.arange(6) % 4, Objective())
     found = summarize(problem, totals_of(problem), exact=True).bits
     with mpmath.workdps(50):
         losses = [
@@ -131,7 +131,7 @@ def test_infinite_losses_stand_beside_the_histogram() -> None:
     logits = np.zeros((25, 2))
     logits[3] = [-np.inf, 0]
     logits[4] = [1, 0]
-    problem = Problem(logits, np.zeros(25, dtype=int), Objective())
+    problem = Problem.of(logits, np.zeros(25, dtype=int), Objective())
     summary = summarize(problem, totals_of(problem, worst=1))
     assert summary.histogram is not None
     assert sum(summary.histogram.counts) == 24

@@ -35,7 +35,7 @@ def cecli_run(logits: Array, target: Array) -> Run:
 
 
 def loss_run(logits: Array, target: Array) -> Run:
-    return lambda: losses_of(Problem(logits, target))
+    return lambda: losses_of(Problem.of(logits, target))
 
 
 def copy_run(logits: Array, target: Array) -> Run:

@@ -72,7 +72,7 @@ SCENES: dict[str, tuple[Array, Any, dict[str, Any]]] = {
 
 def problem_of(scene: str) -> Problem:
     logits, target, options = SCENES[scene]
-    return Problem(logits, np.asarray(target), Objective(**options))
+    return Problem.of(logits, np.asarray(target), Objective(**options))
 
 
 def rounded(rows: Array, precision: str) -> Candidate:
@@ -251,7 +251,7 @@ def test_a_sum_in_half_precision_is_named(precision: str, digits: int) -> None:
     mantissa, exponent = np.frexp(exponentials.sum(axis=1, keepdims=True))
     half = np.ldexp(np.rint(np.ldexp(mantissa, digits)), exponent - digits)
     rows = (exponentials / half - np.eye(50)[target]) / 6
-    comparison = judged(Problem(logits, target), rows, precision)
+    comparison = judged(Problem.of(logits, target), rows, precision)
     assert [diagnosis.id for diagnosis in comparison.diagnosis] == ["half-accumulation"]
     assert ("bfloat16" in comparison.diagnosis[0].explanation) == (digits == 8)
 

@@ -27,7 +27,7 @@ TARGET = np.array([0, 3, 7, 2, 2, 5])
 
 def typed(logits: Any, target: Any, grad: str | None = None, loss: str | None = None) -> Any:
     return compare_candidates(
-        Problem(logits, target),
+        Problem.of(logits, target),
         None if grad is None else candidate_of_text(grad, "grad"),
         None if loss is None else candidate_of_text(loss, "loss"),
     )

@@ -232,7 +232,7 @@ def test_rows_beyond_every_32_bit_number() -> None:
     logits[-2:] = [[1, 2, 3, 4], [4, 3, 2, np.nan]]
     logits.flush()
     given = np.load("z.npy", mmap_mode="r")
-    problem = Problem(given, None, Objective())
+    problem = Problem.of(given, None, Objective())
     block = problem.block(rows - 3, rows - 1)
     assert block.logits.tolist() == [[0, 0, 0, 0], [1, 2, 3, 4]]
     with pytest.raises(cecli.CecliError, match=r"logit 3 of sample 9999999999 is NaN"):

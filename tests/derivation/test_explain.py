@@ -48,7 +48,7 @@ def explained(
     top: int = 8,
     **options: Any,
 ) -> Derivation:
-    problem = Problem(logits, target, Objective(**options))
+    problem = Problem.of(logits, target, Objective(**options))
     alone = undivided(own_problem(problem, sample))
     result = solve(alone, exact=True)
     found = check(alone, result.grad) if np.isfinite(result.loss) else None
@@ -363,7 +363,7 @@ def test_bad_input_is_one_line(arguments: list[str], message: str) -> None:
 
 def test_a_sample_that_is_not_there_is_a_cecli_error() -> None:
     with pytest.raises(CecliError, match="out of range"):
-        own_problem(Problem([[1.0, 2.0]], [0]), 1)
+        own_problem(Problem.of([[1.0, 2.0]], [0]), 1)
 
 
 # --- The four forms -------------------------------------------------------------------------------

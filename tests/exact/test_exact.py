@@ -349,7 +349,7 @@ def test_the_callers_decimal_context_does_not_matter() -> None:
 @given(st.lists(st.lists(st.floats(-300, 300), min_size=3, max_size=3), min_size=1, max_size=3))
 def test_perplexity_is_correctly_rounded(rows: list[list[float]]) -> None:
     weighted = objective.Objective(weight=[1.0, 2.0, 3.0], z_loss=0.5)
-    batch = problem.Problem(rows, [0] * len(rows), weighted)
+    batch = problem.Problem.of(rows, [0] * len(rows), weighted)
     exact = evaluate(np.array(rows), np.zeros(len(rows), dtype=int))
     assert isinstance(exact.loss, Fraction)
     with mp.workdps(60):
@@ -359,11 +359,11 @@ def test_perplexity_is_correctly_rounded(rows: list[list[float]]) -> None:
 
 
 def test_perplexity_at_its_ends() -> None:
-    one_class = problem.Problem([[7.0, -np.inf], [1.0, -np.inf]], [0, 0])
+    one_class = problem.Problem.of([[7.0, -np.inf], [1.0, -np.inf]], [0, 0])
     assert summarize(one_class, totals_of(one_class), exact=True).perplexity == 1.0
-    masked = problem.Problem([[7.0, -np.inf], [1.0, -np.inf]], [0, 1])
+    masked = problem.Problem.of([[7.0, -np.inf], [1.0, -np.inf]], [0, 1])
     assert summarize(masked, totals_of(masked), exact=True).perplexity == np.inf
-    hopeless = problem.Problem([[1e5, 0.0]], [1])
+    hopeless = problem.Problem.of([[1e5, 0.0]], [1])
     assert summarize(hopeless, totals_of(hopeless), exact=True).perplexity == np.inf
 
 

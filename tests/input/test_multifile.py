@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.problem.concatenated import Joined, JoinedRows, piece_of, rows_of
+from cecli.problem.rows import Joined, rows_of, segment_of
 from support.in_process import complaint, printed, shown
 
 CUTS = [0, 1000, 1001, 3500, 3500, 5000]
@@ -284,10 +284,13 @@ def test_joined_rows_are_those_of_one_array(data: st.DataObject) -> None:
     inner = tuple(data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)))
     whole = np.arange(sum(counts) * int(np.prod(inner))).reshape(-1, *inner)
     ends = np.cumsum(counts)[:-1]
-    joined = Joined([piece_of("x", part) for part in np.split(whole, ends)])
+    joined = Joined([segment_of("x", part) for part in np.split(whole, ends)])
     axis = data.draw(st.sampled_from([None, *range(1, whole.ndim)]))
-    expected, rows = rows_of(whole, axis), rows_of(joined, axis)
-    assert isinstance(rows, JoinedRows)
+    expected = whole.reshape(-1) if axis is None else np.moveaxis(whole, axis, -1)
+    if axis is not None:
+        expected = expected.reshape(-1, whole.shape[axis])
+    layout = data.draw(st.sampled_from([np.ascontiguousarray, np.asfortranarray]))
+    rows = rows_of(data.draw(st.sampled_from([joined, layout(whole)])), axis)
     np.testing.assert_array_equal(np.asarray(joined), whole)
     np.testing.assert_array_equal(np.asarray(rows), expected)
     assert (rows.shape, rows.dtype, rows.nbytes) == (expected.shape, whole.dtype, whole.nbytes)
@@ -312,8 +315,8 @@ def test_a_file_that_is_replaced() -> None:
 
 
 def test_a_file_that_shrinks_meanwhile(folder: Path) -> None:
-    piece = piece_of("z.npy", np.load("z.npy", mmap_mode="r"))
-    assert piece.held is None
+    segment = segment_of("z.npy", np.load("z.npy", mmap_mode="r"))
+    assert segment.held is None
     Path("z.npy").write_bytes(Path("z.npy").read_bytes()[:1000])
     with pytest.raises(CecliError, match="has changed"):
-        _ = piece.array
+        _ = segment.array

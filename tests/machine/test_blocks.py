@@ -106,7 +106,7 @@ def test_every_width_has_the_same_results_row_by_row(classes: int) -> None:
 
 
 def test_probabilities_are_made_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = solve(Problem(np.zeros((2, 3)), np.array([0, 1]), Objective()))
+    result = solve(Problem.of(np.zeros((2, 3)), np.array([0, 1]), Objective()))
     monkeypatch.setattr("cecli.core.evaluate.softmax_rows", None)
     assert result.loss == pytest.approx(np.log(3))
     with pytest.raises(TypeError):
@@ -117,7 +117,7 @@ def test_probabilities_are_made_when_asked_for(monkeypatch: pytest.MonkeyPatch) 
 def test_jobs_leave_no_trace(jobs: int) -> None:
     random = np.random.default_rng(3)
     logits = random.normal(size=(40_000, 9))
-    problem = Problem(logits, random.integers(0, 9, 40_000), Objective(z_loss=0.01))
+    problem = Problem.of(logits, random.integers(0, 9, 40_000), Objective(z_loss=0.01))
     wanted = Wanted("grad", worst=3)
     parts = list(sweep(problem, wanted, jobs))
     assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
@@ -186,7 +186,7 @@ def test_bars_do_not_depend_on_the_pieces() -> None:
     random = np.random.default_rng(3)
     losses = random.exponential(size=4000) ** 3
     logits = np.stack([np.zeros(4000), np.log(np.expm1(losses))], axis=1)
-    problem = Problem(logits, np.zeros(4000, dtype=int), Objective())
+    problem = Problem.of(logits, np.zeros(4000, dtype=int), Objective())
     whole = totals_of(problem).tally.bars
     pieces = empty_tally()
     for rows in np.split(np.arange(4000), [1, 17, 18, 900]):

@@ -264,7 +264,7 @@ LOGITS = st.lists(st.one_of(FINITE, st.just(-INF)), min_size=1, max_size=6).filt
 @given(LOGITS, st.sampled_from(["softmax", "grad"]), st.data())
 def test_numbers_round_trip_bit_for_bit(row: list[float], command: Command, data: Any) -> None:
     target = None if command == "softmax" else data.draw(st.integers(0, len(row) - 1))
-    answer = find_answer(command, Problem(row, target, Objective()), None, exact=False)
+    answer = find_answer(command, Problem.of(row, target, Objective()), None, exact=False)
     document = strict(to_json(document_of(answer)))
     wanted = {"logits": row, "softmax": answer.softmax, "log_softmax": answer.log_softmax}
     if answer.totals is not None:
@@ -300,7 +300,7 @@ def test_integers_stay_integers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["é", "日本語", "\u2028", '"\\', "\x1b[31m", "\U0001f600", "\x7f"])
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_labels_survive(text: str, ascii_only: bool) -> None:
-    problem = Problem([1.0, 2.0], None, Objective())
+    problem = Problem.of([1.0, 2.0], None, Objective())
     answer = find_answer("softmax", problem, (text, "b"), exact=False)
     line = to_json(document_of(answer), ascii_only=ascii_only)
     assert strict(line)["labels"] == [text, "b"]

@@ -1,7 +1,7 @@
-"""Arrays of several files as one, behind one another along their first dimension.
+"""The rows of an array, or of the arrays of several files behind one another: one thing for both.
 
-Nothing is read into memory but the rows that are asked for, and only a few files are open at a
-time, however many there are.
+Nothing is read into memory or copied but the rows that are asked for, and only a few files are open
+at a time, however many there are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cecli.errors import CecliError
 FILES_OPEN = 32
 
 
-class Mapping(NamedTuple):
+class MappedArray(NamedTuple):
     """Where in a file an array lies: all that is needed to map it again."""
 
     path: str
@@ -37,8 +37,8 @@ class Mapping(NamedTuple):
 
 
 @lru_cache(FILES_OPEN)
-def _mapped(mapping: Mapping) -> NDArray[Any]:
-    path, dtype, offset, shape, order = mapping
+def _opened(mapped: MappedArray) -> NDArray[Any]:
+    path, dtype, offset, shape, order = mapped
     try:
         return np.asarray(np.memmap(path, dtype, "r", offset, shape, order))
     except ValueError:  # the file is shorter than it was
@@ -47,11 +47,11 @@ def _mapped(mapping: Mapping) -> NDArray[Any]:
 
 def forget_files() -> None:
     """Let go of the files that were mapped last, which are kept for the next look at them."""
-    _mapped.cache_clear()
+    _opened.cache_clear()
 
 
-class Piece(NamedTuple):
-    """The array of one file; of several, each holds samples along its first dimension.
+class Segment(NamedTuple):
+    """An array, or that of one file of several: each holds samples along its first dimension.
 
     name: what the file is called in messages. held: the array itself, where it cannot be mapped.
     """
@@ -59,31 +59,31 @@ class Piece(NamedTuple):
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    mapping: Mapping | None
+    mapped: MappedArray | None
     held: NDArray[Any] | None = None
 
     @property
     def array(self) -> NDArray[Any]:
         """The array, mapped where it can be."""
-        array = np.asarray(self.held) if self.mapping is None else _mapped(self.mapping)
+        array = np.asarray(self.held) if self.mapped is None else _opened(self.mapped)
         return array.reshape(self.shape)
 
-    def reshaped(self, shape: tuple[int, ...]) -> Piece:
+    def reshaped(self, shape: tuple[int, ...]) -> Segment:
         """The same numbers in another shape."""
         return self._replace(shape=shape)
 
 
-def piece_of(name: str, array: NDArray[Any]) -> Piece:
+def segment_of(name: str, array: NDArray[Any]) -> Segment:
     """An array that was read from a file; what is mapped is let go of until it is looked at."""
     base: Any = array
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base
     if not isinstance(base, np.memmap) or base.filename is None or base.nbytes != array.nbytes:
-        return Piece(name, array.shape, array.dtype, None, array)
+        return Segment(name, array.shape, array.dtype, None, array)
     forget_files()  # the file may be another one than that of the same name before
     order = "C" if array.flags.c_contiguous else "F"
-    mapping = Mapping(str(base.filename), array.dtype, base.offset, array.shape, order)
-    return Piece(name, array.shape, array.dtype, mapping)
+    mapped = MappedArray(str(base.filename), array.dtype, base.offset, array.shape, order)
+    return Segment(name, array.shape, array.dtype, mapped)
 
 
 class Joined:
@@ -92,54 +92,54 @@ class Joined:
     Raises CecliError, naming the file, where an array does not fit the first one.
     """
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self.pieces = tuple(pieces)
-        first = self.pieces[0]
-        for piece in self.pieces[1:]:
-            if piece.shape[1:] != first.shape[1:]:
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self.segments = tuple(segments)
+        first = self.segments[0]
+        for segment in self.segments[1:]:
+            if segment.shape[1:] != first.shape[1:]:
                 raise CecliError(
-                    f"{piece.name} holds an array of shape {piece.shape}, {first.name} one of "
+                    f"{segment.name} holds an array of shape {segment.shape}, {first.name} one of "
                     f"shape {first.shape}: only their first dimensions may differ"
                 )
-            if piece.dtype.newbyteorder("=") != first.dtype.newbyteorder("="):
+            if segment.dtype.newbyteorder("=") != first.dtype.newbyteorder("="):
                 raise CecliError(
-                    f"{piece.name} holds {piece.dtype.name}, {first.name} {first.dtype.name}: "
+                    f"{segment.name} holds {segment.dtype.name}, {first.name} {first.dtype.name}: "
                     "the files must be of one type"
                 )
         self.dtype = first.dtype.newbyteorder("=")
-        self.shape = (sum(piece.shape[0] for piece in self.pieces), *first.shape[1:])
+        self.shape = (sum(segment.shape[0] for segment in self.segments), *first.shape[1:])
         self.ndim, self.size = len(self.shape), prod(self.shape)
         self.nbytes = self.size * self.dtype.itemsize
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """All of it, in memory."""
         whole, start = np.empty(self.shape, dtype or self.dtype), 0
-        for piece in self.pieces:
-            whole[start : start + piece.shape[0]] = piece.array
-            start += piece.shape[0]
+        for segment in self.segments:
+            whole[start : start + segment.shape[0]] = segment.array
+            start += segment.shape[0]
         return whole
 
 
 class Stretch(NamedTuple):
-    """Consecutive rows of one piece, the first of them its row number first."""
+    """Consecutive rows of an array, the first of them its row number first."""
 
-    piece: Piece
+    segment: Segment
     first: int
     length: int
 
 
-class JoinedRows:
-    """The rows of joined arrays, (N, C) with the classes on axis; axis None: (N,), all numbers.
+class Rows:
+    """Rows (N, C) with the classes on axis; axis None: (N,), all numbers.
 
     Takes slices and indices as an array does, and gives back arrays.
     """
 
     def __init__(self, stretches: Sequence[Stretch], axis: int | None) -> None:
         self.stretches, self.axis = tuple(stretches), axis
-        piece = self.stretches[0].piece
-        self.dtype = piece.dtype.newbyteorder("=")
+        segment = self.stretches[0].segment
+        self.dtype = segment.dtype.newbyteorder("=")
         self._ends = list(accumulate(stretch.length for stretch in self.stretches))
-        columns = () if axis is None else (piece.shape[axis],)
+        columns = () if axis is None else (segment.shape[axis],)
         self.shape = (self._ends[-1], *columns)
         self.ndim, self.size = len(self.shape), prod(self.shape)
         self.nbytes = self.size * self.dtype.itemsize
@@ -149,79 +149,92 @@ class JoinedRows:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """All rows, in memory."""
+        if len(self.stretches) == 1:
+            return np.asarray(self._read(*self.stretches[0]), dtype)
         rows = np.empty(self.shape, dtype or self.dtype)
         for stretch, end in zip(self.stretches, self._ends, strict=True):
             rows[end - stretch.length : end] = self._read(*stretch)
         return rows
 
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
+    def __getitem__(self, rows: slice | NDArray[np.int64] | int) -> NDArray[Any]:
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
-            chosen = self.between(start, stop)
-            if len(chosen.stretches) == 1:
-                return self._read(*chosen.stretches[0])[::step]
-            return np.asarray(chosen)[::step]
+            stretches = self._between(start, stop)
+            if len(stretches) == 1:
+                return self._read(*stretches[0])[::step]
+            return np.asarray(Rows(stretches, self.axis))[::step]
         numbers = np.asarray(rows)
         found = np.empty((numbers.size, *self.shape[1:]), self.dtype)
         for place, row in enumerate(numbers.reshape(-1).tolist()):
             found[place] = self[row : row + 1][0]
         return found.reshape(numbers.shape + self.shape[1:])
 
-    def between(self, start: int, stop: int) -> JoinedRows:
+    def between(self, start: int, stop: int) -> Rows:
         """The rows from start to stop, not yet read."""
+        return Rows(self._between(start, stop), self.axis)
+
+    def _between(self, start: int, stop: int) -> list[Stretch]:
         number, chosen = bisect_right(self._ends, start), []
         while start < stop:
-            piece, first, count = self.stretches[number]
+            segment, first, count = self.stretches[number]
             begin = self._ends[number] - count
             end = min(stop, self._ends[number])
             if end > start:
-                chosen.append(Stretch(piece, first + start - begin, end - start))
+                chosen.append(Stretch(segment, first + start - begin, end - start))
             start, number = max(start, end), number + 1
-        return JoinedRows(chosen or [self.stretches[0]._replace(length=0)], self.axis)
+        return chosen or [self.stretches[0]._replace(length=0)]
 
-    def place(self, row: int) -> tuple[str, int, tuple[int, ...]]:
-        """The file that a row stands in, its number in it, and the shape of the file's batch."""
+    def called(self, row: int) -> tuple[str, str]:
+        """How a message about a row begins, with its file, and how it calls the row there."""
         number = bisect_right(self._ends, row)
-        piece, first, count = self.stretches[number]
-        return (
-            piece.name,
-            first + row - (self._ends[number] - count),
-            _batch_shape(piece, self.axis),
-        )
+        segment, first, count = self.stretches[number]
+        own = first + row - (self._ends[number] - count)
+        file = f"{segment.name}: " if segment.name else ""
+        return file, sample_name(own, _batch_shape(segment, self.axis))
 
-    def _read(self, piece: Piece, first: int, length: int) -> NDArray[Any]:
-        """Some rows of a piece, of which no more than they are is copied, or hardly more."""
-        if self.axis is None:
-            return piece.array.reshape(-1)[first : first + length]
-        view = np.moveaxis(piece.array, self.axis, -1)
-        while view.ndim > 2:
+    def _read(self, segment: Segment, first: int, length: int) -> NDArray[Any]:
+        """Some rows of an array, of which no more than they are is copied, or hardly more."""
+        array = segment.array
+        view = array[..., None] if self.axis is None else np.moveaxis(array, self.axis, -1)
+        while view.ndim > 2 and not _can_be_rows(view):
             inner = prod(view.shape[1:-1])
             view = view[first // inner : -(-(first + length) // inner)]
             first %= max(inner, 1)
             if len(view) != 1:
                 break
             view = view[0]
-        return view.reshape(-1, view.shape[-1])[first : first + length]
+        rows = view.reshape(-1, view.shape[-1])[first : first + length]
+        return rows[:, 0] if self.axis is None else rows
 
 
-def _batch_shape(piece: Piece, axis: int | None) -> tuple[int, ...]:
+def rows_of(given: NDArray[Any] | Joined | Rows, axis: int | None) -> Rows:
+    """An array, joined or not, as (N, C) rows with the classes on axis; None: as (N,) numbers."""
+    if isinstance(given, Rows):
+        return given
+    if isinstance(given, Joined):
+        return rows_of_segments(given.segments, axis)
+    return rows_of_segments([Segment("", given.shape, given.dtype, None, given)], axis)
+
+
+def rows_of_segments(segments: Sequence[Segment], axis: int | None) -> Rows:
+    """The rows of arrays behind one another."""
+    return Rows([Stretch(own, 0, prod(_batch_shape(own, axis))) for own in segments], axis)
+
+
+def sample_name(row: int, batch_shape: tuple[int, ...]) -> str:
+    """How a row is called in a message: nothing for one sample alone, else its index."""
+    if not batch_shape:
+        return ""
+    position = np.unravel_index(row, batch_shape)
+    inner = ", ".join(str(int(i)) for i in position)
+    return f" of sample {inner}" if len(position) == 1 else f" of sample ({inner})"
+
+
+def _batch_shape(segment: Segment, axis: int | None) -> tuple[int, ...]:
     if axis is None:
-        return piece.shape
-    axis %= len(piece.shape)
-    return piece.shape[:axis] + piece.shape[axis + 1 :]
-
-
-def rows_of_pieces(pieces: Sequence[Piece], axis: int | None) -> JoinedRows:
-    """The rows of several arrays, with the classes on axis; None: all their numbers."""
-    stretches = [Stretch(piece, 0, prod(_batch_shape(piece, axis))) for piece in pieces]
-    return JoinedRows(stretches, axis)
-
-
-def rows_in_place(array: Any, axis: int) -> Any:
-    """`rows_of` without a copy of the whole: rows that no view can be are read when asked for."""
-    if isinstance(array, Joined | JoinedRows) or _can_be_rows(np.moveaxis(array, axis, -1)):
-        return rows_of(array, axis)
-    return rows_of_pieces([Piece("", array.shape, array.dtype, None, array)], axis)
+        return segment.shape
+    axis %= len(segment.shape)
+    return segment.shape[:axis] + segment.shape[axis + 1 :]
 
 
 def _can_be_rows(moved: NDArray[Any]) -> bool:
@@ -232,15 +245,3 @@ def _can_be_rows(moved: NDArray[Any]) -> bool:
         stride == inner_length * inner_stride
         for (_, stride), (inner_length, inner_stride) in pairwise(batch)
     )
-
-
-def rows_of(array: Any, axis: int | None) -> Any:
-    """An array, joined or not, as (N, C) rows with the classes on axis; None: as (N,) numbers."""
-    if isinstance(array, JoinedRows):
-        return array
-    if isinstance(array, Joined):
-        return rows_of_pieces(array.pieces, axis)
-    if axis is None:
-        return array.reshape(-1)
-    moved = np.moveaxis(array, axis, -1)
-    return moved.reshape(-1, moved.shape[-1])
