@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from cecli.errors import CecliError
+
 # What starts like a number is one, also when it goes wrong later: the reader then says where.
 _NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECASE)
 
@@ -31,7 +33,17 @@ class SectionOption(click.Option):
 
 
 class SectionedCommand(click.Command):
-    """A command whose help has a section for each group of options, and examples as written."""
+    """A command whose help has a section for each group of options, and examples as written.
+
+    What is wrong with what it is given is told like wrong usage.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As in Click, with errors of cecli's own as Click's."""
+        try:
+            return super().invoke(ctx)
+        except CecliError as error:
+            raise click.UsageError(str(error), ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One section for each group of options."""
@@ -95,3 +107,22 @@ class NumbersCommand(SectionedCommand):
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_text(LOGITS_HELP)
+
+
+class VerifyCommand(SectionedCommand):
+    """A command that takes the rest of its line, behind a `--`, as a program with arguments."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As in Click, but the `--` is remembered: what a program is called tells nothing."""
+        before, program = list(args), None
+        if "--" in before:
+            place = before.index("--")
+            before, program = before[:place], before[place + 1 :]
+        rest = super().parse_args(ctx, before)
+        if program is not None:
+            ctx.params["program"] = tuple(program)
+        elif ctx.params.get("program") and not ctx.resilient_parsing:
+            raise click.UsageError(
+                "one function at a time; a program and its arguments stand behind --", ctx
+            )
+        return rest

@@ -1,66 +1,225 @@
-"""The commands with --jsonl: a line for each sample on standard output."""
+"""--jsonl: a line of JSON for each sample.
+
+JSON Lines are answered while they are read, each by itself, in as little memory as a handful of
+them takes. A line's loss and gradient are those of its own sample: nothing is reduced.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from cecli.answer.answer import Command
-from cecli.cli.json_lines import Settings, answer_lines, lines_of
+from cecli.answer.answer import Command, array_name_of
+from cecli.api import softmax_of, solve
+from cecli.core.evaluate import Wanted, sweep
 from cecli.errors import CecliError
-from cecli.input.arguments import logits_file, read_labels
-from cecli.input.array_files import open_file
-from cecli.input.problem_from import given_objective, read_request, standard_input
+from cecli.input.arguments import read_labels
+from cecli.input.array_files import decode, open_file
+from cecli.input.documents import (
+    Document,
+    document_of_json,
+    labels_of,
+    named_target_of,
+    objective_of,
+)
+from cecli.input.numbers import array_of, load_json
+from cecli.input.problem_from import objective_with, read_request
 from cecli.machine.blocks import check_rows
+from cecli.problem.problem import Problem
 from cecli.text.messages import quote, reading
+from cecli.text.strict_json import plain_value
 
-# What makes no sense for samples one by one, and how it is called.
-_OF_A_BATCH = {
-    "reduction": "--reduction",
-    "worst": "--worst",
-    "check": "--check",
-    "check_method": "--check-method",
-    "step": "--step",
-    "seed": "--seed",
-    "output": "-o",
-    "dtype": "--dtype",
-    "cluster": "--cluster",
-}
-_OF_A_LINE = {"target": "--target", "soft_target": "--soft-target", "key": "--key"}
+if TYPE_CHECKING:
+    from cecli.cli.settings import Settings
+
+CHUNK_BYTES = 1 << 20
+_KEYS = ("logits", "target", "soft_target", "labels", "objective")
 
 
-def print_lines(command: Command, options: Mapping[str, Any]) -> None:
-    """Print a line of JSON for each sample; JSON Lines are answered while they are read."""
-    for name, option in _OF_A_BATCH.items():
-        if options.get(name) not in (None, False):
-            raise CecliError(f"--jsonl takes each sample by itself: {option} does not go with it")
-    for text in _lines(command, options):
+def print_lines(settings: Settings) -> None:
+    """Print a line of JSON for each sample."""
+    for text in _answered(settings) if settings.answers_lines else _lines_of_problem(settings):
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
-def _lines(command: Command, options: Mapping[str, Any]) -> Iterator[str]:
-    path, exact = logits_file(options["logits"]), options["exact"]
-    stream = None
-    if options["logits"] in ((), ("-",)):
-        stream = standard_input(options["logits"])
-    if stream is None and not (path or "").lower().endswith(".jsonl"):
-        request = read_request(options, with_target=command != "softmax")
-        problem = request.problem
-        with request.sources.naming():
-            if not exact:
-                check_rows(problem, options["jobs"])
-            yield from lines_of(command, problem, exact=exact, jobs=options["jobs"])
-        return
-    for name, option in _OF_A_LINE.items():
-        if options.get(name) is not None:
-            raise CecliError(f"{option} does not go with JSON Lines that are answered one by one")
-    labels = None if options["labels"] is None else read_labels(options["labels"])
-    settings = Settings(command, exact, given_objective(options), labels)
-    if stream is not None:
+def _lines_of_problem(settings: Settings) -> Iterator[str]:
+    command, compute = settings.command, settings.compute
+    with_target = command != "softmax"
+    request = read_request(settings.typed, settings.overrides, with_target=with_target)
+    with request.sources.naming():
+        if not compute.exact:
+            check_rows(request.problem, compute.jobs)
+        yield from lines_of(command, request.problem, exact=compute.exact, jobs=compute.jobs)
+
+
+def _answered(settings: Settings) -> Iterator[str]:
+    typed = settings.typed
+    labels = None if typed.labels is None else read_labels(typed.labels)
+    common = Common(settings.command, settings.compute.exact, settings.overrides.read(), labels)
+    if typed.stream is not None:
         with reading("standard input"):
-            yield from answer_lines(stream, settings)
+            yield from answer_lines(typed.stream, common)
     else:
-        with reading(quote(str(path))), open_file(str(path)) as file:
-            yield from answer_lines(file, settings)
+        path = str(typed.lines_file)
+        with reading(quote(path)), open_file(path) as file:
+            yield from answer_lines(file, common)
+
+
+# --- Lines that are read --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Common:
+    """What is the same for all lines: the command, and what the command line says.
+
+    objective: the options given, which win over a line's own.
+    """
+
+    command: Command
+    exact: bool
+    objective: Mapping[str, object]
+    labels: tuple[str, ...] | None
+
+
+def answer_lines(stream: BinaryIO, common: Common) -> Iterator[str]:
+    """Answers to the samples in a stream, as soon as their lines are there; many lines at once.
+
+    Raises CecliError for a line that cannot be used, with its number, after the lines before it.
+    """
+    number = 1
+    for chunk in _chunks(stream):
+        lines = chunk.split(b"\n")
+        numbered = [(number + i, line) for i, line in enumerate(lines) if line.strip()]
+        number += len(lines)
+        try:
+            yield _answer([_value(line) for _, line in numbered], common)
+        except CecliError:
+            # Once more, one by one, to find the line that is to blame.
+            for place, line in numbered:
+                with reading(f"line {place}"):
+                    text = _answer([_value(line)], common)
+                yield text
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """Whole lines, as many as can be had without waiting for more."""
+    read: Any = getattr(stream, "read1", stream.read)
+    parts: list[bytes] = []
+    while piece := read(CHUNK_BYTES):
+        head, newline, tail = piece.rpartition(b"\n")
+        if newline:
+            yield b"".join([*parts, head])
+            parts = []
+        parts.append(tail)
+    if any(parts):
+        yield b"".join(parts)
+
+
+def _value(line: bytes) -> Any:
+    return load_json(decode(line))
+
+
+def _answer(values: Sequence[Any], common: Common) -> str:
+    """The lines for samples of which neighbours that are alike are computed together."""
+    groups = [list(group) for _, group in groupby(values, key=_kind)]
+    problems = [_problem_of(group, common) for group in groups]
+    return "".join(
+        line
+        for problem in problems
+        for line in lines_of(common.command, problem, exact=common.exact)
+    )
+
+
+def _kind(value: Any) -> object:
+    """What two lines must share to be computed together."""
+    if isinstance(value, list):
+        return len(value)
+    if not isinstance(value, dict):
+        return type(value)
+    given = [value.get(name) for name in _KEYS]
+    sizes = [len(item) if isinstance(item, list) else item is None for item in given[:3]]
+    return (*sizes, json.dumps(given[3:]))
+
+
+def _problem_of(values: Sequence[Any], common: Common) -> Problem:
+    if len(values) == 1 or not isinstance(values[0], list | dict):
+        return _problem(document_of_json(values[0], common.labels), common, 1)
+    if isinstance(values[0], list):
+        return _problem(Document(array_of(values, "logits")), common, 2)
+    first = values[0]
+    if not isinstance(first.get("logits"), list):
+        raise CecliError("no logits")  # said better for a line alone
+    labels = None if first.get("labels") is None else labels_of(first["labels"])
+    target, soft = first.get("target"), first.get("soft_target")
+    targets = [value["target"] for value in values] if target is not None else None
+    document = Document(
+        array_of([value["logits"] for value in values], "logits"),
+        None if targets is None else named_target_of(targets, labels, common.labels),
+        None if soft is None else array_of([v["soft_target"] for v in values], "soft_target"),
+        labels,
+        objective_of(first.get("objective", {})),
+    )
+    return _problem(document, common, 2)
+
+
+def _problem(document: Document, common: Common, dimensions: int) -> Problem:
+    if document.logits.ndim != dimensions:
+        raise CecliError("a line holds one sample: a flat list of logits")
+    labels = common.labels or document.labels
+    classes = document.logits.shape[-1]
+    if labels is not None and len(labels) != classes:
+        raise CecliError(f"{len(labels)} labels for {classes} classes: one each is needed")
+    objective = objective_with(document.objective, common.objective)
+    if objective.axis not in (-1, 0):
+        raise CecliError(f"axis {objective.axis} is out of range for the one sample of a line")
+    target = None
+    if common.command != "softmax":
+        target = document.target if document.soft_target is None else document.soft_target
+        if target is None:
+            raise CecliError('a target is needed: {"logits": [...], "target": ...}')
+    return Problem.of(document.logits, target, replace(objective, axis=-1, reduction="none"))
+
+
+# --- Lines that are written -----------------------------------------------------------------------
+
+
+def lines_of(
+    command: Command, problem: Problem, *, exact: bool, jobs: int | None = None
+) -> Iterator[str]:
+    """A line for each sample of a problem: its target, its own loss and the command's array."""
+    own = problem.unreduced()
+    target = None if not problem.indexed or problem.target is None else problem.target.reshape(-1)
+    encode = json.JSONEncoder(allow_nan=False).encode
+    for start, losses, array in _parts_of(command, own, exact, jobs):
+        rows = slice(start, start + len(array if losses is None else losses))
+        columns: dict[str, Any] = {}
+        if target is not None:
+            columns["target"] = target[rows].tolist()
+        if losses is not None:
+            columns["loss"] = plain_value(losses)
+        if array is not None:
+            columns[array_name_of(command)] = plain_value(array)
+        for values in zip(*columns.values(), strict=True):
+            yield encode(dict(zip(columns, values, strict=True))) + "\n"
+
+
+def _parts_of(
+    command: Command, problem: Problem, exact: bool, jobs: int | None
+) -> Iterator[tuple[int, Any, Any]]:
+    """The first row, the losses and the rows of the array, block by block."""
+    name = array_name_of(command)
+    if exact and command == "softmax":
+        yield 0, None, problem.to_rows(softmax_of(problem, exact=True))
+    elif exact:
+        result = solve(problem, exact=True)
+        grad = problem.to_rows(result.grad) if command == "grad" else None
+        yield 0, result.losses.reshape(-1), grad
+    else:
+        wanted = Wanted(None if name == "losses" else name, losses=command != "softmax")
+        for part in sweep(problem, wanted, jobs):
+            yield part.start, part.total if wanted.losses else None, part.array

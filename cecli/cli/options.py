@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def group(section: str, *options: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[F], F]:
+def option(*names: str, **declared: Any) -> Callable[[str], Callable[[F], F]]:
+    """An option as `click.option` takes it, to stand under the heading of its group."""
+    return lambda section: click.option(*names, cls=SectionOption, section=section, **declared)
+
+
+def group(section: str, *options: Callable[[str], Callable[[F], F]]) -> Callable[[F], F]:
     """Options that stand under one heading."""
 
     def decorate(command: F) -> F:
-        for names, settings in reversed(options):
-            command = click.option(*names, cls=SectionOption, section=section, **settings)(command)
+        for declared in reversed(options):
+            command = declared(section)(command)
         return command
 
     return decorate
@@ -53,249 +58,198 @@ logits_argument = click.argument("logits", nargs=-1, shell_complete=file_names)
 
 target_options = group(
     "Target",
-    (
-        ("-t", "--target"),
-        {
-            "metavar": "TARGET",
-            "shell_complete": file_names,
-            "help": "The true class: an index from 0 or a label; for a batch a comma list or a "
-            "file, one for each sample; FILE.npz:NAME is one array of a file.",
-        },
+    option(
+        "-t",
+        "--target",
+        metavar="TARGET",
+        shell_complete=file_names,
+        help="The true class: an index from 0 or a label; for a batch a comma list or a "
+        "file, one for each sample; FILE.npz:NAME is one array of a file.",
     ),
-    (
-        ("-q", "--soft-target"),
-        {
-            "metavar": "Q",
-            "shell_complete": file_names,
-            "help": "Class probabilities instead: numbers as one argument (0.7,0.2,0.1) or a file.",
-        },
+    option(
+        "-q",
+        "--soft-target",
+        metavar="Q",
+        shell_complete=file_names,
+        help="Class probabilities instead: numbers as one argument (0.7,0.2,0.1) or a file.",
     ),
 )
 
 input_options = group(
     "Input",
-    (
-        ("--key",),
-        {"metavar": "NAME", "help": "Which array of an .npz or .safetensors file the logits are."},
+    option(
+        "--key", metavar="NAME", help="Which array of an .npz or .safetensors file the logits are."
     ),
 )
 
 class_options = group(
     "Classes",
-    (
-        ("--labels",),
-        {
-            "metavar": "NAMES",
-            "shell_complete": file_names,
-            "help": "Names of the classes: a comma list or a file (.json, .txt).",
-        },
+    option(
+        "--labels",
+        metavar="NAMES",
+        shell_complete=file_names,
+        help="Names of the classes: a comma list or a file (.json, .txt).",
     ),
-    (
-        ("--axis",),
-        {"type": int, "metavar": "N", "help": "The dimension of the classes (default -1, last)."},
+    option(
+        "--axis", type=int, metavar="N", help="The dimension of the classes (default -1, last)."
     ),
 )
 
 scaling_options = group(
     "Objective",
-    (
-        ("--temperature",),
-        {"type": float, "metavar": "T", "help": "Divide the logits by T (default 1)."},
-    ),
-    (
-        ("--softcap",),
-        {
-            "type": float,
-            "metavar": "C",
-            "help": "Replace z by C*tanh(z/C), before the temperature (default: none).",
-        },
+    option("--temperature", type=float, metavar="T", help="Divide the logits by T (default 1)."),
+    option(
+        "--softcap",
+        type=float,
+        metavar="C",
+        help="Replace z by C*tanh(z/C), before the temperature (default: none).",
     ),
 )
 
 loss_options = group(
     "Objective",
-    (
-        ("--weight",),
-        {
-            "metavar": "WEIGHTS",
-            "shell_complete": file_names,
-            "help": "A weight for each class: a comma list or a file.",
-        },
+    option(
+        "--weight",
+        metavar="WEIGHTS",
+        shell_complete=file_names,
+        help="A weight for each class: a comma list or a file.",
     ),
-    (
-        ("--ignore-index",),
-        {"type": int, "metavar": "N", "help": "Samples with this target do not count."},
+    option("--ignore-index", type=int, metavar="N", help="Samples with this target do not count."),
+    option(
+        "--label-smoothing", type=float, metavar="E", help="Spread this much of the target, 0 to 1."
     ),
-    (
-        ("--label-smoothing",),
-        {"type": float, "metavar": "E", "help": "Spread this much of the target, 0 to 1."},
+    option(
+        "--reduction",
+        type=click.Choice(["mean", "sum", "none"]),
+        help="How the losses of a batch become one (default mean).",
     ),
-    (
-        ("--reduction",),
-        {
-            "type": click.Choice(["mean", "sum", "none"]),
-            "help": "How the losses of a batch become one (default mean).",
-        },
-    ),
-    (
-        ("--z-loss",),
-        {"type": float, "metavar": "L", "help": "Add L*logsumexp^2 for each sample (default 0)."},
+    option(
+        "--z-loss", type=float, metavar="L", help="Add L*logsumexp^2 for each sample (default 0)."
     ),
 )
 
 exact_option = group(
     "Precision",
-    (
-        ("--exact",),
-        {"is_flag": True, "help": "Round every number correctly, by decimal arithmetic."},
-    ),
+    option("--exact", is_flag=True, help="Round every number correctly, by decimal arithmetic."),
 )
 
 jobs_option = group(
     "Speed",
-    (
-        ("--jobs",),
-        {
-            "type": click.IntRange(min=1),
-            "metavar": "N",
-            "help": "Compute in N threads (default: one for each core).",
-        },
+    option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Compute in N threads (default: one for each core).",
     ),
 )
 
 cluster_option = group(
     "Speed",
-    (
-        ("--cluster",),
-        {
-            "metavar": "ADDRESS",
-            "shell_complete": _addresses,
-            "help": "Compute on a Dask cluster: its scheduler's address or file; local starts one "
-            "here.",
-        },
+    option(
+        "--cluster",
+        metavar="ADDRESS",
+        shell_complete=_addresses,
+        help="Compute on a Dask cluster: its scheduler's address or file; local starts one here.",
     ),
 )
 
 summary_options = group(
     "Summary",
-    (
-        ("--worst",),
-        {
-            "type": click.IntRange(min=1),
-            "metavar": "K",
-            "help": "Show the K samples of a batch with the highest loss.",
-        },
+    option(
+        "--worst",
+        type=click.IntRange(min=1),
+        metavar="K",
+        help="Show the K samples of a batch with the highest loss.",
     ),
 )
 
 check_options = group(
     "Check",
-    (
-        ("--check",),
-        {"is_flag": True, "help": "Verify the gradient by finite differences; exit 1 if it fails."},
+    option(
+        "--check",
+        is_flag=True,
+        help="Verify the gradient by finite differences; exit 1 if it fails.",
     ),
-    (
-        ("--check-method",),
-        {
-            "type": click.Choice(["decimal", "central", "forward"]),
-            "help": "decimal proves it (default); the others show the ordinary float64 method.",
-        },
+    option(
+        "--check-method",
+        type=click.Choice(["decimal", "central", "forward"]),
+        help="decimal proves it (default); the others show the ordinary float64 method.",
     ),
-    (
-        ("--step",),
-        {"type": float, "metavar": "H", "help": "Step of the differences (default: the usual)."},
-    ),
-    (
-        ("--seed",),
-        {
-            "type": click.IntRange(min=0),
-            "metavar": "N",
-            "help": "Seed of the sample where not everything is checked (default 0).",
-        },
+    option("--step", type=float, metavar="H", help="Step of the differences (default: the usual)."),
+    option(
+        "--seed",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Seed of the sample where not everything is checked (default 0).",
     ),
 )
 
 compare_options = group(
     "Comparison",
-    (
-        ("--grad",),
-        {
-            "metavar": "GRADIENT",
-            "shell_complete": file_names,
-            "help": "Your gradient: numbers as one argument (0.659,0.2424,0.0986), a file (.npy, "
-            ".json), or - for standard input.",
-        },
+    option(
+        "--grad",
+        metavar="GRADIENT",
+        shell_complete=file_names,
+        help="Your gradient: numbers as one argument (0.659,0.2424,0.0986), a file (.npy, "
+        ".json), or - for standard input.",
     ),
-    (
-        ("--loss",),
-        {
-            "metavar": "LOSS",
-            "shell_complete": file_names,
-            "help": "Your loss: a number or a file.",
-        },
+    option(
+        "--loss",
+        metavar="LOSS",
+        shell_complete=file_names,
+        help="Your loss: a number or a file.",
     ),
-    (
-        ("--rtol",),
-        {
-            "type": float,
-            "metavar": "R",
-            "help": "Relative error to allow (default: what your numbers' precision allows).",
-        },
+    option(
+        "--rtol",
+        type=float,
+        metavar="R",
+        help="Relative error to allow (default: what your numbers' precision allows).",
     ),
 )
 
-_JSON = (("--json", "json"), {"is_flag": True, "help": "Print one JSON document."})
-_DIGITS = (
-    ("--digits",),
-    {
-        "type": click.IntRange(1, 17),
-        "metavar": "N",
-        "default": 6,
-        "help": "Digits after the point in tables (default 6).",
-    },
+_JSON = option("--json", "json", is_flag=True, help="Print one JSON document.")
+_DIGITS = option(
+    "--digits",
+    type=click.IntRange(1, 17),
+    metavar="N",
+    default=6,
+    help="Digits after the point in tables (default 6).",
 )
-_ARRAYS = (
-    ("--arrays/--no-arrays",),
-    {
-        "default": None,
-        "help": "Keep or leave out the arrays in JSON (default: kept up to 100,000 numbers).",
-    },
+_ARRAYS = option(
+    "--arrays/--no-arrays",
+    default=None,
+    help="Keep or leave out the arrays in JSON (default: kept up to 100,000 numbers).",
 )
 
 lines_option = group(
     "Output",
-    (("--jsonl", "jsonl"), {"is_flag": True, "help": "Print a line of JSON for each sample."}),
+    option("--jsonl", "jsonl", is_flag=True, help="Print a line of JSON for each sample."),
 )
 
 output_options = group(
     "Output",
     _JSON,
-    (("--markdown",), {"is_flag": True, "help": "Print the tables as Markdown."}),
-    (
-        ("-o", "--output"),
-        {
-            "metavar": "FILE",
-            "shell_complete": file_names,
-            "help": "Also write FILE: .npy, .npz, .csv (the array), .json (the document), "
-            ".jsonl (a line for each sample), .svg (a picture).",
-        },
+    option("--markdown", is_flag=True, help="Print the tables as Markdown."),
+    option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        shell_complete=file_names,
+        help="Also write FILE: .npy, .npz, .csv (the array), .json (the document), "
+        ".jsonl (a line for each sample), .svg (a picture).",
     ),
-    (
-        ("--dtype",),
-        {
-            "type": click.Choice(["float16", "float32", "float64"]),
-            "help": "Type of the array that -o writes (default: the input's).",
-        },
+    option(
+        "--dtype",
+        type=click.Choice(["float16", "float32", "float64"]),
+        help="Type of the array that -o writes (default: the input's).",
     ),
     _DIGITS,
-    (
-        ("--top",),
-        {
-            "type": click.IntRange(min=1),
-            "metavar": "K",
-            "default": 20,
-            "help": "Show at most K rows of a table; of classes always the target (default 20).",
-        },
+    option(
+        "--top",
+        type=click.IntRange(min=1),
+        metavar="K",
+        default=20,
+        help="Show at most K rows of a table; of classes always the target (default 20).",
     ),
     _ARRAYS,
 )
@@ -303,37 +257,106 @@ output_options = group(
 explanation_options = group(
     "Output",
     _JSON,
-    (("--markdown",), {"is_flag": True, "help": "Print Markdown with mathematics in $...$."}),
-    (("--latex",), {"is_flag": True, "help": "Print a LaTeX document."}),
-    (
-        ("-o", "--output"),
-        {
-            "metavar": "FILE",
-            "shell_complete": file_names,
-            "help": "Also write FILE: .md, .tex, .json, .svg (a picture), .npy (the gradient).",
-        },
+    option("--markdown", is_flag=True, help="Print Markdown with mathematics in $...$."),
+    option("--latex", is_flag=True, help="Print a LaTeX document."),
+    option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        shell_complete=file_names,
+        help="Also write FILE: .md, .tex, .json, .svg (a picture), .npy (the gradient).",
     ),
     _DIGITS,
-    (
-        ("--top",),
-        {
-            "type": click.IntRange(min=1),
-            "metavar": "K",
-            "default": 8,
-            "help": "Work out at most K classes, always the target (default 8).",
-        },
+    option(
+        "--top",
+        type=click.IntRange(min=1),
+        metavar="K",
+        default=8,
+        help="Work out at most K classes, always the target (default 8).",
     ),
     _ARRAYS,
 )
 
 sample_option = group(
     "Target",
-    (
-        ("--sample",),
-        {
-            "type": click.IntRange(min=0),
-            "metavar": "N",
-            "help": "Which sample of a batch to explain, counted from 0 (default 0).",
-        },
+    option(
+        "--sample",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Which sample of a batch to explain, counted from 0 (default 0).",
     ),
+)
+
+# --- verify ---------------------------------------------------------------------------------------
+
+implementation_argument = click.argument(
+    "implementation", required=False, metavar="[MODULE:FUNCTION]", shell_complete=file_names
+)
+program_argument = click.argument(
+    "program", nargs=-1, metavar="[-- PROGRAM [ARGUMENT]...]", shell_complete=file_names
+)
+
+implementation_options = group(
+    "Implementation",
+    option("--torch", is_flag=True, help="MODULE:FUNCTION is a loss of PyTorch, or a module."),
+    option("--jax", is_flag=True, help="MODULE:FUNCTION is a loss of JAX."),
+    option(
+        "--device",
+        metavar="DEVICE",
+        help="Where PyTorch or JAX computes (default: cpu, the first).",
+    ),
+    option(
+        "--dtype",
+        type=click.Choice(["float64", "float32", "float16", "bfloat16"]),
+        help="The type of all logits (default: each case's own).",
+    ),
+    option(
+        "--features",
+        metavar="NAMES",
+        help="What it supports, as weight,label-smoothing, or all (default: functions are "
+        "asked, of programs nothing is expected).",
+    ),
+    option(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        default=10.0,
+        help="How long a program may take for a case (default 10).",
+    ),
+)
+
+case_options = group(
+    "Cases",
+    option(
+        "-k",
+        "globs",
+        metavar="GLOB",
+        multiple=True,
+        help="Only cases or families whose name matches; may be given more than once.",
+    ),
+    option("--large", is_flag=True, help="Also logits that lie more than 2^31 elements apart."),
+)
+
+verdict_options = group(
+    "Verdict",
+    option(
+        "--strict",
+        type=click.Choice(["accurate", "acceptable"]),
+        default="acceptable",
+        help="What a case must be to pass (default acceptable); exit 1 if one does not.",
+    ),
+)
+
+report_options = group(
+    "Output",
+    option("-v", "--verbose", is_flag=True, help="Show each case, and why it does not pass."),
+    option("--list", "list_cases", is_flag=True, help="List the cases, and run nothing."),
+    option(
+        "--export",
+        metavar="FILE",
+        shell_complete=file_names,
+        help="Write the cases with exact answers as JSON Lines (- for standard output).",
+    ),
+    _JSON,
+    option("--markdown", is_flag=True, help="Print the tables as Markdown."),
 )

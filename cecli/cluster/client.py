@@ -7,10 +7,9 @@ and adds up what the tasks return; the workers read and write the files themselv
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,9 +18,9 @@ from cecli.cluster.dask import compare, connected, results, threads_of
 from cecli.cluster.task import Shared, Task
 from cecli.core.totals import ROWS_PER_GROUP, Totals
 from cecli.errors import CecliError
-from cecli.input.arguments import logits_file
 from cecli.input.problem_from import Request
 from cecli.output.files.atomic import AtomicFiles
+from cecli.output.files.destination import Destination
 from cecli.output.files.positional import Extent, extents_of
 from cecli.problem.dtypes import AnyArray
 from cecli.problem.problem import Divisors
@@ -72,23 +71,26 @@ class Job:
 def find_answer_on_cluster(
     command: Command,
     request: Request,
-    options: Mapping[str, Any],
+    address: str,
+    destination: Destination | None,
     files: AtomicFiles,
     report: Report,
     note: Callable[[str], None],
+    *,
+    worst: int = 0,
+    jobs: int | None = None,
 ) -> Answer:
-    """What `find_answer` finds, by the workers of the cluster that --cluster names.
+    """What `find_answer` finds, by the workers of the cluster at an address, or of a local one.
 
-    files: those of the output, which are complete when this returns. note: is told what the user
-    should know.
+    files: those of an array's destination, which are complete when this returns. note: is told what
+    the user should know. jobs: how many workers a local cluster has.
     Raises CecliError for whatever cannot be computed, and for a cluster that does not do it.
     """
-    _check_options(options)
-    problem, worst = request.problem, options.get("worst") or 0
-    logits, target = _rows_in_files(request, options)
+    problem = request.problem
+    logits, target = _rows_in_files(request)
     divisors = Divisors(problem.divisor, problem.z_loss_divisor)
-    with connected(options["cluster"], options["jobs"]) as client:
-        extents = _extents(command, request, options, files)
+    with connected(address, jobs) as client:
+        extents = _extents(command, request, destination, files)
         dtype = extents[0].dtype if extents else problem.dtype
         shared = Shared(
             replace(problem.objective, axis=-1),
@@ -108,33 +110,22 @@ def find_answer_on_cluster(
     return Answer(command, problem, request.labels, False, totals, summary)
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
-    if options["exact"]:
-        raise CecliError("--exact does not go with --cluster: it is computed on one machine")
-    path = options["output"]
-    if path is not None and path.lower().endswith((".npz", ".csv", ".jsonl")):
-        raise CecliError(
-            f"cannot write {path}: with --cluster an array goes into .npy files, whose rows have "
-            "their places from the beginning"
-        )
-
-
 # --- What the workers read and write --------------------------------------------------------------
 
 
-def _rows_in_files(request: Request, options: Mapping[str, Any]) -> tuple[Rows, Rows]:
+def _rows_in_files(request: Request) -> tuple[Rows, Rows]:
     """Logits and target as rows that a worker reads from their files."""
-    problem = request.problem
-    given = "target" if problem.indexed else "soft_target"
-    if request.files is None and logits_file(options["logits"]) is None:
+    problem, typed = request.problem, request.typed
+    if request.files is None and request.sources.logits is None:
         raise CecliError("--cluster needs logits that are in files")
-    if options.get(given) is None:
+    named = typed.target if problem.indexed else typed.soft_target
+    if named is None:
         raise CecliError("--cluster needs targets in files of their own: -t FILE or -q FILE")
     if problem.truth is None:
         raise ValueError("a problem for a cluster has a target")
     axis = problem.objective.axis
-    logits = _rows(problem.given, str(logits_file(options["logits"])), axis)
-    target = _rows(problem.truth.given, options[given], None if problem.indexed else axis)
+    logits = _rows(problem.given, str(request.sources.logits), axis)
+    target = _rows(problem.truth.given, named, None if problem.indexed else axis)
     return logits, target
 
 
@@ -154,12 +145,13 @@ def _rows(given: AnyArray, name: str, axis: int | None) -> Rows:
 
 
 def _extents(
-    command: Command, request: Request, options: Mapping[str, Any], files: AtomicFiles
+    command: Command, request: Request, destination: Destination | None, files: AtomicFiles
 ) -> list[Extent]:
     """The files for the command's array, in their full size, with all but their rows."""
-    path, problem = options["output"], request.problem
-    if path is None or path.lower().endswith((".json", ".svg")):
+    problem = request.problem
+    if destination is None or destination.kind != "array":
         return []
+    path = destination.path
     inputs = request.files if "*" in path else None
-    dtype = np.dtype(options["dtype"]) if options.get("dtype") else problem.own_dtype
+    dtype = np.dtype(destination.dtype) if destination.dtype else problem.own_dtype
     return extents_of(files, path, inputs, problem, array_name_of(command), dtype)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -114,21 +115,29 @@ def chosen(globs: Collection[str], *, large: bool = False) -> Sequence[Case]:
     return select(cases, globs)
 
 
-def kind_of(options: Mapping[str, Any]) -> str:
-    """What sort of implementation the options name: program, torch, jax or python."""
-    kinds = ("program", "torch", "jax")
-    return next((kind for kind in kinds if options[kind]), "python")
+@dataclass(frozen=True)
+class Subject:
+    """What a report is about.
 
+    kind: program, torch, jax or python. function: its name, MODULE:FUNCTION; None for a program.
+    dtype, device: those that were asked for.
+    """
 
-def versions_of(options: Mapping[str, Any]) -> dict[str, str]:
-    """cecli's version; for a function also what runs it, and its own package's where it has one."""
-    versions = {"cecli": __version__}
-    if options["program"]:
+    kind: Literal[FunctionKind, "program"]
+    function: str | None
+    dtype: str | None = None
+    device: str | None = None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """cecli's; for a function also of what runs it, and of its package where it has one."""
+        versions = {"cecli": __version__}
+        if self.function is None:
+            return versions
+        versions["python"] = platform.python_version()
+        package = self.function.partition(":")[0].partition(".")[0]
+        framework = (self.kind,) if self.kind != "python" else ()
+        for name in dict.fromkeys(("numpy", *framework, package)):
+            with suppress(PackageNotFoundError, ValueError):  # a module of one's own
+                versions[name] = version(name)
         return versions
-    versions["python"] = platform.python_version()
-    package = options["implementation"].partition(":")[0].partition(".")[0]
-    kind = kind_of(options)
-    for name in dict.fromkeys(("numpy", *((kind,) if kind != "python" else ()), package)):
-        with suppress(PackageNotFoundError, ValueError):  # a module of one's own
-            versions[name] = version(name)
-    return versions

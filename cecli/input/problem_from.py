@@ -26,7 +26,7 @@ from cecli.input.arguments import (
     target_file,
 )
 from cecli.problem.dtypes import AnyArray
-from cecli.problem.objective import Objective
+from cecli.problem.objective import Objective, Reduction
 from cecli.problem.problem import Problem, batch_shape_of
 from cecli.text.messages import quote
 
@@ -34,15 +34,77 @@ if TYPE_CHECKING:
     from cecli.input.candidate import Candidate
     from cecli.input.multifile import JoinedDocument, Named
 
-OBJECTIVE = (
-    "ignore_index",
-    "label_smoothing",
-    "reduction",
-    "temperature",
-    "softcap",
-    "z_loss",
-    "axis",
-)
+STANDARD_INPUT = ((), ("-",))
+
+
+@dataclass(frozen=True)
+class Input:
+    """Where the numbers come from, as it was typed; nothing is read yet.
+
+    logits: the arguments, none or "-" for standard input. key: of the logits' array in its file.
+    grad, loss: what is to be compared.
+    Raises CecliError for what excludes each other.
+    """
+
+    logits: tuple[str, ...]
+    key: str | None = None
+    target: str | None = None
+    soft_target: str | None = None
+    labels: str | None = None
+    grad: str | None = None
+    loss: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.target is not None and self.soft_target is not None:
+            raise CecliError("give --target or --soft-target, not both")
+        texts = {"--grad": self.grad, "--loss": self.loss}
+        piped = [name for name, text in texts.items() if text is not None and text.strip() == "-"]
+        if piped and self.logits in STANDARD_INPUT:
+            piped.insert(0, "the logits")
+        if len(piped) > 1:
+            raise CecliError(f"{piped[-1]} and {piped[0]} cannot both be standard input")
+
+    @property
+    def lines_file(self) -> str | None:
+        """The one file of JSON Lines that the logits are in, if that is what was named."""
+        file = logits_file(self.logits)
+        return file if file is not None and file.lower().endswith(".jsonl") else None
+
+    @property
+    def stream(self) -> BinaryIO | None:
+        """Standard input, where the logits are piped in.
+
+        None where they are not, where it is closed, and at a terminal that nobody asked to type at.
+        """
+        if self.logits not in STANDARD_INPUT or sys.stdin is None:
+            return None
+        if not self.logits and sys.stdin.isatty():
+            return None
+        return sys.stdin.buffer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What the command line says about the objective; None where it leaves that to a document.
+
+    weight: numbers or a file, as it was typed.
+    """
+
+    weight: str | None = None
+    ignore_index: int | None = None
+    label_smoothing: float | None = None
+    reduction: Reduction | None = None
+    temperature: float | None = None
+    softcap: float | None = None
+    z_loss: float | None = None
+    axis: int | None = None
+
+    def read(self) -> dict[str, object]:
+        """What is said, by the names of an objective, with the weights' numbers."""
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        if self.weight is not None:
+            said["weight"] = read_values(self.weight, "--weight")
+        return said
 
 
 @dataclass(frozen=True)
@@ -76,9 +138,11 @@ class Sources:
 class Request:
     """What a command is asked to compute; grad and loss are those to compare with.
 
-    sources: the files of its numbers. files: of the logits, where several were named, or a pattern.
+    typed: what was read. sources: the files of its numbers. files: of the logits, where several
+    were named, or a pattern.
     """
 
+    typed: Input
     problem: Problem
     labels: tuple[str, ...] | None
     sources: Sources
@@ -87,112 +151,89 @@ class Request:
     loss: Candidate | None = None
 
 
-def read_request(options: Mapping[str, Any], *, with_target: bool) -> Request:
+def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Request:
     """Read all input; where a document and the command line both say something, the latter wins."""
-    grad, loss = _read_candidates(options)
-    stdin = standard_input(options["logits"])
-    files = _several_files(options)
+    grad, loss = _read_candidates(typed)
+    files = _several_files(typed.logits)
     document: Document | JoinedDocument
-    given = None if options["labels"] is None else read_labels(options["labels"])
+    labels = None if typed.labels is None else read_labels(typed.labels)
     if files is None:
-        document = read_document(options["logits"], stdin, options.get("key"), given)
+        document = read_document(typed.logits, typed.stream, typed.key, labels)
     else:
         from cecli.input.multifile import read_several
 
-        document = read_several(files, options.get("key"), given)
-    labels = given or document.labels
-    objective = Objective(**{**document.objective, **given_objective(options)})
-    target = _target(options, document, labels, objective, files) if with_target else None
-    sources = _sources(options, labels, with_target=with_target)
+        document = read_several(files, typed.key, labels)
+    labels = labels or document.labels
+    objective = objective_with(document.objective, overrides.read())
+    target = _target(typed, document, labels, objective, files) if with_target else None
+    sources = _sources(typed, overrides, labels)
     with sources.naming():
         problem = Problem.of(document.logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
         raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
-    return Request(problem, labels, sources, files, grad, loss)
+    return Request(typed, problem, labels, sources, files, grad, loss)
 
 
-def _several_files(options: Mapping[str, Any]) -> tuple[Named, ...] | None:
+def objective_with(settings: Mapping[str, object], overriding: Mapping[str, object]) -> Objective:
+    """The objective of a document's settings, of which some are overridden."""
+    checked: Any = {**settings, **overriding}
+    return Objective(**checked)
+
+
+def _several_files(logits: tuple[str, ...]) -> tuple[Named, ...] | None:
     """The files of the logits, unless they are numbers, standard input or one file."""
-    arguments = options["logits"]
-    if arguments in ((), ("-",)) or logits_file(arguments) or not names_file(arguments[0]):
+    if logits in STANDARD_INPUT or logits_file(logits) or not names_file(logits[0]):
         return None
     from cecli.input.multifile import named_files
 
-    return named_files(arguments)
+    return named_files(logits)
 
 
-def _read_candidates(options: Mapping[str, Any]) -> tuple[Candidate | None, Candidate | None]:
-    """What --grad and --loss say; standard input holds one thing only."""
-    texts = {name: options.get(name) for name in ("grad", "loss")}
-    from_stdin = [name for name, text in texts.items() if text is not None and text.strip() == "-"]
-    logits_too = from_stdin and options["logits"] in ((), ("-",))
-    if len(from_stdin) > 1 or logits_too:
-        other = "the logits" if logits_too else "--grad"
-        raise CecliError(f"--{from_stdin[-1]} and {other} cannot both be standard input")
+def _read_candidates(typed: Input) -> tuple[Candidate | None, Candidate | None]:
+    """What --grad and --loss say."""
     stdin = None if sys.stdin is None else sys.stdin.buffer
-    grad, loss = texts.values()
     return (
-        None if grad is None else read_candidate(grad, "grad", stdin),
-        None if loss is None else read_candidate(loss, "loss", stdin),
+        None if typed.grad is None else read_candidate(typed.grad, "grad", stdin),
+        None if typed.loss is None else read_candidate(typed.loss, "loss", stdin),
     )
 
 
-def given_objective(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the command line says about the objective."""
-    given = {name: options[name] for name in OBJECTIVE if options.get(name) is not None}
-    if options.get("weight") is not None:
-        given["weight"] = read_values(options["weight"], "--weight")
-    return given
-
-
-def _sources(
-    options: Mapping[str, Any], labels: tuple[str, ...] | None, *, with_target: bool
-) -> Sources:
+def _sources(typed: Input, overrides: Overrides, labels: tuple[str, ...] | None) -> Sources:
     """The files that numbers stand in: what no option gives, in the document of the logits."""
-    logits = logits_file(options["logits"])
-    target = weight = logits
-    if with_target and options["target"] is not None:
-        several = _names_several(options["target"], labels)
-        target = options["target"] if several else target_file(options["target"], labels)
-    elif with_target and options["soft_target"] is not None:
-        target = options["soft_target"] if names_file(options["soft_target"]) else None
-    if options.get("weight") is not None:
-        weight = options["weight"] if names_file(options["weight"]) else None
+    target = weight = logits = logits_file(typed.logits)
+    if typed.target is not None:
+        several = _names_several(typed.target, labels)
+        target = typed.target if several else target_file(typed.target, labels)
+    elif typed.soft_target is not None:
+        target = typed.soft_target if names_file(typed.soft_target) else None
+    if overrides.weight is not None:
+        weight = overrides.weight if names_file(overrides.weight) else None
     return Sources(logits, target, weight)
 
 
-def standard_input(arguments: tuple[str, ...]) -> BinaryIO | None:
-    """Standard input; None where it is closed, or a terminal that nobody was asked to type at."""
-    if sys.stdin is None or (not arguments and sys.stdin.isatty()):
-        return None
-    return sys.stdin.buffer
-
-
 def _target(
-    options: Mapping[str, Any],
+    typed: Input,
     document: Document | JoinedDocument,
     labels: tuple[str, ...] | None,
     objective: Objective,
     files: tuple[Named, ...] | None,
 ) -> AnyArray:
-    if options["target"] is not None and options["soft_target"] is not None:
-        raise CecliError("give --target or --soft-target, not both")
     shape = document.logits.shape
-    if options["target"] is not None:
-        if _names_several(options["target"], labels):
+    if typed.target is not None:
+        if _names_several(typed.target, labels):
             from cecli.input.multifile import read_several_targets
 
             return read_several_targets(
-                options["target"], labels, document.logits, files, objective.axis
+                typed.target, labels, document.logits, files, objective.axis
             )
-        target = read_target(options["target"], labels)
+        target = read_target(typed.target, labels)
         return _reshaped(target, batch_shape_of(shape, objective.axis))
-    if options["soft_target"] is not None:
-        if _names_several(options["soft_target"]):
+    if typed.soft_target is not None:
+        if _names_several(typed.soft_target):
             from cecli.input.multifile import read_several_probabilities
 
-            return read_several_probabilities(options["soft_target"], document.logits, files)
-        soft = read_values(options["soft_target"], "--soft-target")
+            return read_several_probabilities(typed.soft_target, document.logits, files)
+        soft = read_values(typed.soft_target, "--soft-target")
         if soft.ndim == 1 and len(shape) == 1 and soft.shape != shape:
             raise CecliError(
                 f"--soft-target has shape {soft.shape}, the logits {shape}: it needs a "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cecli.answer.summary import Sample, Summary
     from cecli.comparison.compare import Comparison
     from cecli.comparison.grade import Graded
+    from cecli.conformance.api import Subject
     from cecli.conformance.judge import Judged
     from cecli.conformance.model import Case, Outcome, Verdict
     from cecli.conformance.report import FamilyTotals, Report
@@ -200,17 +201,15 @@ def _figures(graded: Graded) -> dict[str, Any]:
 # --- Verdicts -------------------------------------------------------------------------------------
 
 
-def document_of_report(report: Report, options: Mapping[str, Any]) -> dict[str, Any]:
+def document_of_report(report: Report, subject: Subject) -> dict[str, Any]:
     """What an implementation was asked, what it runs on, and how each case went."""
-    from cecli.conformance.api import kind_of, versions_of
-
-    given = {name: options[name] for name in ("dtype", "device") if options[name] is not None}
+    asked = {"dtype": subject.dtype, "device": subject.device}
     document = {
         **_verify_head(),
         "implementation": report.implementation,
-        "kind": kind_of(options),
-        "versions": versions_of(options),
-        **given,
+        "kind": subject.kind,
+        "versions": subject.versions,
+        **{name: value for name, value in asked.items() if value is not None},
         "strict": report.strict,
         "passed": report.passed,
         "totals": _totals_of(report.totals),

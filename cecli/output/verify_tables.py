@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from cecli.conformance.api import versions_of
 from cecli.conformance.model import OUTCOMES, SUITE, Case, Outcome, Verdict
 from cecli.conformance.report import Report
 from cecli.output.grid import Column, Grid, numbers, short
 from cecli.text.numbers import format_number, format_typed
+
+if TYPE_CHECKING:
+    from cecli.conformance.api import Subject
 
 MOST_REASONS = 5
 LARGEST_PLAIN = 1000.0
@@ -18,10 +20,10 @@ UNFIT = "what is not supported and the worst errors do not fit: --json shows the
 HEADERS: Mapping[Outcome, str] = {"not supported": "unsupported"}
 
 
-def report_grids(report: Report, options: Mapping[str, Any]) -> list[Grid]:
+def report_grids(report: Report, subject: Subject, *, verbose: bool) -> list[Grid]:
     """The families with the verdict below; before them, if that is asked for, the cases."""
-    cases = [_case_grid(report)] if options["verbose"] else []
-    return [*cases, _family_grid(report, options)]
+    families = _family_grid(report, subject, verbose=verbose)
+    return [_case_grid(report), families] if verbose else [families]
 
 
 def list_grid(cases: Sequence[Case]) -> Grid:
@@ -36,7 +38,7 @@ def list_grid(cases: Sequence[Case]) -> Grid:
     )
 
 
-def _family_grid(report: Report, options: Mapping[str, Any]) -> Grid:
+def _family_grid(report: Report, subject: Subject, *, verbose: bool) -> Grid:
     families, strict = report.families, OUTCOMES.index(report.strict)
     columns = [
         Column("family", "text", [family.family for family in families]),
@@ -52,9 +54,9 @@ def _family_grid(report: Report, options: Mapping[str, Any]) -> Grid:
     columns.append(numbers("worst, ulps", errors, optional=True))
     stressed = [place for place, family in enumerate(families) if family.passed < family.ran]
     notes = [_counts_text(report), *_reasons(report)]
-    if report.failures and not options["verbose"]:
+    if report.failures and not verbose:
         notes.append("--verbose shows each case, and why it does not pass")
-    versions = [f"{name} {number}" for name, number in versions_of(options).items()]
+    versions = [f"{name} {number}" for name, number in subject.versions.items()]
     notes.append(f"suite {SUITE} of {', '.join(versions)}")
     verdict = _verdict(report)
     return Grid(columns, frozenset(stressed), notes, verdict, report.passed, UNFIT)

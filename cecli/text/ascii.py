@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+from typing import TextIO
 
 # One character for one where it may stand in a table, so that tables stay aligned.
 STAND_INS = str.maketrans(
@@ -48,6 +48,12 @@ STAND_INS = str.maketrans(
 SUBSCRIPT = re.compile("[₀-₉ₐᵢⱼₖₙₜ]+")
 
 
+def takes_unicode(stream: TextIO) -> bool:
+    """Whether a stream can hold every character; text in memory, without an encoding, can."""
+    encoding: str | None = stream.encoding
+    return encoding is None or encoding.lower().replace("-", "") == "utf8"
+
+
 def substitute(error: UnicodeError) -> tuple[str, int]:
     """A handler for codecs.register_error: known signs by their stand-ins, letters without accents.
 
@@ -60,6 +66,8 @@ def substitute(error: UnicodeError) -> tuple[str, int]:
 
 
 def _letter(character: str) -> str:
+    import unicodedata
+
     plain = unicodedata.normalize("NFKD", character)[0]
     if ord(plain) < 128:
         return plain

@@ -21,15 +21,11 @@ import numpy as np
 from cecli.cluster import client as cluster
 from cecli.cluster.client import find_answer_on_cluster
 from cecli.cluster.dask import connected
-from cecli.input.problem_from import read_request
+from cecli.input.problem_from import Input, Overrides, read_request
 from cecli.output.files.atomic import AtomicFiles
+from cecli.output.files.destination import destination_of
 
 EMPTY_TASKS = 1000
-OPTIONS: dict[str, Any] = {
-    "logits": ("logits.npy",),
-    "target": "target.npy",
-    **dict.fromkeys(("soft_target", "labels", "output", "jobs", "exact", "cluster")),
-}
 
 
 def seconds(work: Callable[[], object], runs: int) -> float:
@@ -56,14 +52,17 @@ def empty_task(client: Any, runs: int) -> float:
     return seconds(work, runs) / EMPTY_TASKS
 
 
-def rate(client: Any, command: Any, output: str | None, runs: int) -> float:
+def rate(client: Any, command: Any, typed: Input, output: str | None, runs: int) -> float:
     """Bytes of logits a second of a command, on workers that have started."""
-    options = {**OPTIONS, "output": output, "cluster": client.scheduler.address}
-    request = read_request(options, with_target=True)
+    request = read_request(typed, Overrides(), with_target=True)
+    address = client.scheduler.address
+    destination = None if output is None else destination_of(output, ["array"])
 
     def work() -> None:
         with AtomicFiles() as files:
-            find_answer_on_cluster(command, request, options, files, lambda share: None, print)
+            find_answer_on_cluster(
+                command, request, address, destination, files, lambda share: None, print
+            )
 
     work()
     return request.problem.nbytes / seconds(work, runs)
@@ -89,7 +88,7 @@ def main() -> None:
             shape = file[start : start + 10_000].shape
             file[start : start + 10_000] = 4 * random.standard_normal(shape, np.float32)
         del file
-        OPTIONS.update(logits=(str(logits),), target=str(target))
+        typed = Input((str(logits),), target=str(target))
         print(f"{rows:,} samples of {arguments.classes:,} classes, float32, in the page cache")
         for count in (1, 2):
             with connected("local", count) as client:
@@ -97,7 +96,7 @@ def main() -> None:
                 print(f"{count} worker{'s' if count > 1 else ''}")
                 print(f"  empty task          {1e3 * empty_task(client, arguments.runs):8.2f} ms")
                 for command, output in (("loss", None), ("grad", f"{folder}/grad.npy")):
-                    found = rate(client, command, output, arguments.runs)
+                    found = rate(client, command, typed, output, arguments.runs)
                     print(f"  {command:<20}{found / 1e6:8.0f} MB/s")
         print(f"a task takes up to {cluster.TASK_BYTES / 1e6:.0f} MB")
 

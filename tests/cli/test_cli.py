@@ -23,7 +23,7 @@ import cecli
 from cecli.cli.main import main as group
 from cecli.core import evaluate, rows
 from cecli.input.arguments import read_document
-from support.in_process import complaint, printed, run, shown
+from support.in_process import COMMANDS, complaint, printed, run, shown
 
 pytestmark = pytest.mark.usefixtures("folder")
 INF = float("inf")
@@ -673,7 +673,7 @@ def test_a_large_check_is_sampled_and_seeded(monkeypatch: pytest.MonkeyPatch) ->
 def test_bare_program_shows_its_help() -> None:
     text = shown()
     assert text == shown("--help") == shown("-h")
-    for name in group.commands:
+    for name in COMMANDS:
         assert f"\n  {name} " in text
 
 
@@ -681,20 +681,20 @@ def test_version() -> None:
     assert shown("--version") == f"cecli {cecli.__version__}\n"
 
 
-@pytest.mark.parametrize("name", sorted(group.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_of_a_command(name: str) -> None:
     text = shown(name, "-h")
     assert text == shown(name, "1", "2", "--help")
     assert "Examples:\n" in text
-    context = click.Context(group)
-    for parameter in group.commands[name].get_params(context):
+    context = click.Context(group, **group.context_settings)
+    for parameter in COMMANDS[name].get_params(context):
         if isinstance(parameter, click.Option):
             assert all(option in text for option in parameter.opts)
     assert max(map(len, text.splitlines())) <= 80
 
 
 # Those of verify need somebody's code: they are in test_verify.py.
-@pytest.mark.parametrize("name", sorted({*group.commands} - {"verify"}))
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"verify"}))
 def test_examples_of_the_help_work(name: str) -> None:
     np.save("logits.npy", np.array([[2.0, 1.0], [0.5, 3.0]]))
     np.save("labels.npy", np.array([0, 1]))

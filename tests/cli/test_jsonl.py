@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import cecli
 from cecli.answer.answer import Command
-from cecli.cli.json_lines import Settings, answer_lines
+from cecli.cli.jsonl import Common, answer_lines
 from cecli.cli.main import main
 from support.paths import PACKAGE
 
@@ -64,7 +64,7 @@ samples = st.lists(
 def test_lines_are_what_each_sample_is_alone(lines: list[dict[str, Any]], command: Command) -> None:
     text = "\n".join(map(json.dumps, lines)).encode()
     for stream in (io.BytesIO(text), Trickle(text)):
-        found = "".join(answer_lines(stream, Settings(command, False, {}, None)))
+        found = "".join(answer_lines(stream, Common(command, False, {}, None)))
         answers = [json.loads(line) for line in found.splitlines()]
         assert len(answers) == len(lines)
         for answer, line in zip(answers, lines, strict=True):
@@ -182,14 +182,14 @@ def test_a_line_is_answered_before_the_next_is_written() -> None:
 
 MEASURED = """
 import resource, sys
-from cecli.cli.json_lines import Settings, answer_lines
+from cecli.cli.jsonl import Common, answer_lines
 LINES = b'{"logits": [2.5, 1.5, 0.5, 4.5], "target": 0}\\n' * 20_000
 class Endless:
     left, read = 25, None
     def read1(self, size):
         self.left -= 1
         return LINES if self.left > 0 else b""
-for place, text in enumerate(answer_lines(Endless(), Settings("grad", False, {}, None))):
+for place, text in enumerate(answer_lines(Endless(), Common("grad", False, {}, None))):
     if place == 5:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)

@@ -14,11 +14,12 @@ import click
 import pytest
 
 from cecli.cli.main import main
+from support.in_process import COMMANDS
 from support.paths import MANUAL, PACKAGE
 
 COMPLETIONS = MANUAL / "completions"
 PAGES = sorted(MANUAL.glob("*.[1-9]"))
-COMMANDS = {"cecli": main} | {f"cecli-{name}": command for name, command in main.commands.items()}
+PROGRAMS = {"cecli": main} | {f"cecli-{name}": command for name, command in COMMANDS.items()}
 MANDOC = shutil.which("mandoc")
 
 
@@ -43,12 +44,12 @@ def options_taken(command: click.Command) -> set[str]:
     return {name for option in options for name in (*option.opts, *option.secondary_opts)}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_page_describes_the_options_of_its_command(name: str) -> None:
-    assert options_described(MANUAL / f"{name}.1") == options_taken(COMMANDS[name])
+    assert options_described(MANUAL / f"{name}.1") == options_taken(PROGRAMS[name])
 
 
-@pytest.mark.parametrize("name", main.commands)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_entry_page_names_every_command(name: str) -> None:
     source = (MANUAL / "cecli.1").read_text()
     assert f".It Cm {name}\n" in source

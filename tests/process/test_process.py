@@ -398,8 +398,8 @@ def test_long_work_shows_a_bar_and_stops_at_control_c() -> None:
 
 AT_ONCE = """
 import sys
-from cecli.cli import present as views
-views.SECONDS_BEFORE_A_BAR = -1.0
+from cecli.cli import progress
+progress.SECONDS_BEFORE_A_BAR = -1.0
 from cecli.__main__ import main
 main()
 """

@@ -9,7 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import click
+
 from cecli.__main__ import main
+from cecli.cli.main import HOMES
+from cecli.cli.main import main as group
+
+
+def command_called(name: str) -> click.Command:
+    """A command of the program."""
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    return command
+
+
+COMMANDS = {name: command_called(name) for name in HOMES}
 
 
 @dataclass(frozen=True)

@@ -1,74 +1,79 @@
-"""What `cecli verify` does: list or export the cases, or run an implementation and report."""
+"""cecli verify: lists or exports the cases, or runs an implementation and reports."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cecli.cli.present import Progress
-from cecli.conformance.api import FunctionKind, chosen, features_of, function_of
-from cecli.conformance.model import Case, Implementation
-from cecli.conformance.report import Report
-from cecli.conformance.run import verify as verdicts_on
-from cecli.errors import CecliError
+from cecli.cli.arguments import VerifyCommand
+from cecli.cli.options import (
+    case_options,
+    implementation_argument,
+    implementation_options,
+    program_argument,
+    report_options,
+    verdict_options,
+)
 
 if TYPE_CHECKING:
-    from cecli.output.grid import Grid
-
-NOTHING = "nothing to verify: give MODULE:FUNCTION, or -- and a program with its arguments"
-
-
-def carry_out(options: Mapping[str, Any]) -> bool:
-    """Do what the options say; whether all passed."""
-    _check(options)
-    cases = chosen(options["globs"], large=options["large"])
-    if options["export"] is not None:
-        _export(cases, options["export"])
-        return True
-    if options["list_cases"]:
-        _list(cases, options)
-        return True
-    report = _report(cases, options)
-    _show(report, options)
-    return report.passed
+    from cecli.cli.settings import Verification
+    from cecli.conformance.model import Case, Implementation
+    from cecli.conformance.report import Report
 
 
-def _check(options: Mapping[str, Any]) -> None:
-    """Refuse what contradicts itself."""
-    given = {
-        "MODULE:FUNCTION": options["implementation"],
-        "a program": options["program"],
-        "--list": options["list_cases"],
-        "--export": options["export"],
-    }
-    wanted = [name for name, value in given.items() if value]
-    if not wanted:
-        raise CecliError(NOTHING)
-    pairs = [("torch", "jax"), ("json", "markdown"), ("json", "export"), ("markdown", "export")]
-    exclusive = [[f"--{name}" for name in pair if options[name]] for pair in pairs]
-    for names in (wanted, *exclusive):
-        if len(names) > 1:
-            raise CecliError(f"{names[0]} and {names[1]} exclude each other")
-    if not options["timeout"] > 0.0:
-        raise CecliError(f"--timeout is {options['timeout']:g}: it must be greater than 0")
-    if options["program"]:
-        for name in ("torch", "jax", "device"):
-            if options[name]:
-                raise CecliError(f"--{name} is for a function, which stands before --, not behind")
+@click.command(
+    cls=VerifyCommand,
+    epilog="""\
+Examples:
+  cecli verify mine:cross_entropy
+  cecli verify --torch torch.nn.functional:cross_entropy
+  cecli verify --jax optax.losses:softmax_cross_entropy_with_integer_labels
+  cecli verify --features weight,label-smoothing -- ./program --fast
+""",
+)
+@implementation_argument
+@program_argument
+@implementation_options
+@case_options
+@verdict_options
+@report_options
+def verify(**options: Any) -> None:
+    """Run the hard cases over somebody's cross-entropy, and grade it.
+
+    A function of Python takes logits (N, C) and target (N,), and returns loss and gradient; one of
+    PyTorch or JAX is differentiated. A program reads a case and answers it, a line of JSON each.
+    The exit status is 1 where a case does not pass.
+    """
+    from cecli.cli.settings import Verification
+    from cecli.conformance.api import chosen
+
+    asked = Verification(**options)
+    cases = chosen(asked.globs, large=asked.large)
+    if asked.export is not None:
+        _export(cases, asked.export)
+    elif asked.list_cases:
+        _list(cases, asked)
+    else:
+        report = _report(cases, asked)
+        _show(report, asked)
+        if not report.passed:
+            raise click.exceptions.Exit(1)
 
 
-def _report(cases: Sequence[Case], options: Mapping[str, Any]) -> Report:
+def _report(cases: Sequence[Case], asked: Verification) -> Report:
+    from cecli.cli.progress import Progress
+    from cecli.conformance.report import Report
+    from cecli.conformance.run import verify as verdicts_on
     from cecli.conformance.runners.load import path_kept
 
     verdicts = []
     with path_kept(), _printing_to_stderr():
-        implementation = _implementation(options)
+        implementation = _implementation(asked)
         try:
             with Progress("verifying") as progress:
                 for verdict in verdicts_on(implementation, cases):
@@ -76,27 +81,31 @@ def _report(cases: Sequence[Case], options: Mapping[str, Any]) -> Report:
                     progress(len(verdicts) / len(cases))
         finally:
             implementation.close()
-    return Report(implementation.name, options["strict"], tuple(verdicts))
+    return Report(implementation.name, asked.strict, tuple(verdicts))
 
 
-def _implementation(options: Mapping[str, Any]) -> Implementation:
-    names = options["features"]
+def _implementation(asked: Verification) -> Implementation:
+    from cecli.conformance.api import features_of, function_of
+
+    names = asked.features
     features = features_of(None if names is None else [name.strip() for name in names.split(",")])
-    if options["program"]:
+    subject = asked.subject
+    if subject.kind == "program":
         from cecli.conformance.runners.program import Program
 
-        timeout = options["timeout"]
-        return Program(options["program"], features or frozenset(), options["dtype"], timeout)
+        return Program(asked.program, features or frozenset(), subject.dtype, asked.timeout)
     from cecli.conformance.runners.load import load
 
-    name = options["implementation"]
-    kind: FunctionKind = "torch" if options["torch"] else "jax" if options["jax"] else "python"
-    return function_of(kind, load(name), name, features, options["dtype"], options["device"])
+    name = str(subject.function)
+    function = load(name)
+    return function_of(subject.kind, function, name, features, subject.dtype, subject.device)
 
 
 @contextmanager
 def _printing_to_stderr() -> Iterator[None]:
     """Whatever is printed meanwhile, by Python or by C, goes to standard error."""
+    from pathlib import Path
+
     sys.stdout.flush()
     with ExitStack() as stack:
         aside = sys.stderr or stack.enter_context(Path(os.devnull).open("w"))
@@ -116,48 +125,35 @@ def _flush_what_c_printed() -> None:
         ctypes.CDLL(None).fflush(None)
 
 
-def _show(report: Report, options: Mapping[str, Any]) -> None:
-    if options["json"]:
+def _show(report: Report, asked: Verification) -> None:
+    from cecli.cli.present import print_document, print_grids
+
+    if asked.form == "json":
         from cecli.output.json_document import document_of_report
 
-        _print_json(document_of_report(report, options))
+        print_document(document_of_report(report, asked.subject))
         return
     from cecli.output.verify_tables import report_grids
 
-    _print_grids(report_grids(report, options), options)
+    grids = report_grids(report, asked.subject, verbose=asked.verbose)
+    print_grids(grids, markdown=asked.form == "markdown")
 
 
-def _list(cases: Sequence[Case], options: Mapping[str, Any]) -> None:
-    if options["json"]:
+def _list(cases: Sequence[Case], asked: Verification) -> None:
+    from cecli.cli.present import print_document, print_grids
+
+    if asked.form == "json":
         from cecli.output.json_document import document_of_cases
 
-        _print_json(document_of_cases(cases))
-    elif options["markdown"]:
+        print_document(document_of_cases(cases))
+    elif asked.form == "markdown":
         from cecli.output.verify_tables import list_grid
 
-        _print_grids([list_grid(cases)], options)
+        print_grids([list_grid(cases)], markdown=True)
     else:
         width = max(len(case.name) for case in cases)
         for case in cases:
             click.echo(f"{case.name:<{width}}  {case.reason}")
-
-
-def _print_json(document: Mapping[str, Any]) -> None:
-    from cecli.output.json_document import to_json
-
-    unicode = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    sys.stdout.write(to_json(document, ascii_only=not unicode) + "\n")
-
-
-def _print_grids(grids: Sequence[Grid], options: Mapping[str, Any]) -> None:
-    if options["markdown"]:
-        from cecli.output.markup import to_markdown
-
-        sys.stdout.write(to_markdown(grids) + "\n")
-    else:
-        from cecli.output.terminal import show
-
-        show(grids, sys.stdout)
 
 
 def _export(cases: Sequence[Case], path: str) -> None:

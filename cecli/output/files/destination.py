@@ -1,0 +1,49 @@
+"""Where -o writes: what the name of a file says about what goes into it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cecli.errors import CecliError
+
+Kind = Literal["array", "document", "lines", "picture", "markup"]
+
+# No suffix, as a device has none, means .npy.
+KINDS: dict[str, Kind] = {
+    "": "array",
+    ".npy": "array",
+    ".npz": "array",
+    ".csv": "array",
+    ".json": "document",
+    ".jsonl": "lines",
+    ".svg": "picture",
+    ".md": "markup",
+    ".tex": "markup",
+}
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A file to write.
+
+    suffix: in small letters, the empty text where there is none. dtype: of the numbers of an array;
+    None for the input's own.
+    """
+
+    path: str
+    suffix: str
+    kind: Kind
+    dtype: str | None = None
+
+
+def destination_of(path: str, kinds: Collection[Kind], dtype: str | None = None) -> Destination:
+    """The file that a path names; CecliError for a suffix of none of these kinds."""
+    suffix = Path(path).suffix.lower()
+    known = [suffix for suffix, kind in KINDS.items() if suffix and kind in kinds]
+    if suffix and suffix not in known:
+        listed = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise CecliError(f"cannot write {path}: the suffix must be {listed}")
+    return Destination(path, suffix, KINDS[suffix], dtype)
