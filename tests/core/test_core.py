@@ -81,7 +81,7 @@ def test_hard_cases(case: Hard) -> None:
 def logits_of(regime: str, classes: int) -> Array:
     random = np.random.default_rng(classes)
     logits: Array = {
-        "normal": random.normal(0, 3, classes).round(3),  # fewer exponentials for the oracle
+        "normal": random.normal(0, 3, classes).round(2),  # fewer exponentials for the oracle
         "ahead by 30": np.zeros(classes),
         "ahead by 37.5": np.zeros(classes),  # pairwise summation is 5 ulps off
         "wide": -700 / 999 * random.integers(0, 1000, classes),
@@ -92,12 +92,14 @@ def logits_of(regime: str, classes: int) -> Array:
     return logits
 
 
-@pytest.mark.parametrize("classes", [50_257, 128_256])
+@pytest.mark.parametrize(
+    ("classes", "count"), [(50_257, 40), pytest.param(128_256, 1000, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("regime", ["normal", "ahead by 30", "ahead by 37.5", "wide", "near ties"])
-def test_many_classes(regime: str, classes: int) -> None:
+def test_many_classes(regime: str, classes: int, count: int) -> None:
     logits = logits_of(regime, classes)
     row = Row(logits.tolist(), [Fraction(0)] * classes, Objective())
-    some = np.random.default_rng(1).choice(classes, 1000, replace=False)
+    some = np.random.default_rng(1).choice(classes, count, replace=False)
     targets = [int(logits.argmax()), int(logits.argmin()), int(some[0])]
     columns = [*targets, *some.tolist()]
     actual = cross_entropy(np.tile(logits, (3, 1)), targets, reduction="sum")
@@ -169,8 +171,8 @@ def test_softcap_loses_no_more_than_the_rounding_of_the_capped_logits(
 
 
 def test_mean_over_many_rows() -> None:
-    logits = normal((1100, 3))
-    target = np.arange(1100) % 3
+    logits = np.tile(normal((22, 3)), (50, 1))
+    target = np.arange(1100) % 11 % 3
     weight = np.array([0.1, 0.7, 1.3])
     objectives: list[dict[str, Any]] = [
         {},
@@ -209,7 +211,7 @@ def measured(logits: Array, target: Array) -> tuple[Array, Array]:
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (3.0, 5.0), (10.0, 1e6), (1.0, 1e-9)])
 def test_random_rows(classes: int, scale: float, offset: float, dtype: DTypeLike) -> None:
     random = np.random.default_rng(classes)
-    logits = (scale * random.standard_normal((200_000 // classes, classes)) + offset).astype(dtype)
+    logits = (scale * random.standard_normal((40_000 // classes, classes)) + offset).astype(dtype)
     target = random.integers(0, classes, len(logits))
     losses, grad = measured(logits, target)
     actual = cross_entropy(logits, target, reduction="sum")
@@ -624,72 +626,3 @@ def test_any_row_with_a_soft_target(row: list[float], data: st.DataObject) -> No
     q = np.array(shares) / math.fsum(shares)
     smoothing = data.draw(st.sampled_from([0.0, 0.1, 1.0]))
     assert_accurate(row, q, loss=4, label_smoothing=smoothing)
-
-
-# PyTorch.
-
-
-@pytest.mark.parametrize("shape", [(5,), (6, 5), (2, 5, 3)], ids=str)
-@pytest.mark.parametrize("kind", ["index", "ignored", "soft"])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("temperature", [1.0, 2.5])
-@pytest.mark.parametrize("softcap", [None, 5.0])
-@pytest.mark.parametrize("z_loss", [0.0, 1e-2])
-def test_agrees_with_pytorch(
-    shape: tuple[int, ...],
-    kind: str,
-    weighted: bool,
-    smoothing: float,
-    reduction: str,
-    temperature: float,
-    softcap: float | None,
-    z_loss: float,
-) -> None:
-    torch = pytest.importorskip("torch")
-    axis = 0 if len(shape) == 1 else 1
-    batch = shape[:axis] + shape[axis + 1 :]
-    random = np.random.default_rng(3)
-    logits = random.normal(0, 3, shape)
-    target: Array = random.integers(0, 5, batch)
-    if kind == "ignored" and batch:
-        target[(-1,) * len(batch)] = -100
-    elif kind == "soft":
-        target = softmax(random.normal(0, 1, shape), axis=axis)
-    weight = np.array([0.3, 1.0, 2.5, 0.7, 1.9]) if weighted else None
-
-    z = torch.tensor(logits, requires_grad=True)
-    u = (z if softcap is None else softcap * torch.tanh(z / softcap)) / temperature
-    loss = torch.nn.functional.cross_entropy(
-        u,
-        torch.tensor(target),
-        weight=None if weight is None else torch.tensor(weight),
-        reduction=reduction,
-        label_smoothing=smoothing,
-    )
-    kept = torch.tensor(np.ones(batch, dtype=bool) if kind == "soft" else target != -100)
-    squares = z_loss * torch.where(kept, torch.logsumexp(u, axis) ** 2, 0.0)
-    if reduction == "none":
-        loss = loss + squares
-    else:
-        loss = loss + squares.sum() / (kept.sum() if reduction == "mean" else 1)
-    loss.sum().backward()
-
-    options: dict[str, Any] = {
-        "weight": weight,
-        "ignore_index": -100 if kind == "ignored" else None,
-        "label_smoothing": smoothing,
-        "reduction": reduction,
-        "temperature": temperature,
-        "softcap": softcap,
-        "z_loss": z_loss,
-        "axis": axis,
-    }
-    actual = cross_entropy(logits, target, **options)
-    np.testing.assert_allclose(actual.loss, loss.detach().numpy(), rtol=1e-13, atol=0)
-    difference = np.abs(actual.grad - z.grad.numpy())
-    scale: Array = np.abs(actual.grad)
-    if (difference > 1e-13 * scale).any():
-        scale = evaluate(logits, target, **options).largest_term.astype(np.float64)
-    assert (difference <= 1e-13 * scale).all()

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -157,8 +157,9 @@ def evaluate(logits: ArrayLike, target: ArrayLike, **options: Any) -> Result:
     batch = moved.shape[:-1]
     flat = moved.reshape(-1, moved.shape[-1]).astype(np.float64)
     masses = _masses(np.asarray(target), flat.shape, objective)
+    row_of = cache(lambda z, mass: Row(z, mass, objective))  # a batch may repeat its rows
     rows = [
-        None if mass is None else Row(z.tolist(), mass, objective)
+        None if mass is None else row_of(tuple(z.tolist()), tuple(mass))
         for z, mass in zip(flat, masses, strict=True)
     ]
     divisor, z_loss_divisor = _divisors(np.asarray(target), masses, objective)
@@ -166,15 +167,16 @@ def evaluate(logits: ArrayLike, target: ArrayLike, **options: Any) -> Result:
 
     def array(component: Callable[[Row, int], Exact], ignored: Exact) -> Objects:
         out = np.empty(flat.shape, dtype=object)
+        known: dict[tuple[int, float, Fraction], Exact] = {}
         for n, row in enumerate(rows):
-            known: dict[tuple[float, Fraction], Exact] = {}
             for i, logit in enumerate(flat[n].tolist()):
                 if row is None:
                     out[n, i] = ignored
                     continue
-                if (logit, row.mass[i]) not in known:
-                    known[logit, row.mass[i]] = component(row, i)
-                out[n, i] = known[logit, row.mass[i]]
+                key = (id(row), logit, row.mass[i])
+                if key not in known:
+                    known[key] = component(row, i)
+                out[n, i] = known[key]
         return np.moveaxis(out.reshape(moved.shape), -1, objective.axis)
 
     losses = np.empty(len(rows), dtype=object)
