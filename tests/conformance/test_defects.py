@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from cecli.conformance.model import Case
 from cecli.conformance.run import verify
-from cecli.conformance.suite.cases import all_cases, select
+from cecli.conformance.suite.cases import select
+from support.cases import CASES, FEW
 from support.implementations import DEFECTS, Defect, Textbook
-
-CASES = all_cases()
 
 
 def test_there_are_plenty() -> None:
@@ -16,8 +16,12 @@ def test_there_are_plenty() -> None:
     assert len({defect.implementation.name for defect in DEFECTS}) == len(DEFECTS)
 
 
-def test_what_has_no_defect_passes_everything() -> None:
-    verdicts = list(verify(Textbook(), CASES))
+@pytest.mark.parametrize(
+    "cases",
+    [pytest.param(FEW, id="small"), pytest.param(CASES, id="all", marks=pytest.mark.slow)],
+)
+def test_what_has_no_defect_passes_everything(cases: list[Case]) -> None:
+    verdicts = list(verify(Textbook(), cases))
     assert [(v.case.name, v.outcome, v.reason) for v in verdicts if not v.passed()] == []
     assert all(verdict.outcome != "not supported" for verdict in verdicts)
 
