@@ -34,7 +34,7 @@ from cecli.gradcheck.check import check
 from cecli.output.markup import derivation_to_markdown, to_latex
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
-from support import oracle
+from support import in_process, oracle
 
 Target = int | list[int] | list[float]
 
@@ -380,21 +380,19 @@ FORMS = [
 ]
 
 
-def terminal(arguments: list[str], **variables: str) -> str:
-    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR")}
-    return subprocess.run(
-        [sys.executable, "-m", "cecli", "explain", *arguments],
-        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)} | variables,
-        capture_output=True,
-        check=True,
-        encoding="utf-8",
-    ).stdout
+def terminal(arguments: list[str], encoding: str = "utf-8") -> str:
+    outcome = in_process.run("explain", *arguments, encoding=encoding)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    return outcome.stdout
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("arguments", FORMS[:7])
-def test_no_line_is_wider_than_the_terminal(arguments: list[str], width: int) -> None:
-    shown = terminal(arguments, COLUMNS=str(width), PYTHONIOENCODING="utf-8")
+def test_no_line_is_wider_than_the_terminal(
+    arguments: list[str], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = terminal(arguments)
     assert max(map(len, shown.splitlines())) <= width
     assert "⟦" not in shown
     assert "⟨" not in shown
@@ -402,13 +400,15 @@ def test_no_line_is_wider_than_the_terminal(arguments: list[str], width: int) ->
 
 @pytest.mark.parametrize("arguments", [FORMS[0], FORMS[3], FORMS[4]])
 def test_ascii_has_a_stand_in_for_every_character(arguments: list[str]) -> None:
-    shown = terminal(arguments, PYTHONIOENCODING="ascii")
+    shown = terminal(arguments, "ascii")
     assert "?" not in shown
     assert "i != t" in shown or "k != i" in shown
 
 
-def test_a_number_has_the_colour_of_its_symbol() -> None:
-    shown = terminal(FORMS[0], FORCE_COLOR="1", PYTHONIOENCODING="utf-8", TERM="xterm-256color")
+def test_a_number_has_the_colour_of_its_symbol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = terminal(FORMS[0])
     colour_of: dict[str, set[str]] = {}
     for colour, text in re.findall("\x1b\\[([0-9;]+)m([^\x1b]*)\x1b\\[0m", shown):
         colour_of.setdefault(text.strip(), set()).add(colour.removeprefix("1;"))
@@ -464,8 +464,12 @@ PDFLATEX = shutil.which("pdflatex")
 
 
 @pytest.mark.skipif(not PDFLATEX, reason="TeX is not installed")
-@pytest.mark.parametrize("arguments", FORMS)
-def test_latex_compiles(arguments: list[str], tmp_path: Path) -> None:
+def test_latex_compiles(tmp_path: Path) -> None:
+    for arguments in FORMS:
+        assert_latex_compiles(arguments, tmp_path)
+
+
+def assert_latex_compiles(arguments: list[str], tmp_path: Path) -> None:
     assert PDFLATEX
     document = run(*arguments, "--latex", "-o", str(tmp_path / "derivation.tex")).stdout
     assert (tmp_path / "derivation.tex").read_text(encoding="utf-8") == document

@@ -35,16 +35,18 @@ class Outcome:
     stderr: str
 
 
-def run(*arguments: str, stdin: str | bytes = "") -> Outcome:
-    """The whole program, with its signals left alone."""
+def run(*arguments: str, stdin: str | bytes = "", encoding: str = "utf-8") -> Outcome:
+    """The whole program, with its signals left alone; encoding: of what it writes."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     stdout, stderr = io.BytesIO(), io.BytesIO()
     with (
         mock.patch("signal.signal"),
         mock.patch.object(sys, "argv", ["cecli", *arguments]),
         mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")),
-        mock.patch.object(sys, "stdout", io.TextIOWrapper(stdout, encoding="utf-8")),
-        mock.patch.object(sys, "stderr", io.TextIOWrapper(stderr, encoding="utf-8")),
+        mock.patch.object(sys, "stdout", io.TextIOWrapper(stdout, encoding=encoding)),
+        mock.patch.object(
+            sys, "stderr", io.TextIOWrapper(stderr, encoding=encoding, errors="backslashreplace")
+        ),
     ):
         try:
             main()
@@ -53,7 +55,7 @@ def run(*arguments: str, stdin: str | bytes = "") -> Outcome:
         sys.stdout.flush()
         sys.stderr.flush()
         assert isinstance(status, int)
-        return Outcome(status, stdout.getvalue().decode(), stderr.getvalue().decode())
+        return Outcome(status, *(s.getvalue().decode(encoding) for s in (stdout, stderr)))
 
 
 def shown(*arguments: str, stdin: str | bytes = "") -> str:
