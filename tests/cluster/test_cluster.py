@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +25,13 @@ from cecli.cluster import dask as workers
 from support.in_process import complaint, run
 from support.paths import PACKAGE
 
-pytest.importorskip("distributed", reason="the extra cecli[cluster] is not installed")
-
+pytestmark = [
+    pytest.mark.xdist_group("cluster"),  # one scheduler and its workers for all
+    pytest.mark.skipif(
+        importlib.util.find_spec("distributed") is None,
+        reason="the extra cecli[cluster] is not installed",
+    ),
+]
 LIMIT = 60.0
 CLASSES = 7
 # What a worker loads before it starts. A task says that it has begun, and waits while the gate is
@@ -118,6 +125,18 @@ class Machines:
 
         with workers._silence(), Client(scheduler_file=self.file, set_as_default=False) as client:
             return client.run_on_scheduler(question)
+
+    @contextmanager
+    def one_more(self, settings: str) -> Iterator[None]:
+        """A worker that differs from the two others, and is gone afterwards."""
+        worker = self.start_worker(settings)
+        try:
+            self.wait_for(3)
+            yield
+        finally:
+            worker.kill()
+            worker.wait(LIMIT)
+            self.wait_for(2)
 
     def shut(self) -> None:
         """Let the next tasks wait."""
@@ -355,11 +374,10 @@ def test_rows_that_kill_every_worker() -> None:
 
 
 def test_a_disk_that_is_full(new_machines: Machines, folder: Path) -> None:
-    machines = new_machines
-    machines.start_worker("full")
-    machines.wait_for(1)
+    new_machines.start_worker("full")
+    new_machines.wait_for(1)
     before = sorted(folder.iterdir())
-    text = complaint(*GRAD, "-o", "out.npy", "--cluster", machines.file)
+    text = complaint(*GRAD, "-o", "out.npy", "--cluster", new_machines.file)
     assert "worker tcp://127.0.0.1:" in text
     assert "No space left on device" in text
     assert "out.npy" in text
@@ -463,14 +481,8 @@ def test_what_is_wrong_is_one_line(
     ],
 )
 def test_a_worker_that_cannot_do_it(machines: Machines, settings: str, words: list[str]) -> None:
-    worker = machines.start_worker(settings)
-    try:
-        machines.wait_for(3)
+    with machines.one_more(settings):
         text = complaint(*GRAD, "--cluster", machines.file)
-    finally:
-        worker.kill()
-        worker.wait(LIMIT)
-        machines.wait_for(2)
     assert "worker tcp://127.0.0.1:" in text
     for word in words:
         assert word in text
@@ -482,14 +494,8 @@ def test_a_worker_that_cannot_do_it(machines: Machines, settings: str, words: li
 def test_a_worker_that_may_differ_is_named(
     machines: Machines, settings: str, difference: str
 ) -> None:
-    worker = machines.start_worker(settings)
-    try:
-        machines.wait_for(3)
+    with machines.one_more(settings):
         outcome = run(*GRAD, "--cluster", machines.file)
-    finally:
-        worker.kill()
-        worker.wait(LIMIT)
-        machines.wait_for(2)
     assert outcome.status == 0
     assert outcome.stderr.startswith("cecli grad: worker tcp://127.0.0.1:")
     assert difference in outcome.stderr

@@ -62,12 +62,18 @@ TARGETS = ",".join(f"t-{number}.npy" for number in range(COUNT))
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("objective", [[], ["--ignore-index", "3", "--z-loss", "0.1"]], ids=str)
 @pytest.mark.usefixtures("folder")
-def test_files_are_one_batch(several: list[str], objective: list[str]) -> None:
-    view = ["--worst", "5", "--arrays", *objective]
-    whole = printed("grad", "z.npy", "-t", "t.npy", *view)
-    assert printed("grad", *several, *view) == whole
+def test_files_are_one_batch(several: list[str]) -> None:
+    view = ["--worst", "5", "--ignore-index", "3", "--z-loss", "0.1", "-o", "out.npy"]
+    whole, array = shown("grad", "z.npy", "-t", "t.npy", *view), Path("out.npy").read_bytes()
+    assert shown("grad", *several, *view) == whole
+    assert Path("out.npy").read_bytes() == array
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_document_of_files_is_that_of_one() -> None:
+    whole = printed("grad", "z.npy", "-t", "t.npy", "--arrays")
+    assert printed("grad", "z-*.npy", "-t", "t-*.npy", "--arrays") == whole
 
 
 @pytest.mark.parametrize("command", ["softmax", "loss", "grad"])

@@ -22,7 +22,7 @@ from cecli.cli.main import main
 from cecli.errors import CecliError
 from cecli.input.arguments import read_document, read_target, read_values
 from cecli.input.array_files import read_array
-from support.in_process import printed
+from support.in_process import complaint, printed, shown
 
 LOGITS = np.array([[2.0, 1.0, 0.1], [-1.5, 0.25, 3.0]])
 BFLOAT16 = np.array([[1.0, -2.5, 3.140625], [0.0, -np.inf, 1e-38]], dtype=np.float32)
@@ -34,15 +34,6 @@ def error_of(read: Callable[..., object], *arguments: object) -> str:
     text = str(caught.value)
     assert text.isprintable()
     return text
-
-
-def complaint(*arguments: str) -> str:
-    """The one line on standard error of a command that is refused before anything is printed."""
-    outcome = CliRunner().invoke(main, arguments, prog_name="cecli")
-    assert outcome.exit_code == 2
-    assert outcome.stdout == ""
-    assert outcome.exception is not None
-    return outcome.stderr.strip().splitlines()[-1]
 
 
 def bfloat16_of(array: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -377,7 +368,7 @@ def test_bad_target_is_found_with_its_file(folder: Path) -> None:
     assert "'data.npz:target': target 3 of sample 1 is out of range" in line
     line = complaint("loss", "data.npz:logits", "-t", "0,1", "--weight", "data.npz:weight")
     assert "'data.npz:weight': weight 1 is -1" in line
-    assert "Error: target 7 of sample 0" in complaint("loss", "data.npz:logits", "-t", "7,1")
+    assert ": target 7 of sample 0" in complaint("loss", "data.npz:logits", "-t", "7,1")
     np.save("few.npy", np.array([0]))
     line = complaint("loss", "data.npz:logits", "-t", "few.npy")
     assert "'few.npy': 1 target for 2 samples" in line
@@ -392,7 +383,7 @@ def test_what_is_bad_in_a_document_is_told_with_its_file(folder: Path) -> None:
     line = complaint("loss", "z.json", "-q", "q.npy")
     assert "'q.npy': a target of type float64 and shape (1, 2) does not fit" in line
     line = complaint("loss", "z.json", "--weight", "1,2,3")
-    assert "Error: weight has shape (3,)" in line
+    assert ": weight has shape (3,)" in line
 
 
 def test_a_comma_in_the_name_of_a_file(folder: Path) -> None:
@@ -449,3 +440,29 @@ def test_a_mapped_input_may_be_the_output_through_a_link(folder: Path, link: str
     # A hard link is another name, which is given to the new file; the old one keeps its content.
     expected = logits.sum(axis=1) if link == "hardlink_to" else np.ones(50_000)
     np.testing.assert_allclose(other.sum(axis=1), expected, rtol=1e-9, atol=1e-9)
+
+
+# The names of files that are written.
+
+GRAD = ["grad", "2.0", "1.0", "0.1", "-t", "0"]
+
+
+def test_links_that_go_round(folder: Path) -> None:
+    for one, other in (("a.npy", "b.npy"), ("b.npy", "a.npy")):
+        (folder / one).symlink_to(other)
+    line = complaint(*GRAD, "-o", "a.npy")
+    for word in ("cannot write", "a.npy", "symbolic links"):
+        assert word in line
+
+
+@pytest.mark.parametrize("suffix", ["npy", "json"])
+def test_the_longest_name(folder: Path, suffix: str) -> None:
+    for letter in ("a", "\N{GREEK SMALL LETTER OMEGA}"):
+        path = folder / (letter * (250 // len(letter.encode())) + "." + suffix)
+        shown(*GRAD, "-o", str(path))
+        assert list(folder.iterdir()) == [path]
+        path.unlink()
+
+
+def test_an_empty_name() -> None:
+    assert "cannot write '': -o takes the name of a file" in complaint(*GRAD, "-o", "")

@@ -58,9 +58,9 @@ def run(*arguments: str, stdin: str | bytes = "", encoding: str = "utf-8") -> Ou
         return Outcome(status, *(s.getvalue().decode(encoding) for s in (stdout, stderr)))
 
 
-def shown(*arguments: str, stdin: str | bytes = "") -> str:
+def shown(*arguments: str, stdin: str | bytes = "", encoding: str = "utf-8") -> str:
     """What a command that succeeds prints."""
-    outcome = run(*arguments, stdin=stdin)
+    outcome = run(*arguments, stdin=stdin, encoding=encoding)
     assert (outcome.status, outcome.stderr) == (0, "")
     return outcome.stdout
 
@@ -72,9 +72,9 @@ def printed(*arguments: str, stdin: str | bytes = "") -> dict[str, Any]:
     return document
 
 
-def complaint(*arguments: str, stdin: str | bytes = "") -> str:
+def complaint(*arguments: str, stdin: str | bytes = "", encoding: str = "utf-8") -> str:
     """The one line that a command which cannot do what it is told ends with."""
-    outcome = run(*arguments, stdin=stdin)
+    outcome = run(*arguments, stdin=stdin, encoding=encoding)
     assert outcome.status == 2
     assert outcome.stdout == ""
     line = outcome.stderr.removesuffix("\n")

@@ -1,0 +1,79 @@
+"""Starting: what is imported, and in which locale."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from support.process import assert_complains, run
+
+GRAD = ["grad", "2.0", "1.0", "0.1", "-t", "0"]
+
+
+def imported(*arguments: str, environment: Mapping[str, str] | None = None) -> set[str]:
+    """The top-level modules that a command imports."""
+    program = [sys.executable, "-X", "importtime", "-m", "cecli"]
+    outcome = run(*arguments, program=program, environment=environment)
+    assert outcome.returncode == 0
+    names = re.findall(r"^import time:.*\| +([\w.]+)$", outcome.stderr.decode(), re.MULTILINE)
+    assert "click" in names
+    return {name.partition(".")[0] for name in names}
+
+
+COMPLETION = {"_CECLI_COMPLETE": "bash_complete", "COMP_WORDS": "cecli grad --", "COMP_CWORD": "2"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--help"], {}),
+        (["--version"], {}),
+        ([], {}),
+        (["grad", "--help"], {}),
+        (["softmax", "-h"], {}),
+        ([], {"_CECLI_COMPLETE": "bash_source"}),
+        ([], {"_CECLI_COMPLETE": "zsh_source"}),
+        ([], {"_CECLI_COMPLETE": "fish_source"}),
+        ([], COMPLETION),
+    ],
+)
+def test_help_and_completion_start_quickly(
+    arguments: list[str], environment: dict[str, str]
+) -> None:
+    assert not {"numpy", "rich"} & imported(*arguments, environment=environment)
+
+
+def test_json_never_imports_rich(tmp_path: Path) -> None:
+    output = ["-o", str(tmp_path / "out.npy")]
+    modules = imported(*GRAD, "--check", "--json", *output)
+    assert "numpy" in modules
+    assert "rich" not in modules
+    assert "rich" in imported(*GRAD)
+
+
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("environment", [C_LOCALE, {"PYTHONIOENCODING": "latin-1"}], ids=str)
+def test_the_encoding_is_that_of_the_locale(environment: dict[str, str]) -> None:
+    """The C locale's is ASCII: there and in Latin-1 what is not to be had has a stand-in."""
+    named = json.dumps({"logits": [2, 1, "-Infinity"], "labels": ["é", "日本語", "|"], "target": 0})
+    outcome = run("grad", "--check", stdin=named.encode(), environment=environment)
+    assert (outcome.returncode, outcome.stderr) == (0, b"")
+    assert b"> " in outcome.stdout
+    outcome = run("grad", "--json", stdin=named.encode(), environment=environment)
+    assert outcome.stdout.isascii()
+    assert json.loads(outcome.stdout)["labels"][0] == "é"
+    assert_complains(run(b"softmax", b"\xff", environment=environment))
+    assert_complains(run(b"softmax", b"\xff.npy", environment=environment))
+
+
+def test_completion_offers_the_options() -> None:
+    outcome = run(environment=COMPLETION)
+    assert (outcome.returncode, outcome.stderr) == (0, b"")
+    assert "plain,--check" in outcome.stdout.decode().splitlines()
