@@ -20,15 +20,18 @@ from cecli.errors import CecliError
 from cecli.input.arguments import read_labels
 from cecli.input.array_files import decode, open_file
 from cecli.input.documents import (
+    OBJECTIVE,
     Document,
     document_of_json,
     labels_of,
     named_target_of,
-    objective_of,
+    objective_in,
+    target_and_labels,
 )
-from cecli.input.numbers import array_of, load_json
+from cecli.input.numbers import array_of, values_of_line
 from cecli.input.problem_from import objective_with, read_request
 from cecli.machine.blocks import check_rows
+from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
 from cecli.text.messages import quote, reading
 from cecli.text.strict_json import plain_value
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
     from cecli.cli.settings import Settings
 
 CHUNK_BYTES = 1 << 20
-_KEYS = ("logits", "target", "soft_target", "labels", "objective")
+_ARRAYS = ("logits", "target", "soft_target")
+_SETTINGS = ("labels", "objective", *OBJECTIVE)
 
 
 def print_lines(settings: Settings) -> None:
@@ -60,7 +64,8 @@ def _lines_of_problem(settings: Settings) -> Iterator[str]:
 def _answered(settings: Settings) -> Iterator[str]:
     typed = settings.typed
     labels = None if typed.labels is None else read_labels(typed.labels)
-    common = Common(settings.command, settings.compute.exact, settings.overrides.read(), labels)
+    overriding = settings.overrides.read()
+    common = Common(settings.command, settings.compute.exact, overriding, labels, typed.from_)
     if typed.stream is not None:
         with reading("standard input"):
             yield from answer_lines(typed.stream, common)
@@ -77,13 +82,14 @@ def _answered(settings: Settings) -> Iterator[str]:
 class Common:
     """What is the same for all lines: the command, and what the command line says.
 
-    objective: the options given, which win over a line's own.
+    objective: the options given, which win over a line's own. from_: what the logits are.
     """
 
     command: Command
     exact: bool
     objective: Mapping[str, object]
     labels: tuple[str, ...] | None
+    from_: From = "logits"
 
 
 def answer_lines(stream: BinaryIO, common: Common) -> Iterator[str]:
@@ -97,12 +103,12 @@ def answer_lines(stream: BinaryIO, common: Common) -> Iterator[str]:
         numbered = [(number + i, line) for i, line in enumerate(lines) if line.strip()]
         number += len(lines)
         try:
-            yield _answer([_value(line) for _, line in numbered], common)
+            yield _answer([value for _, line in numbered for value in _values(line)], common)
         except CecliError:
             # Once more, one by one, to find the line that is to blame.
             for place, line in numbered:
                 with reading(f"line {place}"):
-                    text = _answer([_value(line)], common)
+                    text = "".join(_answer([value], common) for value in _values(line))
                 yield text
 
 
@@ -120,8 +126,8 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def _value(line: bytes) -> Any:
-    return load_json(decode(line))
+def _values(line: bytes) -> list[Any]:
+    return values_of_line(decode(line))
 
 
 def _answer(values: Sequence[Any], common: Common) -> str:
@@ -141,9 +147,11 @@ def _kind(value: Any) -> object:
         return len(value)
     if not isinstance(value, dict):
         return type(value)
-    given = [value.get(name) for name in _KEYS]
-    sizes = [len(item) if isinstance(item, list) else item is None for item in given[:3]]
-    return (*sizes, json.dumps(given[3:]))
+    _, labels = target_and_labels(value)
+    arrays = [value.get(name) for name in _ARRAYS]
+    sizes = [len(item) if isinstance(item, list) else item is None for item in arrays]
+    settings = [value.get(name) for name in _SETTINGS[1:]]
+    return (*sizes, json.dumps([labels, *settings]))
 
 
 def _problem_of(values: Sequence[Any], common: Common) -> Problem:
@@ -154,15 +162,15 @@ def _problem_of(values: Sequence[Any], common: Common) -> Problem:
     first = values[0]
     if not isinstance(first.get("logits"), list):
         raise CecliError("no logits")  # said better for a line alone
-    labels = None if first.get("labels") is None else labels_of(first["labels"])
-    target, soft = first.get("target"), first.get("soft_target")
-    targets = [value["target"] for value in values] if target is not None else None
+    found = [target_and_labels(value) for value in values]
+    targets, soft = [target for target, _ in found], first.get("soft_target")
+    labels = None if found[0][1] is None else labels_of(found[0][1])
     document = Document(
         array_of([value["logits"] for value in values], "logits"),
-        None if targets is None else named_target_of(targets, labels, common.labels),
+        None if targets[0] is None else named_target_of(targets, labels, common.labels),
         None if soft is None else array_of([v["soft_target"] for v in values], "soft_target"),
         labels,
-        objective_of(first.get("objective", {})),
+        objective_in(first),
     )
     return _problem(document, common, 2)
 
@@ -182,7 +190,8 @@ def _problem(document: Document, common: Common, dimensions: int) -> Problem:
         target = document.target if document.soft_target is None else document.soft_target
         if target is None:
             raise CecliError('a target is needed: {"logits": [...], "target": ...}')
-    return Problem.of(document.logits, target, replace(objective, axis=-1, reduction="none"))
+    logits = logits_from(document.logits, common.from_, -1)
+    return Problem.of(logits, target, replace(objective, axis=-1, reduction="none"))
 
 
 # --- Lines that are written -----------------------------------------------------------------------

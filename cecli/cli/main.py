@@ -45,8 +45,8 @@ class Commands(click.Group):
 def main(context: click.Context) -> None:
     """Softmax, cross-entropy loss and gradient of logits, right to the last digit.
 
-    LOGITS are numbers (2.0 1.0 0.1), a file (.npy, .npz, .safetensors, .json, .jsonl, .csv, .tsv,
-    .txt), or standard input.
+    LOGITS are numbers (2.0 1.0 0.1), a file (.npy, .npz, .safetensors, .pt, .csv, .tsv, .parquet,
+    .json, .jsonl, .txt …), or standard input.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -77,8 +77,23 @@ target_options = group(
 
 input_options = group(
     "Input",
+    option("--key", metavar="NAME", help="Which array of a file of several the logits are."),
     option(
-        "--key", metavar="NAME", help="Which array of an .npz or .safetensors file the logits are."
+        "--columns",
+        metavar="NAMES",
+        help="Which columns of a table are the classes: A,B,C, numbers from 1, A:C or a pattern.",
+    ),
+    option(
+        "--header/--no-header",
+        default=None,
+        help="Whether a table's first row names its columns (default: found out, or refused).",
+    ),
+    option(
+        "--from",
+        "from_",
+        type=click.Choice(["logits", "probabilities", "log-probabilities"]),
+        default="logits",
+        help="What the numbers are (default logits).",
     ),
 )
 

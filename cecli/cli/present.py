@@ -40,6 +40,8 @@ def carry_out(
         answer = find(settings, request, output)
     if settings.destination is not None:
         _write(answer, settings, settings.destination)
+    for note in request.notes:
+        click.echo(f"cecli {settings.command}: {note}", err=True)
     _show(answer, settings)
     if not answer.passed:
         raise click.exceptions.Exit(1)

@@ -104,8 +104,10 @@ class Settings:
         if self.compute.cluster is not None and self.destination is not None:
             _check_goes_with_cluster(self.destination)
         if self.answers_lines:
-            said = {"--target": self.typed.target, "--soft-target": self.typed.soft_target}
-            for option, value in {**said, "--key": self.typed.key}.items():
+            typed = self.typed
+            said = {"--target": typed.target, "--soft-target": typed.soft_target}
+            said |= {"--key": typed.key, "--columns": typed.columns}
+            for option, value in said.items():
                 if value is not None:
                     raise CecliError(
                         f"{option} does not go with JSON Lines that are answered one by one"

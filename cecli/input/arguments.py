@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,27 +15,46 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.input.array_files import (
-    ARRAY_SUFFIXES,
-    SUFFIXES_WITH_KEYS,
+    GZIP,
+    NO_KEYS,
+    NPY,
+    Resumed,
     decode,
+    in_machine_order,
     map_array,
+    open_unpacked,
     read_array,
+    read_npy,
     read_text,
+    unpacked,
 )
+from cecli.input.columns import Choice
 from cecli.input.documents import (
     NO_LOGITS,
     Document,
     Labels,
-    document_of_json,
     document_of_json_lines,
+    document_of_json_text,
     document_of_text,
     labels_of,
     named_target_of,
+    target_in,
+)
+from cecli.input.formats import (
+    ARRAYS,
+    ARROW_TABLES,
+    LABEL_SUFFIXES,
+    TABLES,
+    is_file,
+    is_pattern,
+    names_file,
+    names_one_file,
+    path_and_key,
+    suffix_of,
 )
 from cecli.input.numbers import (
     BRACKET,
     INTEGER,
-    NUMBER,
     array_of,
     as_float64,
     json_lines,
@@ -48,7 +67,7 @@ from cecli.text.messages import line_and_column, quote, reading
 
 if TYPE_CHECKING:
     from cecli.input.candidate import Candidate, Judged
-    from cecli.input.tables import Table
+    from cecli.input.tables import Table, ToIndices
 
 __all__ = [
     "Document",
@@ -66,13 +85,9 @@ __all__ = [
     "target_file",
 ]
 
-TABLE_SUFFIXES = (".csv", ".tsv")
-_SUFFIXES = (*ARRAY_SUFFIXES, ".json", ".jsonl", *TABLE_SUFFIXES, ".txt")
-_LABEL_SUFFIXES = (".json", ".txt")
-_KEYED = "|".join(map(re.escape, SUFFIXES_WITH_KEYS))
-_WITH_KEY = re.compile(rf"(.+(?:{_KEYED})):(.+)", re.IGNORECASE | re.DOTALL)
-# A suffix that starts with a letter; but "2.e5" is a number.
-_SUFFIX = re.compile(r"\.(?![eE][0-9]+\Z)[A-Za-z]\w*\Z")
+MOST_COLUMNS_NAMED = 8
+AS_IT_IS = Choice()
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
 
 def read_document(
@@ -80,25 +95,25 @@ def read_document(
     stdin: BinaryIO | None,
     key: str | None = None,
     labels: Labels = None,
+    choice: Choice = AS_IT_IS,
 ) -> Document:
     """Read the logits that the arguments are or name; none, or "-", means standard input.
 
-    key: which array of an .npz or .safetensors file. labels: names of the classes, with which a
-    document may name its target beside its own.
+    key: which array of a file of several. labels: names of the classes, with which a document may
+    name its target beside its own. choice: what is known about the columns of a table.
     """
     name = logits_file(arguments)
     if name is not None:
         with reading(quote(name)):
-            return read_file(name, key, labels)
+            return read_file(name, key, labels, choice)
     if key is not None:
-        raise CecliError(f"--key {key}: only .npz and .safetensors files have keys")
+        raise CecliError(f"--key {key}: {NO_KEYS}")
     if tuple(arguments) in ((), ("-",)):
-        return _read_stdin(stdin, labels)
-    if len(arguments) == 1:
-        return document_of_text(arguments[0], partial(line_and_column, arguments[0]), labels)
-    text = ("\n" if all(map(_is_row, arguments)) else " ").join(arguments)
-    ends = list(accumulate(len(argument) + 1 for argument in arguments))
-    return document_of_text(text, lambda offset: f"argument {bisect_right(ends, offset) + 1}")
+        if stdin is None or stdin.closed:
+            raise CecliError(NO_LOGITS)
+        with reading("standard input"):
+            return _document_of_stream(stdin, labels, choice)
+    return _document_of_words(arguments, labels)
 
 
 def logits_file(arguments: Sequence[str]) -> str | None:
@@ -111,35 +126,49 @@ def logits_file(arguments: Sequence[str]) -> str | None:
     return files[0] if len(files) == 1 and not is_pattern(files[0]) else None
 
 
-def is_pattern(text: str) -> bool:
-    """Whether the name of a file is a pattern, as the shell knows it, and not itself a file."""
-    path, _ = path_and_key(text)
-    return any(character in path for character in "*?[") and not os.path.exists(path)  # noqa: PTH110
-
-
-def is_file(text: str) -> bool:
-    """Whether there is a file of this name, perhaps with a key behind it."""
-    return os.path.isfile(path_and_key(text)[0])  # noqa: PTH113
+def _document_of_words(arguments: Sequence[str], labels: Labels) -> Document:
+    """The numbers of one sample, or quoted rows of as many samples."""
+    if len(arguments) == 1:
+        return document_of_text(arguments[0], partial(line_and_column, arguments[0]), labels)
+    rows = list(map(_is_row, arguments))
+    if all(map(_DECIMAL_COMMA.fullmatch, arguments)):
+        raise CecliError(
+            f"{' '.join(map(quote, arguments[:3]))} are {len(arguments)} numbers with decimal "
+            "commas, or as many samples of two numbers: write decimal points (2.5 1.5), or blanks "
+            "in quotes ('2 5' '1 5')"
+        )
+    if any(rows) and not all(rows) and not any(map(BRACKET.search, arguments)):
+        odd = arguments[rows.index(False)]
+        raise CecliError(
+            f"{quote(odd)} stands alone beside quoted rows of several numbers: quote each sample "
+            "as a row, or none; the targets of a batch are one argument (-t 1,1)"
+        )
+    text = ("\n" if all(rows) else " ").join(arguments)
+    ends = list(accumulate(len(argument) + 1 for argument in arguments))
+    return document_of_text(text, lambda offset: f"argument {bisect_right(ends, offset) + 1}")
 
 
 def _is_row(argument: str) -> bool:
     """Whether an argument alone is a sample: two numbers or more, without brackets."""
-    return len(argument.replace(",", " ").split()) > 1 and not BRACKET.search(argument)
+    ends = argument.strip()
+    if BRACKET.search(argument) or ends.startswith(",") or ends.endswith(","):
+        return False
+    return len(argument.replace(",", " ").split()) > 1
 
 
-def read_values(text: str, name: str) -> NDArray[np.floating[Any]]:
+def read_values(text: str, name: str, choice: Choice = AS_IT_IS) -> NDArray[np.floating[Any]]:
     """Read the numbers of an option, such as class weights; errors begin with its name."""
     with reading(name):
         if not names_file(text):
             return array_of(nested_lists(text), "value")
         with reading(quote(text)):
             path, key = path_and_key(text)
-            suffix = _suffix_of(path)
-            if suffix in ARRAY_SUFFIXES:
+            suffix = suffix_of(path)
+            if suffix in ARRAYS:
                 array = read_array(path, key)
                 return array if array.dtype.kind == "f" else as_float64(array)
-            if suffix in TABLE_SUFFIXES:
-                return _table_of(path).flat
+            if suffix in TABLES:
+                return _table_of(path, replace(choice, columns=key), None).flat
             if suffix == ".json":
                 return array_of(load_json(read_text(path)), "value")
             if suffix == ".jsonl":
@@ -154,21 +183,29 @@ def read_candidate(text: str, key: Judged, stdin: BinaryIO | None) -> Candidate:
 
     with reading(f"--{key}"):
         if text.strip() == "-":
-            return candidate_of_text(_stdin_text(stdin), key)
+            piped = None if stdin is None or stdin.closed else stdin.read()
+            return candidate_of_text(decode(piped or b""), key)
         if not names_file(text):
             return candidate_of_text(text, key)
         with reading(quote(text)):
             path, own_key = path_and_key(text)
-            suffix = _suffix_of(path)
-            if suffix in ARRAY_SUFFIXES:
+            suffix = suffix_of(path)
+            if suffix in ARRAYS:
                 return candidate_of_array(read_array(path, own_key), key)
-            if suffix in TABLE_SUFFIXES:
-                return candidate_of_array(_table_of(path).numbers, key)
+            if suffix in TABLES:
+                table = _table_of(path, Choice(columns=own_key), None)
+                return candidate_of_array(table.numbers, key)
             return candidate_of_text(read_text(path), key)
 
 
-def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.integer[Any]]:
-    """Read class indices or labels: one, a comma list, a nested list, or a file."""
+# --- Targets and labels ---------------------------------------------------------------------------
+
+
+def read_target(text: str, labels: Labels, choice: Choice = AS_IT_IS) -> NDArray[np.integer[Any]]:
+    """Read class indices or labels: one, a comma list, a nested list, or a file.
+
+    choice: what is known about the rows of a table.
+    """
     text = text.strip()
     if text in (labels or ()):  # which may hold a comma
         return target_of(text, labels)
@@ -176,43 +213,47 @@ def read_target(text: str, labels: Sequence[str] | None) -> NDArray[np.integer[A
         file = target_file(text, labels)
         if file is not None:
             with reading(quote(file)):
-                path, key = path_and_key(file)
-                if _suffix_of(path) in ARRAY_SUFFIXES:
-                    return whole_numbers(read_array(path, key))
-                return target_of(_target_items(path), labels)
+                return _target_of_file(file, labels, choice)
         if re.match(r"[\[(]|[\w.]+\(", text):
             return target_of(nested_lists(text), labels)
     return target_of(_words(text), labels)
 
 
-def target_file(text: str, labels: Sequence[str] | None) -> str | None:
+def target_file(text: str, labels: Labels) -> str | None:
     """The one file that a target names; None for indices and labels, which may look like a file."""
     text = text.strip()
-    return text if text not in (labels or ()) and _names_one_file(text) else None
+    return text if text not in (labels or ()) and names_one_file(text) else None
 
 
-def _target_items(path: str) -> object:
-    """Class indices and labels of a text file, in nested lists."""
-    text, suffix = read_text(path), _suffix_of(path)
+def _target_of_file(file: str, labels: Labels, choice: Choice) -> NDArray[np.integer[Any]]:
+    path, key = path_and_key(file)
+    suffix = suffix_of(path)
+    if suffix in ARRAYS:
+        array = map_array(path, key, names=True)
+        if array.dtype.kind in "US":
+            return target_of(array.astype(str).tolist(), labels)
+        return whole_numbers(in_machine_order(array))
     if suffix == ".json":
-        return _target_in(load_json(text))
+        return target_of(target_in(load_json(read_text(path))), labels)
     if suffix == ".jsonl":
-        return list(map(_target_in, json_lines(text)))
-    if suffix in TABLE_SUFFIXES:
-        from cecli.input.tables import read_words
+        return target_of(list(map(target_in, json_lines(read_text(path)))), labels)
 
-        return read_words(text, _delimiter_of(path))
-    words = [_words(line.strip()) for line in text.split("\n") if line.strip()]
-    return words[0] if len(words) == 1 else words
+    def to_indices(texts: object, own: Labels, first: int) -> NDArray[np.int64]:
+        return target_of(texts, labels, first)
 
+    if suffix in ARROW_TABLES:
+        from cecli.input.arrow import read_arrow_targets
 
-def _target_in(value: object) -> object:
-    """A target as JSON, or that of a document."""
-    if not isinstance(value, dict):
-        return value
-    if value.get("target") is None:
-        raise CecliError('the object has no "target"')
-    return value["target"]
+        return read_arrow_targets(path, key, to_indices)
+    from cecli.input.tables import read_targets, without_header
+
+    if suffix in TABLES:
+        with open_unpacked(path) as stream:
+            delimiter = _delimiter_of(suffix)
+            return read_targets(stream, delimiter, key, choice, labels, to_indices)
+    lines = (line.strip() for line in read_text(path).split("\n"))
+    words = [_words(line) for line in lines if line and not line.startswith("#")]
+    return target_of(words[0] if len(words) == 1 else without_header(words, choice, labels), labels)
 
 
 def _words(text: str) -> str | list[str]:
@@ -226,7 +267,7 @@ def _words(text: str) -> str | list[str]:
 def read_labels(text: str) -> tuple[str, ...]:
     """Read the names of the classes: a comma list, a JSON list, or a file (.json, .txt)."""
     with reading("labels"):
-        if _names_one_file(text, _LABEL_SUFFIXES):
+        if names_one_file(text, LABEL_SUFFIXES):
             with reading(quote(text)):
                 content = read_text(text)
                 if text.lower().endswith(".json"):
@@ -240,86 +281,102 @@ def read_labels(text: str) -> tuple[str, ...]:
 # --- Files and standard input -------------------------------------------------------------------
 
 
-def names_file(text: str, suffixes: tuple[str, ...] = _SUFFIXES) -> bool:
-    """Whether the text names a file to read; one of another suffix is an error."""
-    if text.lower().endswith(suffixes):
-        return True
-    if suffixes is _SUFFIXES and _WITH_KEY.fullmatch(text):
-        return True
-    if NUMBER.fullmatch(text) or BRACKET.search(text):
-        return False
-    # Path.exists would raise for text that is too long for a name.
-    if "/" in text or _SUFFIX.search(text) or os.path.exists(text):  # noqa: PTH110
-        suffix_list = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
-        raise CecliError(f"{quote(text)}: the suffix of a file must be {suffix_list}")
-    return False
-
-
-def _names_one_file(text: str, suffixes: tuple[str, ...] = _SUFFIXES) -> bool:
-    """The same where a comma stands in a list, unless there is a file with one in its name."""
-    return ("," not in text or is_file(text)) and names_file(text, suffixes)
-
-
-def _read_stdin(stdin: BinaryIO | None, labels: Labels) -> Document:
-    if stdin is None or stdin.closed:
-        raise CecliError(NO_LOGITS)
-    with reading("standard input"):
-        text = _stdin_text(stdin)
-        return document_of_text(text, partial(line_and_column, text), labels)
-
-
-def _stdin_text(stdin: BinaryIO | None) -> str:
-    # None from a pipe that does not block
-    return "" if stdin is None or stdin.closed else decode(stdin.read() or b"")
-
-
-def read_file(text: str, key: str | None, labels: Labels = None) -> Document:
+def read_file(
+    text: str, key: str | None, labels: Labels = None, choice: Choice = AS_IT_IS
+) -> Document:
     """Read the document of one file, whose name may have a key behind it."""
     path, own_key = path_and_key(text)
     if key is not None and own_key is not None:
         raise CecliError("give its key once: with --key, or behind its name")
-    key, suffix = key or own_key, _suffix_of(path)
-    if suffix in ARRAY_SUFFIXES:
-        array = map_array(path, key)
-        if array.ndim == 0:
-            raise CecliError("a single number, where logits have a dimension of classes")
-        return Document(array)
+    key, suffix = key or own_key, suffix_of(path)
+    if suffix in ARRAYS:
+        return _document_of_array(map_array(path, key))
+    if suffix in TABLES:
+        if own_key is not None:
+            raise CecliError(f"--columns {own_key} says which of its columns the classes are")
+        if key is None:
+            return _document_of_table(_table_of(path, choice, _to_indices_with(labels)))
     if key is not None:
-        raise CecliError(f"--key {key}: only .npz and .safetensors files have keys")
-    if suffix in TABLE_SUFFIXES:
-        return _document_of_table(_table_of(path), labels)
-    content = read_text(path)
+        raise CecliError(f"--key {key}: {NO_KEYS}")
     if suffix == ".json":
-        return document_of_json(load_json(content), labels)
+        return document_of_json_text(read_text(path), labels)
     if suffix == ".jsonl":
-        return document_of_json_lines(content, labels)
-    return document_of_text(content, partial(line_and_column, content), labels)
+        return document_of_json_lines(read_text(path), labels)
+    with open_unpacked(path) as stream:
+        return _document_of_stream(stream, labels, choice)
 
 
-def _document_of_table(table: Table, given: Labels) -> Document:
+def _document_of_stream(stream: BinaryIO, labels: Labels, choice: Choice) -> Document:
+    """The document that bytes of unknown kind are, found by what they begin with."""
+    from cecli.input.tables import FIRST_BYTES, looks_like_table
+
+    head = stream.read(FIRST_BYTES) or b""  # None from a pipe that does not block
+    whole = Resumed(head, stream)
+    if head.startswith(GZIP):
+        return _document_of_stream(unpacked(whole), labels, choice)
+    if head.startswith(NPY):
+        return _document_of_array(read_npy(whole))
+    begin = head[: head.rfind(b"\n") + 1] or head
+    if looks_like_table(begin.decode(errors="replace")):
+        from cecli.input.tables import read_table
+
+        return _document_of_table(read_table(whole, None, choice, _to_indices_with(labels)))
+    text = decode(whole.read())
+    return document_of_text(text, partial(line_and_column, text), labels)
+
+
+def _document_of_array(array: NDArray[Any]) -> Document:
+    if array.ndim == 0:
+        raise CecliError("a single number, where logits have a dimension of classes")
+    return Document(array)
+
+
+def _document_of_table(table: Table) -> Document:
     """A row is a sample: one alone is no batch."""
-    labels = None if table.names is None else labels_of(list(table.names))
-    target = None if table.target is None else named_target_of(table.target, labels, given)
-    if len(table.numbers) > 1:
-        return Document(table.numbers, target, labels=labels)
-    return Document(table.numbers[0], None if target is None else target[0], labels=labels)
+    labels = None if table.labels is None else labels_of(list(table.labels))
+    logits, target = table.numbers, table.target
+    if len(logits) == 1:
+        logits, target = logits[0], None if target is None else target[0]
+    return Document(
+        logits,
+        target,
+        labels=labels,
+        notes=_left_out(table.left_out),
+        target_column=table.target_name,
+    )
 
 
-def _table_of(path: str) -> Table:
+def _left_out(names: Sequence[str]) -> tuple[str, ...]:
+    """What to say about columns that were left out."""
+    if not names:
+        return ()
+    shown = [quote(name) if name else "without a name" for name in names[:MOST_COLUMNS_NAMED]]
+    more = len(names) - MOST_COLUMNS_NAMED
+    listed = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    if len(names) == 1:
+        return (f"column {listed} is left out: it is no class",)
+    return (f"columns {listed} are left out: they are no classes",)
+
+
+def _table_of(path: str, choice: Choice, to_indices: ToIndices | None) -> Table:
+    if suffix_of(path) in ARROW_TABLES:
+        from cecli.input.arrow import read_arrow_table
+
+        return read_arrow_table(path, choice, to_indices)
     from cecli.input.tables import read_table
 
-    return read_table(read_text(path), _delimiter_of(path))
+    with open_unpacked(path) as stream:
+        return read_table(stream, _delimiter_of(suffix_of(path)), choice, to_indices)
 
 
-def _delimiter_of(path: str) -> str:
-    return "\t" if _suffix_of(path) == ".tsv" else ","
+def _to_indices_with(labels: Labels) -> ToIndices:
+    """Makes class indices of a table's texts, whose names are the table's own or these labels."""
+
+    def to_indices(texts: object, own: Labels, first: int) -> NDArray[np.int64]:
+        return named_target_of(texts, own, labels, first)
+
+    return to_indices
 
 
-def path_and_key(text: str) -> tuple[str, str | None]:
-    """A file's name, and the key behind it where there is one: logits.npz:target."""
-    match = _WITH_KEY.fullmatch(text)
-    return (match[1], match[2]) if match else (text, None)
-
-
-def _suffix_of(path: str) -> str:
-    return f".{path.rpartition('.')[2].lower()}"
+def _delimiter_of(suffix: str) -> str | None:
+    return "\t" if suffix == ".tsv" else None

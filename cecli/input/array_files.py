@@ -1,4 +1,4 @@
-"""Files: their bytes, their text, and the arrays of .npy, .npz and .safetensors files.
+"""Files: their bytes, their text, and the arrays of .npy, .npz, .safetensors and .pt files.
 
 Nothing is ever unpickled. What a header promises is compared with what the file holds before
 memory is taken for it.
@@ -7,6 +7,7 @@ memory is taken for it.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import struct
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
+from cecli.input.formats import COMPRESSED, near_names, suffix_of
 from cecli.input.numbers import MAXIMUM_DIMENSIONS
 from cecli.problem.dtypes import BFLOAT16, widened
 from cecli.text.messages import quote
@@ -26,16 +28,21 @@ from cecli.text.messages import quote
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
-ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
-SUFFIXES_WITH_KEYS = (".npz", ".safetensors")
-
 _NOT_NPY = "not an .npy file, or a damaged one"
 _NOT_NPZ = "not an .npz file, or a damaged one"
+_NOT_GZIP = "not a .gz file, or a damaged one"
 _CHUNK = 1 << 20
 # Logits hardly compress: what inflates to more than this, and that many times, is taken for a bomb.
 _MOST_INFLATED, _MOST_INFLATION = 1 << 26, 100
 _MOST_KEYS_LISTED = 20
-_REAL_NUMBERS = "integers, bfloat16, float16, float32 or float64"
+_REAL_NUMBERS = "integers, float8, bfloat16, float16, float32 or float64"
+# NumPy saves the types of ml_dtypes by their sizes: one byte of no type is PyTorch's usual float8,
+# and what it calls a float of one byte, which it cannot read back, the other one.
+_USUAL_FLOAT8, _OTHER_FLOAT8 = "float8_e4m3fn", "float8_e5m2"
+_FLOAT8_OF_SAFETENSORS = {"F8_E4M3": _USUAL_FLOAT8, "F8_E5M2": _OTHER_FLOAT8}
+# What a file begins with.
+NPY, GZIP = b"\x93NUMPY", b"\x1f\x8b"
+NO_KEYS = "only .npz, .safetensors and .pt files have keys"
 _SAFETENSORS_TYPES = {
     "BOOL": "?",
     **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "UI" for size in (1, 2, 4, 8)},
@@ -49,22 +56,91 @@ def open_file(path: str) -> BinaryIO:
         return open(path, "rb")  # noqa: PTH123 - pathlib is not worth its import
     except ValueError:  # a NUL, or text that no file system can encode
         raise CecliError("not a file name") from None
+    except FileNotFoundError as error:
+        raise CecliError(f"{str(error.strerror).lower()}{near_names(path)}") from None
+
+
+def open_unpacked(path: str) -> BinaryIO:
+    """The same, and what a compressed file holds."""
+    file = open_file(path)
+    return unpacked(file) if path.lower().endswith(COMPRESSED) else file
+
+
+def unpacked(file: Any) -> BinaryIO:
+    """What a stream of gzip holds; its reading raises CecliError where it is damaged, or a bomb."""
+    return io.BufferedReader(_Gzip(file))
+
+
+class Resumed(io.RawIOBase):
+    """A stream of which the beginning has been read, from its beginning."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head, self._rest, self._position = head, rest, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with what follows, as far as it is there."""
+        data = self._head[: len(buffer)] or self._rest.read(len(buffer)) or b""
+        self._head = self._head[len(buffer) :]
+        self._position += len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def tell(self) -> int:
+        """How many bytes were read."""
+        return self._position
+
+
+class _Gzip(io.RawIOBase):
+    def __init__(self, file: Any) -> None:
+        import gzip
+
+        self._file, self._gzip = file, gzip.GzipFile(fileobj=file)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        import gzip
+        import zlib
+
+        try:
+            data = self._gzip.read(len(buffer))
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            raise CecliError(_NOT_GZIP) from None
+        inflated = self._gzip.tell()
+        if inflated > _MOST_INFLATED and inflated > _MOST_INFLATION * max(1, self._file.tell()):
+            raise CecliError(
+                f"inflates more than {_MOST_INFLATION} times; if that is meant, unpack it"
+            )
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def read_text(path: str) -> str:
     """All of a file as text; what `decode` says about it."""
-    with open_file(path) as file:
+    with open_unpacked(path) as file:
         return decode(file.read())
 
 
-def decode(data: bytes) -> str:
-    """Text from UTF-8, with or without a byte order mark; every line ends with a newline."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+def decode(data: bytes, offset: int = 0) -> str:
+    """Text from UTF-8, with or without a byte order mark; every line ends with a newline.
+
+    offset: of the bytes among all, for the message.
+    """
+    if not offset and data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise CecliError("the text is UTF-16; it must be UTF-8")
     try:
         text = data.decode().removeprefix("\N{BYTE ORDER MARK}")
     except UnicodeDecodeError as error:
-        raise CecliError(f"byte {error.start} is not valid UTF-8") from None
+        raise CecliError(f"byte {offset + error.start} is not valid UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -72,31 +148,54 @@ def decode(data: bytes) -> str:
 
 
 def read_array(path: str, key: str | None = None) -> NDArray[Any]:
-    """`map_array` with numbers in the machine's byte order, and bfloat16 as float32."""
-    array = map_array(path, key)
-    if array.dtype == BFLOAT16:
-        return widened(array)
+    """`map_array` with numbers in the machine's byte order, and the short types as float32."""
+    return in_machine_order(map_array(path, key))
+
+
+def in_machine_order(array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers in the machine's byte order, and the types that NumPy lacks as float32."""
+    array = widened(array)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def map_array(path: str, key: str | None = None) -> NDArray[Any]:
-    """Map the array of a file, by its suffix: integers, float16, float32, float64 or `BFLOAT16`.
+def map_array(path: str, key: str | None = None, *, names: bool = False) -> NDArray[Any]:
+    """Map the array of a file, by its suffix: integers, float8 to float64, or `BFLOAT16`.
 
-    key: which array of a file of several; one alone needs none. Its bytes stay in the file, in
-    their order, until they are looked at; but what is compressed is read into memory. Raises
-    CecliError, or the system's OSError, for whatever cannot be read.
+    key: which array of a file of several; one alone needs none. names: whether it may hold texts,
+    the names of classes. Its bytes stay in the file, in their order, until they are looked at; but
+    what is compressed is read into memory. Raises CecliError, or the system's OSError, for whatever
+    cannot be read.
     """
-    if path.lower().endswith(".npz"):
-        return _map_npz(path, key)
-    if path.lower().endswith(".safetensors"):
+    suffix = suffix_of(path)
+    if suffix == ".npz":
+        return _map_npz(path, key, names)
+    if suffix == ".safetensors":
         return _map_safetensors(path, key)
+    if suffix in (".pt", ".pth"):
+        from cecli.input.tensors import read_tensor
+
+        return read_tensor(path, key)
     if key is not None:
-        raise CecliError(f"--key {key}: only .npz and .safetensors files have keys")
+        raise CecliError(f"--key {key}: {NO_KEYS}")
+    if path.lower().endswith(COMPRESSED):
+        with open_unpacked(path) as stream:
+            return read_npy(stream, names)
     with open_file(path) as file:
         size = _size_of(file)
-        shape, in_fortran_order, dtype = _read_header(file, size)
+        shape, in_fortran_order, dtype = _read_header(file, size, names)
         _compare(prod(shape) * dtype.itemsize, size - file.tell())
         return _mapped(file, file.tell(), shape, dtype, in_fortran_order)
+
+
+def read_npy(stream: Any, names: bool = False) -> NDArray[Any]:
+    """The array of an .npy file that is read from beginning to end, into memory."""
+    shape, in_fortran_order, dtype = _read_header(stream, 1, names)
+    promised = prod(shape) * dtype.itemsize
+    data = stream.read(promised + 1)
+    _compare(promised, len(data))
+    numbers = np.uint8 if dtype.kind == "b" else dtype
+    order: Any = "F" if in_fortran_order else "C"
+    return np.frombuffer(data, numbers).reshape(shape, order=order)
 
 
 def _mapped(
@@ -124,7 +223,9 @@ def _size_of(file: BinaryIO) -> int:
     return status.st_size
 
 
-def _read_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _read_header(
+    file: IO[bytes], size: int, names: bool
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran's order, and type that an .npy header tells, checked."""
     from numpy.lib import format as npy
 
@@ -133,20 +234,47 @@ def _read_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.
         try:
             # Version 3 differs from 2 only in names of fields, and an array with fields is refused.
             first = npy.read_magic(file) == (1, 0)
+            length = file.read(2 if first else 4)
+            text = file.read(int.from_bytes(length, "little"))
             read_header = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
-            shape, in_fortran_order, dtype = read_header(file)
+            known = io.BytesIO(length + text.replace(b"'<f1'", b"'|V1'"))
+            shape, in_fortran_order, dtype = read_header(known)
         except Exception:  # noqa: BLE001 - whatever a forged header makes the parser raise
             raise CecliError(_NOT_NPY if size else "the file is empty") from None
-    _check_type(dtype)
+    if dtype == np.dtype("V1"):
+        dtype = float8(_OTHER_FLOAT8 if b"'<f1'" in text else _USUAL_FLOAT8)
+    _check_type(dtype, names)
     if len(shape) > MAXIMUM_DIMENSIONS:
         raise CecliError(f"{len(shape)} dimensions: at most {MAXIMUM_DIMENSIONS} can be read")
     return shape, in_fortran_order, dtype
 
 
-def _check_type(dtype: np.dtype[Any]) -> None:
-    if (dtype.kind not in "biuf" or dtype.itemsize > 8) and dtype != BFLOAT16:
-        found = "pickled objects" if dtype.hasobject else dtype.name
-        raise CecliError(f"holds {found}, not {_REAL_NUMBERS}")
+def _check_type(dtype: np.dtype[Any], names: bool) -> None:
+    if names and dtype.kind in "US":
+        return
+    short = dtype == BFLOAT16 or dtype.name in (_USUAL_FLOAT8, _OTHER_FLOAT8)
+    if (dtype.kind not in "biuf" or dtype.itemsize > 8) and not short:
+        raise CecliError(f"holds {_type_name(dtype)}, not {_REAL_NUMBERS}")
+
+
+def float8(name: str) -> np.dtype[Any]:
+    """A type of eight bits, which NumPy knows from ml_dtypes."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise CecliError(
+            "float8 needs the package ml_dtypes: pip install 'cecli[safetensors]'"
+        ) from None
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype
+
+
+def _type_name(dtype: np.dtype[Any]) -> str:
+    """What an array holds that is no array of real numbers, as its owner would call it."""
+    if dtype.hasobject:
+        return "pickled objects"
+    names = {"U": "texts", "S": "texts", "c": "complex numbers", "M": "dates", "m": "times"}
+    return names.get(dtype.kind, dtype.name)
 
 
 def _compare(promised: int, held: int) -> None:
@@ -158,7 +286,7 @@ def _compare(promised: int, held: int) -> None:
 # --- Files of several arrays --------------------------------------------------------------------
 
 
-def _chosen(keys: Sequence[str], key: str | None) -> str:
+def chosen_key(keys: Sequence[str], key: str | None) -> str:
     """The key that was asked for, or the only one there is."""
     if key is None and len(keys) == 1:
         return keys[0]
@@ -174,7 +302,7 @@ def _chosen(keys: Sequence[str], key: str | None) -> str:
     raise CecliError(f"say which array: --key NAME, or FILE:NAME for a target; it holds {names}")
 
 
-def _map_npz(path: str, key: str | None) -> NDArray[Any]:
+def _map_npz(path: str, key: str | None, names: bool) -> NDArray[Any]:
     import zlib
     from zipfile import BadZipFile, ZipFile
 
@@ -183,8 +311,8 @@ def _map_npz(path: str, key: str | None) -> NDArray[Any]:
         try:
             with ZipFile(file) as archive:
                 members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-                name = _chosen(list(members), key)
-                return _map_member(file, archive, name, members[name])
+                name = chosen_key(list(members), key)
+                return _map_member(file, archive, name, members[name], names)
         # What forged archives make the module raise.
         except CecliError:
             raise
@@ -195,7 +323,9 @@ def _map_npz(path: str, key: str | None) -> NDArray[Any]:
             raise CecliError(_NOT_NPZ if size else "the file is empty") from None
 
 
-def _map_member(file: BinaryIO, archive: ZipFile, name: str, member: ZipInfo) -> NDArray[Any]:
+def _map_member(
+    file: BinaryIO, archive: ZipFile, name: str, member: ZipInfo, names: bool
+) -> NDArray[Any]:
     """One array of an archive: never more of it than the archive declares."""
     from zipfile import ZIP_DEFLATED, ZIP_STORED
 
@@ -210,7 +340,7 @@ def _map_member(file: BinaryIO, archive: ZipFile, name: str, member: ZipInfo) ->
             )
         stored = member.compress_type == ZIP_STORED
         with archive.open(member) as stream:
-            shape, in_fortran_order, dtype = _read_header(stream, member.file_size)
+            shape, in_fortran_order, dtype = _read_header(stream, member.file_size, names)
             begin = stream.tell()
             held = member.file_size - begin
             _compare(prod(shape) * dtype.itemsize, held)
@@ -255,15 +385,18 @@ def _map_safetensors(path: str, key: str | None) -> NDArray[Any]:
         ) from None
     try:
         with safe_open(path, framework="numpy") as tensors:
-            name = _chosen(sorted(tensors.keys()), key)
+            name = chosen_key(sorted(tensors.keys()), key)
             kind = tensors.get_slice(name).get_dtype()
-            if kind != "BF16" and kind not in _SAFETENSORS_TYPES:
+            known = {"BF16", *_FLOAT8_OF_SAFETENSORS, *_SAFETENSORS_TYPES}
+            if kind not in known:
                 raise CecliError(f"array {quote(name)}: holds {kind}, not {_REAL_NUMBERS}")
             shape = tuple(tensors.get_slice(name).get_shape())
     except SafetensorError as error:
         reason = " ".join(str(error).split())
         raise CecliError(f"not a .safetensors file, or a damaged one: {reason}") from None
-    dtype = BFLOAT16 if kind == "BF16" else np.dtype(_SAFETENSORS_TYPES[kind])
+    dtype = BFLOAT16 if kind == "BF16" else np.dtype(_SAFETENSORS_TYPES.get(kind, "V1"))
+    if kind in _FLOAT8_OF_SAFETENSORS:
+        dtype = float8(_FLOAT8_OF_SAFETENSORS[kind])
     with open_file(path) as file:
         # The library has found the header sound: its length, then what it says in JSON.
         length = int.from_bytes(file.read(8), "little")

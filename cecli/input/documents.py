@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.numbers import Locate, array_of, load_json, parse_text, target_of
+from cecli.input.numbers import (
+    Locate,
+    array_of,
+    json_objects,
+    load_json,
+    parse_text,
+    target_of,
+    values_of_line,
+)
 from cecli.text.messages import NotJSONError, describe, quote, reading
 
 Labels = tuple[str, ...] | None
@@ -21,13 +29,19 @@ NO_LOGITS = "no logits: give numbers (2.0 1.0 0.1) or a file, or pipe them in"
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """What was read: the logits and, from a JSON document, all that goes with them."""
+    """What was read: the logits and, from a document or a table, all that goes with them.
+
+    notes: what whoever reads the result should know, such as columns that were left out.
+    target_column: of a table, the name of the column that holds the target.
+    """
 
     logits: NDArray[Any]
     target: NDArray[Any] | None = None
     soft_target: NDArray[Any] | None = None
     labels: tuple[str, ...] | None = None
     objective: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    target_column: str | None = None
 
 
 def document_of_text(text: str, place: Locate, labels: Labels = None) -> Document:
@@ -45,10 +59,26 @@ def document_of_text(text: str, place: Locate, labels: Labels = None) -> Documen
             if _holds_json_lines(start):
                 return document_of_json_lines(text, labels)
             if start[0] == "{":
-                raise
+                return document_of_json_text(text, labels)
         else:
             return document_of_json(value, labels)
     return Document(array_of(parse_text(text, place), "logits"))
+
+
+def document_of_json_text(text: str, labels: Labels = None) -> Document:
+    """The document that a JSON text is; objects one after another are a batch."""
+    try:
+        value = load_json(text)
+    except NotJSONError:
+        values = json_objects(text)
+        if values is None:
+            raise
+        documents = [document_of_json(value, labels) for value in values]
+        for number, document in enumerate(documents, 1):
+            with reading(f"object {number}"):
+                _check_alike(document, documents[0], "the first object")
+        return _batch(documents)
+    return document_of_json(value, labels)
 
 
 def _holds_json_lines(text: str) -> bool:
@@ -69,30 +99,73 @@ def document_of_json(value: Any, labels: Labels = None) -> Document:
     if not isinstance(value, dict):
         value = {"logits": value}
     if "logits" not in value:
-        if "omitted" in value:
-            raise CecliError("the document leaves out its arrays; print it with --arrays")
-        raise CecliError('the object has no "logits"')
+        raise CecliError(_missing_logits(value))
     if not isinstance(value["logits"], list):
         raise CecliError(f"the logits are {describe(value['logits'])}, not a list of numbers")
-    target, soft_target, own = map(value.get, ("target", "soft_target", "labels"))
+    target, own = target_and_labels(value)
+    soft_target = value.get("soft_target")
     names = None if own is None else labels_of(own)
     return Document(
         logits=array_of(value["logits"], "logits"),
         target=None if target is None else named_target_of(target, names, labels),
         soft_target=None if soft_target is None else array_of(soft_target, "soft_target"),
         labels=names,
-        objective=objective_of(value.get("objective", {})),
+        objective=objective_in(value),
     )
 
 
-def named_target_of(target: object, own: Labels, given: Labels) -> NDArray[np.int64]:
-    """A target whose labels are a document's own, or those that are given beside it."""
+def _missing_logits(document: Mapping[str, object]) -> str:
+    if "omitted" in document:
+        return "the document leaves out its arrays; print it with --arrays"
+    for name in document:
+        if name.lower().replace("_", "") in ("logprobs", "logprobabilities", "logsoftmax"):
+            return (
+                f'the object has no "logits" but {quote(name)}: call them "logits" and give '
+                "--from log-probabilities"
+            )
+    return 'the object has no "logits"'
+
+
+def target_in(value: object) -> object:
+    """A target as JSON, or that of a document."""
+    if not isinstance(value, dict):
+        return value
+    target, _ = target_and_labels(value)
+    if target is None:
+        raise CecliError('the object has no "target"')
+    return target
+
+
+def target_and_labels(document: Mapping[str, object]) -> tuple[object, object]:
+    """A document's target, and the names of its classes; labels that are integers are targets."""
+    target, labels = document.get("target"), document.get("labels")
+    if not _are_integers(labels):
+        return target, labels
+    if target is not None:
+        raise CecliError('"target" and "labels" both hold class indices: which are the targets?')
+    return labels, None
+
+
+def _are_integers(value: object) -> bool:
+    """Whether a value is an integer, or nested lists of nothing else, as other programs' labels."""
+    if isinstance(value, list):
+        return bool(value) and all(map(_are_integers, value))
+    return type(value) is int
+
+
+def named_target_of(
+    target: object, own: Labels, given: Labels, first: int = 0
+) -> NDArray[np.int64]:
+    """A target whose labels are a document's own, or those that are given beside it.
+
+    first: as in `target_of`.
+    """
     if own is None or given is None:
-        return target_of(target, own if given is None else given)
+        return target_of(target, own if given is None else given, first)
     try:
-        return target_of(target, given)
+        return target_of(target, given, first)
     except CecliError:
-        return target_of(target, own)
+        return target_of(target, own, first)
 
 
 def document_of_json_lines(text: str, labels: Labels = None) -> Document:
@@ -101,10 +174,16 @@ def document_of_json_lines(text: str, labels: Labels = None) -> Document:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             with reading(f"line {number}"):
-                documents.append(document_of_json(load_json(line), labels))
-                _check_alike(documents[-1], documents[0])
+                for value in values_of_line(line):
+                    documents.append(document_of_json(value, labels))
+                    _check_alike(documents[-1], documents[0], "the first line")
     if not documents:
         raise CecliError(NO_LOGITS)
+    return _batch(documents)
+
+
+def _batch(documents: Sequence[Document]) -> Document:
+    """Documents that are alike, as one."""
     first = documents[0]
 
     def stack(name: str) -> NDArray[Any] | None:
@@ -115,7 +194,7 @@ def document_of_json_lines(text: str, labels: Labels = None) -> Document:
     return Document(logits, stack("target"), stack("soft_target"), first.labels, first.objective)
 
 
-def _check_alike(document: Document, first: Document) -> None:
+def _check_alike(document: Document, first: Document, where: str) -> None:
     """The documents of one batch agree in their shapes, their labels and their objective."""
     for name in ("logits", "target", "soft_target"):
         array, model = getattr(document, name), getattr(first, name)
@@ -123,8 +202,8 @@ def _check_alike(document: Document, first: Document) -> None:
             raise CecliError(f"{name} must be in every line or in none")
         if np.shape(array) != np.shape(model):
             expected = np.shape(model)
-            raise CecliError(f"{name} has shape {array.shape}, where the first line has {expected}")
-    check_settings(document, first, "the first line")
+            raise CecliError(f"{name} has shape {array.shape}, where {where} has {expected}")
+    check_settings(document, first, where)
 
 
 def check_settings(document: Document, first: Document, where: str) -> None:
@@ -155,6 +234,21 @@ def labels_of(value: object) -> tuple[str, ...]:
             raise CecliError(f"{both} are {quote(label)}: each class needs a name of its own")
         index_of_label[label] = index
     return tuple(value)
+
+
+def objective_in(document: Mapping[str, Any]) -> dict[str, object]:
+    """The objective of a document, whose names may also stand at the document's top."""
+    objective = objective_of(document.get("objective", {}))
+    for name in _READ_SETTING:
+        if document.get(name) is None:
+            continue
+        setting = _READ_SETTING[name](document[name], name)
+        if name in objective and not np.array_equal(
+            np.asarray(objective[name]), np.asarray(setting)
+        ):
+            raise CecliError(f"{name} and objective.{name} differ: which is meant?")
+        objective[name] = setting
+    return objective
 
 
 def objective_of(value: object) -> dict[str, object]:
@@ -199,3 +293,4 @@ _READ_SETTING: Mapping[str, Callable[[object, str], object]] = {
     "z_loss": _number_of,
     "axis": _integer_of,
 }
+OBJECTIVE = tuple(_READ_SETTING)

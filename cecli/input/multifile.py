@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.input.arguments import is_pattern, path_and_key, read_file, read_target, read_values
+from cecli.input.columns import Choice
 from cecli.input.documents import Document, Labels, check_settings
 from cecli.problem.dtypes import AnyArray
 from cecli.problem.problem import batch_shape_of
@@ -49,6 +50,8 @@ class JoinedDocument:
     soft_target: Joined | None
     labels: tuple[str, ...] | None
     objective: Mapping[str, object]
+    notes: tuple[str, ...]
+    target_column: str | None
 
 
 def named_files(texts: Sequence[str]) -> tuple[Named, ...]:
@@ -81,7 +84,9 @@ def _stars(pattern: str, name: str) -> tuple[str, ...]:
     return found.groups() if found else (Path(name).stem,)
 
 
-def read_several(files: Sequence[Named], key: str | None, labels: Labels) -> JoinedDocument:
+def read_several(
+    files: Sequence[Named], key: str | None, labels: Labels, choice: Choice
+) -> JoinedDocument:
     """The logits of several files as one batch, with what their documents add.
 
     A file that holds a single sample counts as a batch of one.
@@ -91,7 +96,7 @@ def read_several(files: Sequence[Named], key: str | None, labels: Labels) -> Joi
     first: Document | None = None
     for file in files:
         with reading(quote(file.name)):
-            document = read_file(file.name, key, labels)
+            document = read_file(file.name, key, labels, choice)
             single = document.logits.ndim == 1
             logits.append(_segment(file, document.logits, single))
             for name, segments in targets.items():
@@ -111,6 +116,8 @@ def read_several(files: Sequence[Named], key: str | None, labels: Labels) -> Joi
         joined.get("soft_target"),
         first.labels,
         first.objective,
+        first.notes,
+        first.target_column,
     )
 
 
@@ -123,7 +130,7 @@ def _segment(file: Named, array: NDArray[Any], single: bool) -> Segment:
 
 def read_several_targets(
     text: str,
-    labels: Sequence[str] | None,
+    labels: Labels,
     logits: AnyArray,
     files: Sequence[Named] | None,
     axis: int,

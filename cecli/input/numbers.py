@@ -29,6 +29,9 @@ _TOO_LARGE = "too large: the largest double is 1.8e308"
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _NOT_FINITE = re.compile(r"[+-]?(?:inf|infinity|nan)", re.IGNORECASE)
+# Of the first line of a text: what could be decimal commas, or pairs.
+_PAIRS = re.compile(r"[^\S\n]*[+-]?[0-9]+,[0-9]+(?:[^\S\n]+[+-]?[0-9]+,[0-9]+)+[^\S\n]*(?=\n|\Z)")
+_FRACTION = re.compile(r"[+-]?[0-9.]+/[0-9.]+")
 BRACKET = re.compile(r"[\[\]()]")
 _TOKEN = re.compile(
     r"""
@@ -50,9 +53,14 @@ _TOKEN = re.compile(
 Locate = Callable[[int], str]
 
 
-def _item(name: str, position: int, shape: Sequence[int]) -> str:
-    """Name the item at a flat position of an array, such as logits[1][0]."""
-    indices = np.unravel_index(position, tuple(shape)) if shape else ()
+def _item(name: str, position: int, shape: Sequence[int], first: int = 0) -> str:
+    """Name the item at a flat position of an array, such as logits[1][0].
+
+    first: the index of the first item along the first dimension.
+    """
+    indices = [int(index) for index in np.unravel_index(position, tuple(shape))] if shape else []
+    if indices:
+        indices[0] += first
     return name + "".join(f"[{index}]" for index in indices)
 
 
@@ -94,13 +102,43 @@ def load_json(text: str) -> Any:
         raise NotJSONError(f"{place}: not valid JSON: {error.msg.removesuffix(' at')}") from None
 
 
+def json_objects(text: str) -> list[Any] | None:
+    """What several JSON objects one after another hold; None for whatever else a text is."""
+    import json
+
+    values, start = [], 0
+    while start < len(text):
+        if text[start].isspace():
+            start += 1
+        elif text[start] != "{":
+            return None
+        else:
+            try:
+                value, start = _decoder().raw_decode(text, start)
+            except json.JSONDecodeError:
+                return None
+            values.append(value)
+    return values if len(values) > 1 else None
+
+
+def values_of_line(line: str) -> list[Any]:
+    """What a line of JSON Lines holds: one value, or objects one after another."""
+    try:
+        return [load_json(line)]
+    except NotJSONError:
+        values = json_objects(line)
+        if values is None:
+            raise
+        return values
+
+
 def json_lines(text: str) -> list[Any]:
     """What the lines of JSON Lines hold; blank ones are passed over."""
     values = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             with reading(f"line {number}"):
-                values.append(load_json(line))
+                values += values_of_line(line)
     return values
 
 
@@ -122,6 +160,7 @@ def parse_text(text: str, place: Locate) -> list[Any]:
     Infinities and NaN stay words, as they are in JSON.
     """
     text = text.replace("\N{MINUS SIGN}", "-")
+    _refuse_pairs(text)
     plain = _plain_rows(text)
     if plain is not None:
         return plain
@@ -157,6 +196,16 @@ def parse_text(text: str, place: Locate) -> list[Any]:
     if enclosing:
         raise CecliError(f"{place(enclosing[-1][0])}: the bracket is not closed")
     return _join_rows([(start, row) for start, row in rows if row], place)
+
+
+def _refuse_pairs(text: str) -> None:
+    """Refuse numbers that could be decimal commas: 2,5 1,5."""
+    pairs = None if "." in text else _PAIRS.match(text)
+    if pairs is not None:
+        raise CecliError(
+            f"{quote(pairs[0].strip())} is numbers with decimal commas, or twice as many: write "
+            "decimal points (2.5 1.5), or the same between all numbers (2,5,1,5 or 2 5 1 5)"
+        )
 
 
 def _join_rows(rows: Sequence[tuple[int, list[Any]]], place: Locate) -> list[Any]:
@@ -212,7 +261,8 @@ def parse_number(word: str) -> float | str:
             "numbers are left out at '...'; print all of them with "
             'np.set_printoptions(threshold=sys.maxsize) or torch.set_printoptions(profile="full")'
         )
-    raise CecliError(f"{quote(word)} is not a number")
+    hint = "; write it as a decimal number" if _FRACTION.fullmatch(word) else ""
+    raise CecliError(f"{quote(word)} is not a number{hint}")
 
 
 # --- Nested lists into arrays -----------------------------------------------------------------
@@ -268,21 +318,58 @@ def as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
         return array.astype(np.float64)
 
 
-def target_of(nested: object, labels: Sequence[str] | None) -> NDArray[np.int64]:
-    """Nested lists of class indices and labels as an array of indices."""
+def target_of(nested: object, labels: Sequence[str] | None, first: int = 0) -> NDArray[np.int64]:
+    """Nested lists of class indices and labels as an array of indices.
+
+    first: how the first of them is counted in messages, where others came before.
+    """
     shape, items = _flatten(nested, "target")
     index_of_label = {label: index for index, label in enumerate(labels or ())}
-    indices = [_class_index(item, index_of_label) for item in items]
+    meant_twice = _numbers_among(labels or ())
+    if not meant_twice and all(type(item) is str and item.isdecimal() for item in items):
+        indices: list[int | None] = list(map(_index_of_digits, items))
+    else:
+        indices = [_class_index(item, index_of_label) for item in items]
+        for position, item in enumerate(items):
+            if type(item) is str and indices[position] in meant_twice and INTEGER.fullmatch(item):
+                raise _ambiguous(item, meant_twice[int(item)])
     if None in indices:
         position = indices.index(None)
-        item = items[position]
-        wanted = "a class index is a whole number"
-        if isinstance(item, str) and not NUMBER.fullmatch(item):
-            wanted = "not a class index" + (
-                " nor one of the labels" if labels else ", and no labels are given"
-            )
-        raise CecliError(f"{_item('target', position, shape)} is {describe(item)}: {wanted}")
+        place = _item("target", position, shape, first)
+        raise CecliError(
+            f"{place} is {describe(items[position])}: {_wanted(items[position], labels)}"
+        )
     return np.array(indices, dtype=np.int64).reshape(shape)
+
+
+def _numbers_among(labels: Sequence[str]) -> dict[int, int]:
+    """Labels that read as integers, but not as their own indices: the integers, and the indices."""
+    numbers = {int(label): i for i, label in enumerate(labels) if INTEGER.fullmatch(label)}
+    return {number: index for number, index in numbers.items() if number != index}
+
+
+def _ambiguous(text: str, index: int) -> CecliError:
+    return CecliError(
+        f"target {quote(text)} is the index {int(text)} or the label of class {index}: give "
+        "indices without labels, or labels that are no numbers"
+    )
+
+
+def _wanted(item: object, labels: Sequence[str] | None) -> str:
+    """What would be right in place of an item that is no class."""
+    if not isinstance(item, str) or NUMBER.fullmatch(item):
+        return "a class index is a whole number"
+    if not labels:
+        return "not a class index, and no labels are given"
+    from difflib import get_close_matches
+
+    near = get_close_matches(item, labels, 1)
+    hint = f"; did you mean {quote(near[0])}?" if near else ""
+    return f"not a class index nor one of the labels{hint}"
+
+
+def _index_of_digits(text: str) -> int | None:
+    return int(text) if text.isascii() and len(text) < 19 else None
 
 
 def _class_index(item: object, index_of_label: Mapping[str, int]) -> int | None:
@@ -290,6 +377,8 @@ def _class_index(item: object, index_of_label: Mapping[str, int]) -> int | None:
     index = None
     if type(item) is str:
         index = int(item) if INTEGER.fullmatch(item) else index_of_label.get(item)
+        if index is None and NUMBER.fullmatch(item) and float(item).is_integer():
+            index = int(float(item))  # pandas writes 1.0 where a column once lacked a number
     elif type(item) is int or (type(item) is float and item.is_integer()):
         index = int(item)
     return index if index is not None and -(2**63) <= index < 2**63 else None

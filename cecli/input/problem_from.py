@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -18,6 +19,7 @@ from cecli.input.arguments import (
     is_pattern,
     logits_file,
     names_file,
+    path_and_key,
     read_candidate,
     read_document,
     read_labels,
@@ -25,8 +27,11 @@ from cecli.input.arguments import (
     read_values,
     target_file,
 )
+from cecli.input.collected import logits_in_blocks
+from cecli.input.columns import Choice
 from cecli.problem.dtypes import AnyArray
 from cecli.problem.objective import Objective, Reduction
+from cecli.problem.probabilities import From, are_probabilities
 from cecli.problem.problem import Problem, batch_shape_of
 from cecli.text.messages import quote
 
@@ -35,6 +40,11 @@ if TYPE_CHECKING:
     from cecli.input.multifile import JoinedDocument, Named
 
 STANDARD_INPUT = ((), ("-",))
+MOST_LOOKED_AT = 2**22
+LIKE_PROBABILITIES = (
+    "the rows look like probabilities, but are taken as logits; if they are probabilities, say so: "
+    "--from probabilities"
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,16 @@ class Input:
     """Where the numbers come from, as it was typed; nothing is read yet.
 
     logits: the arguments, none or "-" for standard input. key: of the logits' array in its file.
-    grad, loss: what is to be compared.
+    columns, header: of a table, which columns are the classes and whether its first row is a
+    header. from_: what the logits' numbers are. grad, loss: what is to be compared.
     Raises CecliError for what excludes each other.
     """
 
     logits: tuple[str, ...]
     key: str | None = None
+    columns: str | None = None
+    header: bool | None = None
+    from_: From = "logits"
     target: str | None = None
     soft_target: str | None = None
     labels: str | None = None
@@ -139,7 +153,7 @@ class Request:
     """What a command is asked to compute; grad and loss are those to compare with.
 
     typed: what was read. sources: the files of its numbers. files: of the logits, where several
-    were named, or a pattern.
+    were named, or a pattern. notes: what whoever reads the result should know.
     """
 
     typed: Input
@@ -149,6 +163,7 @@ class Request:
     files: tuple[Named, ...] | None = None
     grad: Candidate | None = None
     loss: Candidate | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Request:
@@ -157,27 +172,63 @@ def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Re
     files = _several_files(typed.logits)
     document: Document | JoinedDocument
     labels = None if typed.labels is None else read_labels(typed.labels)
+    choice = _choice(typed, labels)
     if files is None:
-        document = read_document(typed.logits, typed.stream, typed.key, labels)
+        document = read_document(typed.logits, typed.stream, typed.key, labels, choice)
     else:
         from cecli.input.multifile import read_several
 
-        document = read_several(files, typed.key, labels)
+        document = read_several(files, typed.key, labels, choice)
     labels = labels or document.labels
     objective = objective_with(document.objective, overrides.read())
     target = _target(typed, document, labels, objective, files) if with_target else None
     sources = _sources(typed, overrides, labels)
     with sources.naming():
-        problem = Problem.of(document.logits, target, objective)
+        logits = logits_in_blocks(document.logits, typed.from_, objective.axis)
+        problem = Problem.of(logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
-        raise CecliError(f"{len(labels)} labels for {problem.classes} classes: one each is needed")
-    return Request(typed, problem, labels, sources, files, grad, loss)
+        raise CecliError(_wrong_count_of_labels(len(labels), problem.classes))
+    notes = document.notes
+    if document.target_column is not None and target is not document.target:
+        notes += (f"column {quote(document.target_column)} is left out: it holds targets",)
+    if typed.from_ == "logits" and _look_like_probabilities(problem):
+        notes += (LIKE_PROBABILITIES,)
+    return Request(typed, problem, labels, sources, files, grad, loss, notes)
+
+
+def _choice(typed: Input, labels: tuple[str, ...] | None) -> Choice:
+    """What is known about the columns and rows of the logits' tables."""
+
+    def samples() -> int | None:
+        if typed.target is None or _names_several(typed.target, labels):
+            return None
+        try:
+            return read_target(typed.target, labels).size
+        except CecliError:  # the names of the classes may stand in the table
+            return None
+
+    tables = {path_and_key(text)[0] for text in typed.logits}
+    named = [path_and_key(word.strip()) for word in (typed.target or "").split(",")]
+    others = tuple(key for path, key in named if key is not None and path in tables)
+    return Choice(typed.columns, typed.header, others, samples)
+
+
+def _look_like_probabilities(problem: Problem) -> bool:
+    """Whether all rows do, or the first of them where they are many."""
+    count = min(problem.samples, max(1, MOST_LOOKED_AT // problem.classes))
+    return are_probabilities(problem.given_rows[:1]) and are_probabilities(
+        problem.given_rows[:count]
+    )
 
 
 def objective_with(settings: Mapping[str, object], overriding: Mapping[str, object]) -> Objective:
     """The objective of a document's settings, of which some are overridden."""
     checked: Any = {**settings, **overriding}
     return Objective(**checked)
+
+
+def _wrong_count_of_labels(labels: int, classes: int) -> str:
+    return f"{labels} labels for {classes} classes: one each is needed"
 
 
 def _several_files(logits: tuple[str, ...]) -> tuple[Named, ...] | None:
@@ -226,8 +277,9 @@ def _target(
             return read_several_targets(
                 typed.target, labels, document.logits, files, objective.axis
             )
-        target = read_target(typed.target, labels)
-        return _reshaped(target, batch_shape_of(shape, objective.axis))
+        batch_shape = batch_shape_of(shape, objective.axis)
+        choice = Choice(header=typed.header, samples=lambda: prod(batch_shape))
+        return _reshaped(read_target(typed.target, labels, choice), batch_shape)
     if typed.soft_target is not None:
         if _names_several(typed.soft_target):
             from cecli.input.multifile import read_several_probabilities

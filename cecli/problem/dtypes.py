@@ -23,11 +23,18 @@ BFLOAT16 = np.dtype("V2")
 def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """What results of logits of that type are: float32 for half and single precision."""
     short = dtype.name in ("float16", "float32", "bfloat16") or dtype == BFLOAT16
-    return np.dtype(np.float32 if short else np.float64)
+    return np.dtype(np.float32 if short or is_float8(dtype) else np.float64)
+
+
+def is_float8(dtype: np.dtype[Any]) -> bool:
+    """Whether a type is one of those of eight bits that ml_dtypes adds to NumPy."""
+    return dtype.itemsize == 1 and dtype.name.startswith("float8_")
 
 
 def widened(array: NDArray[Any]) -> NDArray[Any]:
-    """bfloat16, the upper half of float32, as float32."""
+    """bfloat16, the upper half of float32, and float8 as float32."""
+    if is_float8(array.dtype):
+        return array.astype(np.float32)
     if array.dtype != BFLOAT16:
         return array
     return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
@@ -74,7 +81,8 @@ def as_any_array(name: About, values: ArrayLike | Joined | Rows) -> AnyArray:
 
 
 def _require_real(name: About, dtype: np.dtype[Any]) -> None:
-    if not (dtype.kind in "iuf" or dtype.name == "bfloat16" or dtype == BFLOAT16):
+    short = dtype.name == "bfloat16" or dtype == BFLOAT16 or is_float8(dtype)
+    if dtype.kind not in "iuf" and not short:
         raise CecliError(
             f"{name} must be an array of real numbers; its type is {dtype}", about=name
         )

@@ -268,12 +268,12 @@ def test_a_target_of_the_document_may_be_a_label_of_the_command_line() -> None:
     assert printed("loss", "--labels", "a,b", stdin=lines)["target"] == [1, 0]
     answers = shown("loss", "--labels", "a,b", "--jsonl", stdin=lines).splitlines()
     assert [json.loads(answer)["target"] for answer in answers] == [1, 0]
-    Path("z.csv").write_text("target,x,y\nb,1,2\nx,4,5\n")
+    Path("z.csv").write_text("target,x,z\nb,1,2\nx,4,5\n")
     assert "'b': not a class index nor one of the labels" in complaint("loss", "z.csv")
-    Path("z.csv").write_text("target,x,y\nb,1,2\na,4,5\n")
+    Path("z.csv").write_text("target,x,z\nb,1,2\na,4,5\n")
     assert printed("loss", "z.csv", "--labels", "a,b")["target"] == [1, 0]
     # The document's own names stand where the command line has none such.
-    Path("z.csv").write_text("target,x,y\ny,1,2\nx,4,5\n")
+    Path("z.csv").write_text("target,x,z\nz,1,2\nx,4,5\n")
     assert printed("loss", "z.csv", "--labels", "a,b")["target"] == [1, 0]
 
 
@@ -362,8 +362,10 @@ def test_labels_in_tables() -> None:
     assert "▸ dog" in table
 
 
-def test_an_index_comes_before_a_label() -> None:
-    assert printed("loss", "1", "2", "-t", "1", "--labels", "1,0")["target"] == 1
+def test_an_index_that_is_the_label_of_another_class() -> None:
+    text = complaint("loss", "1", "2", "-t", "1", "--labels", "1,0")
+    assert "target '1' is the index 1 or the label of class 0" in text
+    assert printed("loss", "1", "2", "-t", "1", "--labels", "0,1")["target"] == 1
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -752,7 +754,7 @@ def test_examples_of_the_help_work(name: str) -> None:
         ("loss [[1,2],[3,4]] -t 0,7", ["target 7", "sample 1", "0 to 1"]),
         ("loss 1 2 -t -100", ["target -100", "--ignore-index"]),
         ("loss 1 2 -t 0.5", ["0.5", "whole number"]),
-        ("loss 1 2 -t 1e0", ["1e0", "whole number"]),
+        ("loss 1 2 -t 1e-1", ["1e-1", "whole number"]),
         ("loss 1 2 -t 99999999999999999999", ["99999999999999999999"]),
         ("loss 1 2 -t cat", ["'cat'", "labels"]),
         ("loss 1 2 -t cat --labels dog,bird", ["'cat'", "labels"]),
@@ -824,15 +826,15 @@ def test_examples_of_the_help_work(name: str) -> None:
         ("--jsn softmax 1 2", ["--jsn"]),
         # files
         ("softmax missing.npy", ["missing.npy", "no such file"]),
-        ("softmax logits.pt", ["logits.pt", ".npy", ".json"]),
-        ("softmax logits.pkl", ["logits.pkl", ".npz", ".csv"]),
+        ("softmax logits.pt", ["logits.pt", "no such file"]),
+        ("softmax logits.pkl", ["logits.pkl", "pickles are never opened", "numpy.save"]),
         ("softmax folder.npy", ["folder.npy"]),
         ("softmax empty.npy", ["empty.npy", "empty"]),
         ("softmax text.npy", ["text.npy"]),
         ("softmax truncated.npy", ["truncated.npy", "more"]),
         ("softmax lying.npy", ["lying.npy", "more"]),
         ("softmax pickled.npy", ["pickled.npy", "pickle"]),
-        ("softmax complex.npy", ["complex.npy", "complex128"]),
+        ("softmax complex.npy", ["complex.npy", "complex numbers"]),
         ("softmax number.npy", ["number.npy"]),
         ("softmax no_classes.npy", ["(3, 0)"]),
         ("loss no_samples.npy -t no_targets.npy", ["mean", "no samples"]),

@@ -65,7 +65,6 @@ def assert_same(array: NDArray[Any] | None, expected: object) -> None:
         (["2.0", ",1.0"], [2, 1]),
         (["2,1,", "0.1"], [2, 1, 0.1]),
         (["7"], [7]),
-        (["2 1", "3"], [2, 1, 3]),
         (["2 1", "3 4"], [[2, 1], [3, 4]]),
         (["2,1", "3, 4", "5 6"], [[2, 1], [3, 4], [5, 6]]),
         (["2 1\n3 4"], [[2, 1], [3, 4]]),
@@ -319,10 +318,9 @@ def test_standard_input(content: str, expected: object) -> None:
         (" \n\t\n", "no logits: give numbers"),
         ("2 1\n3 x\n", "line 2, column 3: 'x' is not a number"),
         ("2 1\n\n# c\n3 4 5\n", "line 4, column 1: a row of 3, where the first has 2"),
-        ("class,logit\n1,2\n", "line 1, column 1: 'class' is not a number"),
         (b"1 2 \xff", "byte 4 is not valid UTF-8"),
         (b"\xef\xbb\xbf1 \xff", "byte 5 is not valid UTF-8"),
-        (b"\x93NUMPY\x01\x00", "byte 0 is not valid UTF-8"),
+        (b"\x93NUMPY\x01\x00", "not an .npy file, or a damaged one"),
         ("1 2".encode("utf-16"), "the text is UTF-16; it must be UTF-8"),
         ("1 2".encode("utf-16-be"), "column 1: '\\x001\\x00' is not a number"),
         (b"\xfe\xff\x00\x31", "the text is UTF-16; it must be UTF-8"),
@@ -331,7 +329,8 @@ def test_standard_input(content: str, expected: object) -> None:
         ('{"logits": [2,, 1]}', "column 15: not valid JSON: Expecting value"),
         ('{"a": "\n"}', "line 1, column 8: not valid JSON: Invalid control character"),
         ("{" + '"logits": {' * 200_000, "nested too deeply"),
-        ('{"logits": [1]} {"logits": [2]}', "column 17: not valid JSON: Extra data"),
+        ('{"logits": [1]} [2]', "column 17: not valid JSON: Extra data"),
+        ('{"logits": [1]} {"logits": [2, 3]}', "object 2: logits has shape (2,), where the first"),
         ("[2, 1]\n[3]\n", "line 2: logits has shape (1,), where the first line has (2,)"),
         ("[2, 1]\n[[3, 4]]\n", "line 2: logits has shape (1, 2), where the first line has (2,)"),
         ("[2, 1]\n\n[3, x]\n", "line 3, column 5: 'x' is not a number"),
@@ -417,7 +416,6 @@ def test_whole_document() -> None:
     [
         (1, 1),
         ("cat", 0),
-        ("1", 1),
         ([2, "cat"], [2, 0]),
         ([[0, 1]], [[0, 1]]),
         (2.0, 2),
@@ -599,9 +597,12 @@ def header_of(descr: str, shape: object, fortran_order: object = False) -> bytes
 
 
 WHOLE_NPY = header_of("'<f8'", "(2,)") + np.array([1.0, 2.0]).tobytes()
-SUFFIXES = ".npy, .npz, .safetensors, .json, .jsonl, .csv, .tsv or .txt"
+SUFFIXES = (
+    ".npy, .npz, .safetensors, .pt, .pth, .csv, .tsv, .parquet, .arrow, .feather, .json, .jsonl or "
+    ".txt, or .gz behind it"
+)
 DAMAGED = "not an .npy file, or a damaged one"
-DTYPES = "not integers, bfloat16, float16, float32 or float64"
+DTYPES = "not integers, float8, bfloat16, float16, float32 or float64"
 
 
 @pytest.mark.parametrize(
@@ -633,12 +634,12 @@ DTYPES = "not integers, bfloat16, float16, float32 or float64"
         (header_of("'nonsense'", "(1,)"), DAMAGED),
         (header_of("[]", "(1,)"), f"holds void, {DTYPES}"),
         (header_of("'|O'", "(1,)"), f"holds pickled objects, {DTYPES}"),
-        (header_of("'<c16'", "(1,)"), f"holds complex128, {DTYPES}"),
-        (header_of("'<U3'", "(1,)"), f"holds str96, {DTYPES}"),
-        (header_of("'|S3'", "(1,)"), f"holds bytes24, {DTYPES}"),
+        (header_of("'<c16'", "(1,)"), f"holds complex numbers, {DTYPES}"),
+        (header_of("'<U3'", "(1,)"), f"holds texts, {DTYPES}"),
+        (header_of("'|S3'", "(1,)"), f"holds texts, {DTYPES}"),
         (header_of("'|V3'", "(1,)"), f"holds void24, {DTYPES}"),
         (header_of("[('a', 'u1'), ('b', 'u1')]", "(1,)"), f"holds void16, {DTYPES}"),
-        (header_of("'<M8[s]'", "(1,)"), f"holds datetime64[s], {DTYPES}"),
+        (header_of("'<M8[s]'", "(1,)"), f"holds dates, {DTYPES}"),
         (header_of("[('a\\n', '<f8')]", "(1,)"), f"holds void64, {DTYPES}"),
         (header_of("'<f8'", "(" * 5000), DAMAGED),
         (header_of("'<f8'", "(1,)" + " " * 20_000), DAMAGED),
@@ -738,7 +739,7 @@ def test_npy_that_is_no_regular_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["logits.pt", "logits.npyz", "data/logits", "./logits", "my logits.doc", "a.npy.gz"]
+    "name", ["logits.npyz", "data/logits", "./logits", "my logits.doc", "a.npz.gz"]
 )
 def test_unknown_suffix(name: str) -> None:
     assert argument_error(name) == f"{name!r}: the suffix of a file must be {SUFFIXES}"
@@ -796,7 +797,7 @@ def test_values_of_files(folder: Path) -> None:
         ("1,x", "column 3: 'x' is not a number"),
         ("[1, true]", "value[1] is true, not a number"),
         ("[[1], [2, 3]]", "value[1] has length 2, where value[0] has 1"),
-        ("w.pt", f"'w.pt': the suffix of a file must be {SUFFIXES}"),
+        ("w.doc", f"'w.doc': the suffix of a file must be {SUFFIXES}"),
         ("missing.npy", "'missing.npy': no such file or directory"),
         ("missing.json", "'missing.json': no such file or directory"),
     ],
@@ -807,7 +808,7 @@ def test_errors_in_values(text: str, error: str) -> None:
 
 # --- Targets ------------------------------------------------------------------------------------
 
-ANIMALS = ("cat", "dog", "great white shark", "1", "n/a", "v1.npy", "New York, NY")
+ANIMALS = ("cat", "dog", "great white shark", "3", "n/a", "v1.npy", "New York, NY")
 
 
 @pytest.mark.parametrize(
@@ -868,7 +869,7 @@ def test_target_of_json_file(folder: Path) -> None:
         (np.array([[0, NAN]]), "target[0][1] is nan: a class index is a whole number"),
         (np.array([INF], dtype="f2"), "target[0] is inf: a class index is a whole number"),
         (np.array([1e300]), "target[0] is 1e+300: a class index is a whole number"),
-        (np.array(["cat"]), f"holds str96, {DTYPES}"),
+        (np.array(["cat"]), "target[0] is 'cat': not a class index, and no labels are given"),
     ],
 )
 def test_errors_in_target_files(folder: Path, array: NDArray[Any], error: str) -> None:
@@ -884,18 +885,18 @@ def test_errors_in_target_files(folder: Path, array: NDArray[Any], error: str) -
         ("0,1.5", "target[1] is '1.5': a class index is a whole number"),
         ("0,cow", "target[1] is 'cow': not a class index nor one of the labels"),
         ("0,,1", "target[1] is '': not a class index nor one of the labels"),
-        ("cat dog", "target is 'cat dog': not a class index nor one of the labels"),
+        ("cat dog", "target is 'cat dog': not a class index nor one of the labels; did you mean"),
         ("9" * 30, f"target is '{'9' * 30}': a class index is a whole number"),
         ("[0, 1.5]", "target: target[1] is 1.5: a class index is a whole number"),
         ("[0, true]", "target: target[1] is true: a class index is a whole number"),
         ("[0 x]", "target: column 4: 'x' is not a number"),
-        ("t.pt", f"target: 't.pt': the suffix of a file must be {SUFFIXES}"),
+        ("t.doc", f"target: 't.doc': the suffix of a file must be {SUFFIXES}"),
         ("t.csv", "target: 't.csv': no such file or directory"),
         ("\ud800,\n", "target[0] is '\\ud800': not a class index nor one of the labels"),
     ],
 )
 def test_errors_in_target(text: str, error: str) -> None:
-    assert error_of(read_target, text, ANIMALS) == error
+    assert error_of(read_target, text, ANIMALS).startswith(error)
 
 
 # --- Labels -------------------------------------------------------------------------------------
@@ -1120,3 +1121,120 @@ def test_hostile_text_takes_no_time(text: str) -> None:
     # A pattern that tries again from every character would take minutes here.
     assert_reads_or_explains(read_document, [text], None)
     assert_reads_or_explains(piped, text)
+
+
+# --- As people type it ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["2,5", "1,5"], ["decimal", "2.5 1.5"]),
+        (["2,5 1,5 0,8"], ["decimal", "2.5 1.5"]),
+        (["1 2", "3"], ["'3' stands alone beside quoted rows", "-t 1,1"]),
+        (["3", "1 2", "4 5"], ["'3' stands alone"]),
+        (["1 2", "3 4 5"], ["a row of 3, where the first has 2"]),
+        (["2.O", "1"], ["'2.O' is not a number"]),
+        (["1/3", "2/3"], ["'1/3' is not a number; write it as a decimal number"]),
+    ],
+)
+def test_typed_numbers_that_are_refused(arguments: list[str], words: list[str]) -> None:
+    for word in words:
+        assert word in argument_error(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["2,5"], [2, 5]),
+        (["2.0,5 1,5"], [2, 5, 1, 5]),
+        (["2,5,1 1,5,2"], [2, 5, 1, 1, 5, 2]),
+        (["2,5\n1,5"], [[2, 5], [1, 5]]),
+        (["2,5", "1.0,5"], [[2, 5], [1, 5]]),
+        (["2 5", "1 5"], [[2, 5], [1, 5]]),
+    ],
+)
+def test_typed_numbers_that_are_certain(arguments: list[str], expected: object) -> None:
+    assert_same(read_document(arguments, None).logits, expected)
+
+
+@pytest.mark.parametrize("labels", [("1", "2", "3"), ("0", "2", "1"), ("+1", "x", "y")])
+def test_a_label_that_reads_as_another_index(labels: tuple[str, ...]) -> None:
+    assert "is the index 1 or the label of class" in error_of(read_target, "1", labels)
+    text = json.dumps({"logits": [1, 2, 3], "labels": labels, "target": "1"})
+    assert "is the index 1 or the label of class" in error_of(piped, text)
+    assert_same(piped(text.replace('"1"}', "1}")).target, 1)  # JSON tells numbers from texts
+
+
+# --- JSON as it comes -----------------------------------------------------------------------------
+
+
+def test_an_objective_at_the_top() -> None:
+    text = '{"logits": [1, 2], "temperature": 2, "weight": [1, 2], "divisor": 3, "softcap": null}'
+    document = piped(text)
+    weight = document.objective["weight"]
+    assert isinstance(weight, np.ndarray)
+    assert_same(weight, [1, 2])
+    assert document.objective.keys() == {"temperature", "weight"}
+    same = piped('{"logits": [1], "temperature": 2, "objective": {"temperature": 2.0}}')
+    assert same.objective == {"temperature": 2.0}
+    text = '{"logits": [1], "temperature": 2, "objective": {"temperature": 3}}'
+    assert "temperature and objective.temperature differ" in error_of(piped, text)
+    assert "temperature is 'hot', not a number" in error_of(
+        piped, '{"logits": [1], "temperature": "hot"}'
+    )
+
+
+def test_labels_that_are_integers() -> None:
+    assert_same(piped('{"logits": [[1, 2], [3, 4]], "labels": [1, 0]}').target, [1, 0])
+    assert_same(piped('{"logits": [1, 2], "labels": 1}').target, 1)
+    assert_same(
+        piped('{"logits": [1, 2], "labels": 1}\n{"logits": [1, 2], "labels": 0}').target, [1, 0]
+    )
+    both = '{"logits": [1, 2], "labels": [0, 1], "target": 1}'
+    assert "which are the targets?" in error_of(piped, both)
+
+
+def test_documents_one_after_another() -> None:
+    for between in ("", " ", "\n", "\n\n  "):
+        text = between.join(['{"logits": [1, 2], "target": 0}', '{"logits": [3, 4], "target": 1}'])
+        document = piped(text)
+        assert_same(document.logits, [[1, 2], [3, 4]])
+        assert_same(document.target, [0, 1])
+    lines = '{"logits": [1, 2]} {"logits": [3, 4]}\n{"logits": [5, 6]}'
+    assert_same(piped(lines).logits, [[1, 2], [3, 4], [5, 6]])
+
+
+@pytest.mark.parametrize("name", ["logprobs", "log_probs", "log_softmax"])
+def test_logarithms_of_probabilities_are_named(name: str) -> None:
+    error = error_of(piped, json.dumps({name: [[-1, -2]]}))
+    assert f"no \"logits\" but '{name}'" in error
+    assert "--from log-probabilities" in error
+
+
+def test_names_of_classes_in_npy(folder: Path) -> None:
+    for dtype in ("U", "S"):
+        np.save("t.npy", np.array(["dog", "cat", "dog"]).astype(dtype))
+        assert_same(read_target("t.npy", ("cat", "dog")), [1, 0, 1])
+    np.savez("t.npz", names=np.array(["dog"]))
+    assert_same(read_target("t.npz:names", ("cat", "dog")), [1])
+    assert "did you mean 'cat'?" in error_of(read_target, "cta", ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("logits.h5", "h5py"),
+        ("logits.xlsx", "save the sheet as CSV"),
+        ("logits.pkl", "pickles are never opened"),
+        ("logits.mat", "scipy.io.loadmat"),
+        ("logits.zst", "compress it as .gz"),
+        ("folder", "a directory; name its files: 'folder/*.npy'"),
+        ("logit.npy", "no such file or directory; did you mean 'logits.npy'?"),
+        ("folder/x.npy", "no such file or directory"),
+    ],
+)
+def test_what_cannot_be_read_and_what_would_be_right(folder: Path, name: str, words: str) -> None:
+    (folder / "folder").mkdir()
+    np.save("logits.npy", np.ones(2))
+    assert words in argument_error(name)

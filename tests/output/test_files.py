@@ -64,10 +64,12 @@ def test_npy_of_bfloat16(folder: Path) -> None:
 
 def test_npy_has_no_keys(folder: Path) -> None:
     np.save("z.npy", LOGITS)
-    assert "--key z: only .npz and .safetensors" in complaint("softmax", "z.npy", "--key", "z")
-    assert "--key z: only .npz and .safetensors" in complaint("softmax", "1", "2", "--key", "z")
+    assert "--key z: only .npz, .safetensors and .pt" in complaint("softmax", "z.npy", "--key", "z")
+    assert "--key z: only .npz, .safetensors and .pt" in complaint(
+        "softmax", "1", "2", "--key", "z"
+    )
     Path("z.csv").write_text("1,2\n")
-    assert "--key z: only .npz and .safetensors" in complaint("softmax", "z.csv", "--key", "z")
+    assert "--key z: only .npz, .safetensors and .pt" in complaint("softmax", "z.csv", "--key", "z")
 
 
 # --- .npz ---------------------------------------------------------------------------------------
@@ -283,11 +285,14 @@ def test_csv(folder: Path, content: str, logits: object) -> None:
         ("", "the file holds no rows"),
         ("\n\n", "the file holds no rows"),
         ("a,b\n", "the file holds no numbers below its header"),
-        ("target\n1\n", "the file holds no numbers below its header"),
+        ("target\n1\n", "no column is a class: --columns NAMES says which columns are"),
         ("1,2\n3\n", "line 2 has 1 cells, where the first row has 2"),
         ("1,2\n3,x\n", "line 2, column 2: 'x' is not a number"),
         ("1,2\n3,\n", "line 2, column 2: '' is not a number"),
-        ("1,x\n3,4\n", "line 1, column 2: 'x' is not a number; a header has names alone"),
+        (
+            "1,x\n3,4\n",
+            "line 1, column 2: 'x' is not a number; if the row is a header, --header says so",
+        ),
         ("1,2\n3,1_0\n", "line 2, column 2: '1_0' is not a number"),
         ("1,2\n3,\u0663\n", "line 2, column 2: '\u0663' is not a number"),
         ("1,2\n3,1e999\n", "line 2, column 2: '1e999' is too large"),
@@ -410,7 +415,7 @@ def test_two_columns_of_targets(folder: Path) -> None:
     Path("z.csv").write_text("a,target,b,target\n1,0,2,7\n")
     for arguments in (["z.csv"], ["1", "2", "-t", "z.csv"]):
         line = complaint("loss", *arguments)
-        assert "'z.csv': line 1: columns 2 and 4 are both headed 'target'" in line
+        assert "'z.csv': columns 2 and 4, 'target' and 'target', could both hold the" in line
 
 
 @pytest.mark.parametrize("removed", [(0, 60), (100, 140)])

@@ -513,7 +513,7 @@ def test_markdown_shows_the_numbers_of_the_table() -> None:
     "label", [*LABELS, "*a*", "_a_", "`a`", "<b>", "a\\", "#", "&amp;", "~~a~~"]
 )
 def test_labels_in_markdown(label: str) -> None:
-    text = shown("loss", "2", "1", "-t", "1", "--labels", json.dumps([label, "z"]), "--markdown")
+    text = shown("loss", "2", "1", "-t", "z", "--labels", json.dumps([label, "z"]), "--markdown")
     name = cells_of(text.splitlines()[2])[0]
     assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", name) == label
     bare = re.sub(r"\\.", "", name)
