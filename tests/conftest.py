@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,4 +69,7 @@ class LeftOut:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell in whose background the tests run ignores SIGINT for them and all that they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(LeftOut(config))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,6 @@ import cecli
 from cecli.answer.answer import Command
 from cecli.cli.jsonl import Common, answer_lines
 from cecli.cli.main import main
-from support.paths import PACKAGE
-
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(PACKAGE)}
 
 
 class Trickle(io.BytesIO):
@@ -162,47 +156,3 @@ def test_other_input_is_printed_as_lines(tmp_path: Path) -> None:
     run("grad", "[[2, 1], [0, 3]]", "-t", "0,1", "-o", str(path))
     assert path.read_text() == text
     assert parsed(run("softmax", "1", "1", "--jsonl")) == [{"softmax": [0.5, 0.5]}]
-
-
-def test_a_line_is_answered_before_the_next_is_written() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "cecli", "loss", "--jsonl"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=ENVIRONMENT,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for target in (0, 1, 0):
-            process.stdin.write(json.dumps({"logits": [0, 0], "target": target}) + "\n")
-            process.stdin.flush()
-            assert json.loads(process.stdout.readline())["target"] == target
-
-
-MEASURED = """
-import resource, sys
-from cecli.cli.jsonl import Common, answer_lines
-LINES = b'{"logits": [2.5, 1.5, 0.5, 4.5], "target": 0}\\n' * 20_000
-class Endless:
-    left, read = 25, None
-    def read1(self, size):
-        self.left -= 1
-        return LINES if self.left > 0 else b""
-for place, text in enumerate(answer_lines(Endless(), Common("grad", False, {}, None))):
-    if place == 5:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
-
-
-def test_memory_is_bounded() -> None:
-    """Twenty-four chunks of lines take hardly more than the first six."""
-    grown = subprocess.run(
-        [sys.executable, "-c", MEASURED],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert int(grown) < 20

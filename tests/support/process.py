@@ -22,7 +22,7 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "TERM": "xterm",
 }
-LIMIT = 60.0
+LIMIT = 120.0
 
 
 def run(
