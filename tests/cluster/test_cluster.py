@@ -117,14 +117,14 @@ class Machines:
 
     def wait_for(self, count: int) -> None:
         """Wait until the scheduler has as many workers."""
-        wait_until(lambda: self.ask(lambda dask_scheduler: len(dask_scheduler.workers)) == count)
+        self.wait_until(lambda dask_scheduler: len(dask_scheduler.workers) == count)
 
-    def ask(self, question: Callable[[Any], Any]) -> Any:
-        """What the scheduler answers."""
+    def wait_until(self, condition: Callable[[Any], bool]) -> None:
+        """Wait until something holds for the scheduler."""
         from distributed import Client
 
         with workers._silence(), Client(scheduler_file=self.file, set_as_default=False) as client:
-            return client.run_on_scheduler(question)
+            wait_until(lambda: client.run_on_scheduler(condition))
 
     @contextmanager
     def one_more(self, settings: str) -> Iterator[None]:
@@ -162,7 +162,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + LIMIT
     while not condition():
         assert time.monotonic() < end
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -408,7 +408,7 @@ def test_a_signal_cancels_the_tasks(
         machines.open()
     assert (client.returncode, stdout, stderr.strip()) == (-number, b"", b"")
     assert sorted(folder.iterdir()) == before
-    wait_until(lambda: machines.ask(lambda dask_scheduler: len(dask_scheduler.tasks)) == 0)
+    machines.wait_until(lambda dask_scheduler: not dask_scheduler.tasks)
 
 
 @pytest.mark.slow
