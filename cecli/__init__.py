@@ -6,8 +6,7 @@ The names below are the whole library; each is imported when it is first used, s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as in typing, which takes a while to import
 if TYPE_CHECKING:
     from cecli.api import cross_entropy, log_softmax, softmax
     from cecli.comparison.compare import Comparison, compare

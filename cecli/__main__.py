@@ -1,48 +1,53 @@
-"""The program: what the commands raise becomes one line and an exit status."""
+"""The program: what the commands raise becomes one line and an exit status.
+
+Control-C may come at any moment, so that whatever takes time to import is imported where its
+exception is caught.
+"""
 
 from __future__ import annotations
 
+import io
 import os
-import signal
 import sys
-import time
-from types import FrameType
-from typing import TextIO
 
-from cecli.errors import Terminated
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
 
-BAD_USAGE = 2
-PATIENCE = 2.0  # seconds
+SIGINT, BAD_USAGE = 2, 2
 
 
 def main() -> None:
     """Run cecli with the process's arguments and end the process."""
-    status: int | signal.Signals
     try:
         _prepare_signals()
-        _prepare_streams()
         status = _run() if sys.stdout is not None else _refuse("it is closed")
     except KeyboardInterrupt:
-        status = signal.SIGINT
-    except Terminated as error:
-        status = signal.Signals(error.args[0])
-    if isinstance(status, signal.Signals):
-        _die(status)
+        status = -SIGINT
+    except Exception as error:  # noqa: BLE001 - a traceback says nothing to whoever uses a program
+        status = _admit(error)
+    if status < 0:
+        _die(-status)
     sys.exit(_flushed(status))
 
 
 def _run() -> int:
+    """The exit status; of a signal that ends the process, the negative number."""
     import click
 
     from cecli.cli.main import main as command
+    from cecli.errors import Terminated
 
+    _prepare_streams()
     try:
         return command.main(prog_name="cecli", standalone_mode=False) or 0
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         _complain(error.format_message(), context.command_path if context else "cecli")
     except click.Abort:
-        return signal.SIGINT
+        return -SIGINT
+    except Terminated as error:
+        return -int(error.args[0])
     except MemoryError:
         _complain("there is not enough memory for this input")
     except OSError as error:
@@ -58,6 +63,19 @@ def _complain(message: str, command: str = "cecli") -> None:
             sys.stderr.flush()
     except OSError:
         _abandon(sys.stderr)
+
+
+def _admit(error: Exception) -> int:
+    """End by an error that nobody has thought of."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        place = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119
+        trace = trace.tb_next
+    _complain(
+        f"{type(error).__name__} at {place}: {error}: this is a defect of cecli; please report it "
+        "with the command"
+    )
+    return BAD_USAGE
 
 
 def _refuse(reason: str) -> int:
@@ -83,47 +101,35 @@ def _abandon(stream: TextIO | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _die(number: signal.Signals) -> None:
+def _die(number: int) -> None:
     """End by the signal: the parent is to see which it was, as from any other program."""
+    import signal
+
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
 def _prepare_signals() -> None:
-    begun: list[float] = []
+    """Let signals end the process without an exception, as they end other programs."""
+    import signal
 
-    def end(number: int, frame: FrameType | None) -> None:
-        if begun:
-            # A second one must not break off what the first has begun to clean up, if that ends.
-            if time.monotonic() > begun[0] + PATIENCE:
-                _die(signal.Signals(number))
-            return
-        begun.append(time.monotonic())
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise Terminated(number)
-
-    signal.signal(signal.SIGTERM, end)
     # In a background job, where the signal is ignored, it stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, end)
-    # A terminal that is closed; under nohup likewise.
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, end)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _prepare_streams() -> None:
     """Print plain stand-ins for what a stream cannot encode."""
+    from cecli.text.ascii import substitute, takes_unicode
+
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and (stream.encoding or "").lower().replace("-", "") != "utf8":
+        if isinstance(stream, io.TextIOWrapper) and not takes_unicode(stream):
             import codecs
 
-            from cecli.text.ascii import substitute
-
             codecs.register_error("cecli", substitute)
-            stream.reconfigure(errors="cecli")  # type: ignore[union-attr]
+            stream.reconfigure(errors="cecli")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class CecliError(ValueError):
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP, raised so that what was begun is cleaned up before the process ends by it.
+    """A signal other than SIGINT, raised so that what was begun is cleaned up before it ends all.
 
     Its one argument is the signal's number.
     """

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from cecli.machine.signals import signals_raised
+
 SECONDS_BEFORE_A_BAR = 1.0
 STEPS = 1000
 
@@ -34,6 +36,7 @@ class Progress:
         if not self._wanted:
             return
         if self._bar is None and time.monotonic() - self._start > SECONDS_BEFORE_A_BAR:
+            self._open.enter_context(signals_raised())
             self._bar = click.progressbar(
                 length=STEPS,
                 label=self._label,

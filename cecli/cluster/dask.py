@@ -20,6 +20,7 @@ from cecli.cluster.task import Finding, Shared, Task, TaskError, look, run
 from cecli.core.totals import Totals
 from cecli.errors import CecliError
 from cecli.machine.blocks import cores
+from cecli.machine.signals import signals_raised
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -34,7 +35,7 @@ MOST_WORKERS_NAMED = 3
 @contextmanager
 def connected(address: str, jobs: int | None) -> Iterator[Client]:
     """A client of the cluster, which is started here where the address is "local"."""
-    with _silence():
+    with signals_raised(), _silence():
         try:
             from distributed import Client
         except ImportError:

@@ -5,11 +5,13 @@ The program runs inside the test's process, from its arguments to its exit statu
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
 import pickle
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -20,6 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 import cecli
+from cecli.__main__ import main
 from cecli.cli.main import main as group
 from cecli.core import evaluate, rows
 from cecli.input.arguments import read_document
@@ -713,6 +716,38 @@ def test_examples_of_the_help_work(name: str) -> None:
                 assert program == "cecli"
                 output = shown(*arguments, stdin=output)
         assert output
+
+
+# --- What the program is run in -----------------------------------------------------------------
+
+
+def test_standard_output_may_be_text_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of no encoding, so that every character can be printed.
+    arguments = ["cecli", "grad", "2", "1", "-t", "0", "--labels", "日本,b"]
+    for view, sign in ([], "▸"), (["--json"], "日本"):
+        printed_here = io.StringIO()
+        monkeypatch.setattr(sys, "argv", [*arguments, *view])
+        monkeypatch.setattr(sys, "stdout", printed_here)
+        monkeypatch.setattr("signal.signal", lambda *_: None)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+        assert sign in printed_here.getvalue()
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), RecursionError("deep\n\nrooted"), AssertionError()]
+)
+def test_what_nobody_thought_of_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("cecli.input.problem_from.read_document", fails)
+    line = complaint("softmax", "1", "2")
+    assert line.startswith(f"cecli: {type(error).__name__} at test_cli.py:")
+    assert line.endswith("this is a defect of cecli; please report it with the command")
 
 
 # --- Bad input ----------------------------------------------------------------------------------

@@ -65,6 +65,37 @@ def test_a_signal_while_waiting_for_input() -> None:
         assert (process.returncode, stdout, stderr.strip()) == (-signal.SIGINT, b"", b"")
 
 
+# The last argument is a module, in front of whose import Control-C arrives.
+WHILE_IMPORTING = """
+import os, signal, sys
+module = sys.argv.pop()
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == module:
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(interrupt)
+from cecli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("typing", "click", "click.core", "cecli.errors", "cecli.cli.main", "cecli.cli.settings"),
+        *("numpy", "cecli.core.rows", "rich.console", "rich.table"),
+    ],
+)
+def test_control_c_while_the_program_starts(module: str) -> None:
+    outcome = run(*GRAD, module, program=[sys.executable, "-c", WHILE_IMPORTING])
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def test_control_c_stays_ignored_in_the_background(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", "import signal\nsignal.signal(2, 1)\n" + WHILE_IMPORTING]
+    outcome = run(*GRAD, "-o", str(tmp_path / "g.npy"), "cecli.core.rows", program=program)
+    assert (outcome.returncode, outcome.stderr) == (0, b"")
+
+
 # The last argument is the number of a signal, which arrives instead of the renaming, and again
 # before anything is removed and when the program ends.
 INTERRUPTED = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
 import select
 import subprocess
 import sys
@@ -23,6 +24,9 @@ ENVIRONMENT = {
     "TERM": "xterm",
 }
 LIMIT = 120.0
+
+# Some signals would leave an image of the memory behind.
+resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def run(

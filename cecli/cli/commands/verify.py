@@ -70,9 +70,10 @@ def _report(cases: Sequence[Case], asked: Verification) -> Report:
     from cecli.conformance.report import Report
     from cecli.conformance.run import verify as verdicts_on
     from cecli.conformance.runners.load import path_kept
+    from cecli.machine.signals import signals_raised
 
     verdicts = []
-    with path_kept(), _printing_to_stderr():
+    with signals_raised(), path_kept(), _printing_to_stderr():
         implementation = _implementation(asked)
         try:
             with Progress("verifying") as progress:

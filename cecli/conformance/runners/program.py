@@ -24,6 +24,7 @@ from cecli.conformance.model import Failure, Inputs, NotSupported, Reply
 from cecli.conformance.runners.load import one_line
 from cecli.errors import CecliError
 from cecli.input.numbers import array_of, load_json
+from cecli.machine.signals import ENDING
 from cecli.text.messages import describe, quote
 from cecli.text.strict_json import plain_value
 
@@ -318,11 +319,10 @@ def _signals_held() -> Iterator[None]:
         yield
         return
     held: list[int] = []
-    asking = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
     before = {
         number: signal.signal(number, lambda received, frame: held.append(received))
-        for number in asking
-        if number is not None and callable(signal.getsignal(number))
+        for number in ENDING
+        if callable(signal.getsignal(number))
     }
     try:
         yield

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO
 
 from cecli.errors import CecliError
+from cecli.machine.signals import signals_raised
 
 MOST_OF_NAME = 240  # bytes
 
@@ -48,8 +49,10 @@ class AtomicFiles:
 
     def __init__(self) -> None:
         self._files: list[tuple[Path, Path]] = []
+        self._signals = signals_raised()
 
     def __enter__(self) -> AtomicFiles:
+        self._signals.__enter__()
         return self
 
     def create(self, path: str) -> Path:
@@ -88,6 +91,7 @@ class AtomicFiles:
         finally:
             for temporary, _ in self._files:
                 temporary.unlink(missing_ok=True)
+            self._signals.__exit__(None, None, None)
 
 
 @contextmanager
