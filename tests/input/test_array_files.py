@@ -1,0 +1,237 @@
+"""Arrays in files, and all that can be wrong with these: truncated, lying, bombs, pickles."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cecli.errors import CecliError
+from cecli.input.arguments import read_document, read_target, read_values
+from cecli.input.array_files import read_array
+from support.in_process import complaint
+from support.reading import error_of
+
+LOGITS = np.array([[2.0, 1.0, 0.1], [-1.5, 0.25, 3.0]])
+BFLOAT16 = np.array([[1.0, -2.5, 3.140625], [0.0, -np.inf, 1e-38]], dtype=np.float32)
+
+
+def bfloat16_of(array: NDArray[np.float32]) -> NDArray[np.uint16]:
+    return (array.view(np.uint32) >> 16).astype(np.uint16)
+
+
+# --- .npy ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_is_mapped(folder: Path, order: Any) -> None:
+    np.save("z.npy", np.array(LOGITS, order=order))
+    array = read_array("z.npy")
+    base: Any = array
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+    assert not array.flags.writeable
+    np.testing.assert_array_equal(array, LOGITS)
+
+
+def test_npy_of_bfloat16(folder: Path) -> None:
+    np.save("z.npy", bfloat16_of(BFLOAT16).view("V2"))
+    array = read_array("z.npy")
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, (BFLOAT16.view(np.uint32) >> 16 << 16).view(np.float32))
+
+
+def test_npy_has_no_keys(folder: Path) -> None:
+    np.save("z.npy", LOGITS)
+    assert "--key z: only .npz, .safetensors and .pt" in complaint("softmax", "z.npy", "--key", "z")
+    assert "--key z: only .npz, .safetensors and .pt" in complaint(
+        "softmax", "1", "2", "--key", "z"
+    )
+    Path("z.csv").write_text("1,2\n")
+    assert "--key z: only .npz, .safetensors and .pt" in complaint("softmax", "z.csv", "--key", "z")
+
+
+# --- .npz ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("dtype", ["f2", "f4", ">f8", "i4", "?"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npz(folder: Path, save: Any, dtype: str, order: Any) -> None:
+    array = np.array(LOGITS.astype(dtype), order=order)
+    save("data.npz", logits=array, target=np.array([0, 2]))
+    np.testing.assert_array_equal(read_array("data.npz", "logits"), array)
+    assert read_target("data.npz:target", None).tolist() == [0, 2]
+    assert read_values("data.npz:target", "--weight").tolist() == [0.0, 2.0]
+    np.testing.assert_array_equal(read_document(["data.npz:logits"], None).logits, array)
+    np.testing.assert_array_equal(read_document(["data.npz"], None, "logits").logits, array)
+
+
+def test_array_alone_needs_no_key(folder: Path) -> None:
+    np.savez("one.npz", some=LOGITS)
+    np.testing.assert_array_equal(read_document(["one.npz"], None).logits, LOGITS)
+
+
+def test_keys_are_listed(folder: Path) -> None:
+    np.savez("data.npz", logits=LOGITS, target=np.array([0, 2]))
+    for arguments in (["data.npz"], ["data.npz", "--key", "logit"]):
+        line = complaint("softmax", *arguments)
+        assert "data.npz" in line
+        assert "'logits', 'target'" in line
+    assert "there is no array 'logit'" in line
+    assert "once" in complaint("softmax", "data.npz:logits", "--key", "logits")
+    np.savez("none.npz")
+    assert error_of(read_array, "none.npz", None) == "holds no arrays"
+    many: dict[str, Any] = {f"a{i}": LOGITS for i in range(30)}
+    np.savez("many.npz", **many)
+    assert error_of(read_array, "many.npz", None).endswith("and 10 more")
+
+
+def archive(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, data in members:
+            file.writestr(name, data)
+    return buffer.getvalue()
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def declare(data: bytes, size: int) -> bytes:
+    """The archive with another size declared for its one member, in both of its headers."""
+    changed = bytearray(data)
+    struct.pack_into("<I", changed, 22, size)
+    struct.pack_into("<I", changed, data.rindex(b"PK\x01\x02") + 24, size)
+    return bytes(changed)
+
+
+GOOD = archive(("a.npy", npy(np.arange(1000.0))))
+PICKLED = io.BytesIO()
+np.save(PICKLED, np.array([None]), allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", "the file is empty"),
+        (b"PK\x03\x04", "not an .npz file, or a damaged one"),
+        (GOOD[:-30], "not an .npz file, or a damaged one"),
+        (GOOD[:100] + b"\xff" * 50 + GOOD[150:], "array 'a': not an .npy file, or a damaged one"),
+        (npy(LOGITS), "not an .npz file, or a damaged one"),
+        (archive(("a.npy", b"")), "array 'a': the file is empty"),
+        (archive(("a.npy", b"text")), "array 'a': not an .npy file, or a damaged one"),
+        (archive(("a.npy", npy(LOGITS)[:-8])), "array 'a': its header promises more data"),
+        (archive(("a.npy", npy(LOGITS) + b"\0")), "array 'a': its header promises less data"),
+        (archive(("a.npy", PICKLED.getvalue())), "array 'a': holds pickled objects"),
+        (archive(("a.npy", npy(LOGITS)), method=zipfile.ZIP_LZMA), "array 'a': compressed"),
+        (declare(GOOD, 2_000_000_000), "array 'a': would inflate"),
+        (declare(GOOD, 50_000), "array 'a': its header promises less data"),
+        (declare(GOOD, 4_000), "array 'a': not an .npy file, or a damaged one"),
+    ],
+)
+def test_forged_npz(folder: Path, data: bytes, error: str) -> None:
+    Path("bad.npz").write_bytes(data)
+    assert error_of(read_array, "bad.npz", None).startswith(error)
+
+
+def test_zip_bomb_is_not_inflated(folder: Path) -> None:
+    header = npy(np.zeros(0)).replace(b"(0,), }            ", b"(%d,), }" % (10**8 // 8))
+    with (
+        zipfile.ZipFile("bomb.npz", "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("a.npy", "w") as member,
+    ):
+        member.write(header)
+        for _ in range(100):
+            member.write(bytes(10**6))
+    line = complaint("softmax", "bomb.npz")
+    assert "bomb.npz" in line
+    assert "would inflate 1,0" in line
+
+
+def test_flipped_bits_are_noticed(folder: Path) -> None:
+    array = np.arange(1e5)
+    data = bytearray(archive(("a.npy", npy(array)), method=zipfile.ZIP_STORED))
+    data[data.index(array[-9:].tobytes()) + 6] ^= 1
+    Path("bad.npz").write_bytes(data)
+    assert error_of(read_array, "bad.npz", None) == "not an .npz file, or a damaged one"
+
+
+@given(st.data())
+def test_any_damage_to_npz_is_one_line(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    changed = bytearray(archive(("a.npy", npy(LOGITS))))
+    for place in data.draw(st.lists(st.integers(0, len(changed) - 1), min_size=1, max_size=4)):
+        changed[place] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged.npz"
+    path.write_bytes(changed)
+    try:
+        read_document([str(path)], None)
+    except CecliError as caught:
+        text = str(caught)
+    else:
+        text = "some bytes mean nothing"
+    assert text.isprintable()
+
+
+# --- .safetensors -------------------------------------------------------------------------------
+
+
+def safetensors(dtype: str, shape: list[int], data: bytes, size: int | None = None) -> bytes:
+    end = len(data) if size is None else size
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, end]}
+    header = json.dumps({"a": entry}).encode()
+    return struct.pack("<Q", len(header)) + header + data
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("F16", "<f2"), ("F32", "<f4"), ("F64", "<f8"), ("I64", "<i8")]
+)
+def test_safetensors(folder: Path, kind: str, dtype: str) -> None:
+    pytest.importorskip("safetensors")
+    array = LOGITS.astype(dtype)
+    Path("z.safetensors").write_bytes(safetensors(kind, [2, 3], array.tobytes()))
+    found = read_document(["z.safetensors"], None).logits
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, array)
+    assert "there is no array 'b': it holds 'a'" in complaint("softmax", "z.safetensors:b")
+
+
+def test_safetensors_of_bfloat16(folder: Path) -> None:
+    pytest.importorskip("safetensors")
+    data = bfloat16_of(BFLOAT16).tobytes()
+    Path("z.safetensors").write_bytes(safetensors("BF16", [2, 3], data))
+    array = read_array("z.safetensors")
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, (BFLOAT16.view(np.uint32) >> 16 << 16).view(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", "the file is empty"),
+        (b"\xff" * 8, "not a .safetensors file"),
+        (safetensors("F32", [2], b"\0" * 8)[:-1], "not a .safetensors file"),
+        (safetensors("F32", [200], b"\0" * 8), "not a .safetensors file"),
+        (safetensors("F32", [200], b"\0" * 8, 800), "not a .safetensors file"),
+        (safetensors("C64", [1], b"\0" * 8), "array 'a': holds C64"),
+    ],
+)
+def test_forged_safetensors(folder: Path, data: bytes, error: str) -> None:
+    pytest.importorskip("safetensors")
+    Path("bad.safetensors").write_bytes(data)
+    assert error_of(read_array, "bad.safetensors").startswith(error)
