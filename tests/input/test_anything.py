@@ -19,10 +19,6 @@ from cecli.errors import CecliError
 from cecli.input.arguments import read_document, read_labels, read_target, read_values
 from support.reading import WHOLE_NPY, assert_same, piped
 
-INF = float("inf")
-NAN = float("nan")
-
-
 # --- What is written reads back ------------------------------------------------------------------
 
 

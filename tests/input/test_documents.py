@@ -12,7 +12,6 @@ from cecli.input.arguments import read_target
 from support.reading import argument_error, assert_same, error_of, piped
 
 INF = float("inf")
-NAN = float("nan")
 
 
 # --- JSON documents ------------------------------------------------------------------------------
