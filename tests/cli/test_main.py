@@ -169,5 +169,5 @@ def test_what_nobody_thought_of_is_one_line(
 
     monkeypatch.setattr("cecli.input.problem_from.read_document", fails)
     line = complaint("softmax", "1", "2")
-    assert line.startswith(f"cecli: {type(error).__name__} at test_cli.py:")
+    assert line.startswith(f"cecli: {type(error).__name__} at test_main.py:")
     assert line.endswith("this is a defect of cecli; please report it with the command")
