@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from cecli.api import cross_entropy, log_softmax, softmax
     from cecli.comparison.compare import Comparison, compare
     from cecli.comparison.search import Diagnosis
-    from cecli.conformance.api import verify
+    from cecli.conformance.api import cases, verify
+    from cecli.conformance.model import Case
     from cecli.conformance.report import Report
     from cecli.errors import CecliError
     from cecli.gradcheck.check import GradientCheck, check_gradient
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Case",
     "CecliError",
     "Comparison",
     "CrossEntropy",
     "Diagnosis",
     "GradientCheck",
     "Report",
+    "cases",
     "check_gradient",
     "compare",
     "cross_entropy",
@@ -35,12 +38,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Case": "conformance.model",
     "CecliError": "errors",
     "Comparison": "comparison.compare",
     "CrossEntropy": "problem.result",
     "Diagnosis": "comparison.search",
     "GradientCheck": "gradcheck.check",
     "Report": "conformance.report",
+    "cases": "conformance.api",
     "check_gradient": "gradcheck.check",
     "compare": "comparison.compare",
     "cross_entropy": "api",

@@ -31,8 +31,9 @@ left_out = pytest.StashKey[int]()
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have told programs how wide and how colourful to be."""
-    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+    """Whoever runs the tests may have told programs how to look, and where they run."""
+    names = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "GITHUB_ACTIONS")
+    for name in names:
         monkeypatch.delenv(name, raising=False)
 
 

@@ -332,11 +332,16 @@ implementation_options = group(
         "asked, of programs nothing is expected).",
     ),
     option(
+        "--one-hot/--indices",
+        "one_hot",
+        default=None,
+        help="Hand classes over as rows of 0 and 1, or as indices (default: found by trying).",
+    ),
+    option(
         "--timeout",
         type=float,
         metavar="SECONDS",
-        default=10.0,
-        help="How long a program may take for a case (default 10).",
+        help="How long a program, or what is isolated, may take for a case (default 10).",
     ),
 )
 
@@ -347,7 +352,14 @@ case_options = group(
         "globs",
         metavar="GLOB",
         multiple=True,
-        help="Only cases or families whose name matches; may be given more than once.",
+        help="Only cases or families whose name matches, or none that do: 'not GLOB'; may be given "
+        "more than once.",
+    ),
+    option(
+        "--skip",
+        metavar="GLOB",
+        multiple=True,
+        help="Leave out cases or families whose name matches; may be given more than once.",
     ),
     option("--large", is_flag=True, help="Also logits that lie more than 2^31 elements apart."),
 )
@@ -360,6 +372,17 @@ verdict_options = group(
         default="acceptable",
         help="What a case must be to pass (default acceptable); exit 1 if one does not.",
     ),
+    option(
+        "--baseline",
+        metavar="FILE",
+        shell_complete=file_names,
+        help="The cases that FILE lists may fail.",
+    ),
+    option(
+        "--update-baseline",
+        is_flag=True,
+        help="Write the cases that fail, and why, into the file of --baseline; exit 0.",
+    ),
 )
 
 report_options = group(
@@ -371,6 +394,12 @@ report_options = group(
         metavar="FILE",
         shell_complete=file_names,
         help="Write the cases with exact answers as JSON Lines (- for standard output).",
+    ),
+    option(
+        "--junit",
+        metavar="FILE",
+        shell_complete=file_names,
+        help="Also write the verdicts as JUnit's XML.",
     ),
     _JSON,
     option("--markdown", is_flag=True, help="Print the tables as Markdown."),

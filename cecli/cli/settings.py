@@ -201,6 +201,9 @@ def _check_goes_with_cluster(destination: Destination) -> None:
 
 # --- verify ---------------------------------------------------------------------------------------
 
+# Before a pattern of -k.
+_NOT = "not "
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
@@ -216,13 +219,18 @@ class Verification:
     device: str | None
     dtype: str | None
     features: str | None
-    timeout: float
+    one_hot: bool | None
+    timeout: float | None
     globs: tuple[str, ...]
+    skip: tuple[str, ...]
     large: bool
     strict: Strict
+    baseline: str | None
+    update_baseline: bool
     verbose: bool
     list_cases: bool
     export: str | None
+    junit: str | None
     json: bool
     markdown: bool
 
@@ -240,15 +248,42 @@ class Verification:
         _exclude(wanted)
         _exclude({"--torch": self.torch, "--jax": self.jax})
         _exclude({"--json": self.json, "--markdown": self.markdown, "--export": self.export})
-        if not self.timeout > 0.0:
+        of_a_run = {"--baseline": self.baseline, "--junit": self.junit}
+        for name, value in of_a_run.items():
+            if value is not None and (self.list_cases or self.export is not None):
+                raise CecliError(f"{name} is for an implementation that is run over the cases")
+        if self.update_baseline and self.baseline is None:
+            raise CecliError("--update-baseline writes the file of --baseline FILE: name it")
+        if self.timeout is not None and not self.timeout > 0.0:
             raise CecliError(f"--timeout is {self.timeout:g}: it must be greater than 0")
         if self.program:
-            of_a_function = {"torch": self.torch, "jax": self.jax, "device": self.device}
-            for name, value in of_a_function.items():
-                if value:
+            of_a_function = {
+                "torch": self.torch,
+                "jax": self.jax,
+                "device": self.device,
+                "one-hot": self.one_hot,
+            }
+            for name, is_said in of_a_function.items():
+                if is_said:
                     raise CecliError(
                         f"--{name} is for a function, which stands before --, not behind"
                     )
+
+    @property
+    def seconds(self) -> float:
+        """How long a case may take."""
+        return 10.0 if self.timeout is None else self.timeout
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The patterns of cases to run."""
+        return tuple(glob for glob in self.globs if not glob.startswith(_NOT))
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """The patterns of cases to leave out."""
+        negated = (glob.removeprefix(_NOT).strip() for glob in self.globs if glob.startswith(_NOT))
+        return (*self.skip, *negated)
 
     @property
     def subject(self) -> Subject:

@@ -8,12 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
+from unittest import SkipTest
 
 from cecli import __version__
-from cecli.conformance.model import Case, Implementation
+from cecli.conformance.baseline import Baseline
+from cecli.conformance.model import Case, Implementation, Verdict
 from cecli.conformance.report import Report
 from cecli.conformance.run import verify as verdicts_on
 from cecli.conformance.suite.cases import all_cases, select
+from cecli.conformance.telling import in_full
 from cecli.errors import CecliError
 from cecli.text.messages import quote
 
@@ -45,26 +48,69 @@ def verify(
     features: Collection[str] | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    one_hot: bool | None = None,
     only: Collection[str] = (),
+    skip: Collection[str] = (),
+    large: bool = False,
+    baseline: str | None = None,
     strict: Strict = "acceptable",
 ) -> Report:
     """Run the hard cases over a function, and grade what it returns.
 
-    function: (logits (N, C), target (N,), **options) → (loss, gradient), or an object with the
-    attributes loss and grad; of kind torch a loss function or a module's class, of kind jax a loss
-    function, which are differentiated. features:
-    what it supports; None asks it. dtype: float64, float32, float16 or bfloat16 for all logits;
-    None is each case's own. device: where a framework computes. only: shell patterns of names of
-    cases or families. strict: what a case must be, or better, to pass.
+    function: (logits (N, C), target (N,), **options) → loss and gradient, a pair or an object with
+    the attributes loss and grad, or one of both alone; or what has the methods forward and
+    backward. Of kind torch a loss function or a module, of kind jax a loss function, which are
+    differentiated. Logits and target are known by the names of their parameters. features: what it
+    supports; None asks it. dtype: float64, float32, float16 or bfloat16 for all logits; None is
+    each case's own. device: where a framework computes. one_hot: classes are handed over as rows of
+    0 and 1; None tries. only: shell patterns of names of cases or families; skip: of those to leave
+    out; large: also those that need address space for 2³¹ numbers. baseline: path of a file of
+    cases that may fail. strict: what a case must be, or better, to pass.
     Raises CecliError for names that there are not.
     """
     name = getattr(function, "__qualname__", None) or type(function).__name__
-    cases, wanted = chosen(only), features_of(features)
-    implementation = function_of(kind, function, name, wanted, dtype, device)
+    cases, wanted = chosen(only, skip, large=large), features_of(features)
+    may_fail = None if baseline is None else Baseline.read(baseline)
+    implementation = function_of(kind, function, name, wanted, dtype, device, one_hot)
     try:
-        return Report(name, strict, tuple(verdicts_on(implementation, cases)))
+        verdicts = tuple(verdicts_on(implementation, cases))
     finally:
         implementation.close()
+    return Report(name, strict, verdicts, may_fail, notes_on(implementation, verdicts))
+
+
+def cases(
+    only: Collection[str] = (), *, skip: Collection[str] = (), large: bool = False
+) -> list[Case]:
+    """The hard cases, as parameters of a test: each has `check(function)`.
+
+    only, skip: shell patterns of names of cases or families, to take and to leave out. large: also
+    those that need address space for 2³¹ numbers. Raises CecliError for names that there are not.
+    """
+    return list(chosen(only, skip, large=large))
+
+
+def check(case: Case, function: Callable[..., Any], **settings: Any) -> Verdict:
+    """What `Case.check` does."""
+    report = verify(function, only=[case.name], large=True, **settings)
+    (verdict,) = report.verdicts
+    if verdict.outcome == "not supported":
+        raise SkipTest(f"{case.name} is not supported: {verdict.reason}")
+    if not report.passed:
+        told = "\n  ".join(in_full(verdict, report.strict))
+        raise AssertionError(f"{case.name}: {case.reason}\n  {told}")
+    return verdict
+
+
+def notes_on(implementation: Implementation, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """What to know of how an implementation was called and judged."""
+    graded = [v for v in verdicts if v.loss is not None or v.grad is not None]
+    notes = list(getattr(implementation, "notes", ()))
+    if graded and all(verdict.grad is None for verdict in graded):
+        notes.append("it returns no gradient: its loss alone is judged")
+    if graded and all(verdict.loss is None for verdict in graded):
+        notes.append("it returns no loss: its gradient alone is judged")
+    return tuple(notes)
 
 
 def function_of(
@@ -74,21 +120,31 @@ def function_of(
     features: frozenset[str] | None,
     dtype: str | None,
     device: str | None,
+    one_hot: bool | None = None,
 ) -> Implementation:
-    """The implementation that a function is."""
+    """The implementation that a function is, once it was tried how it is to be called."""
+    from cecli.conformance.runners.functions import Function, PythonFunction
+    from cecli.conformance.runners.probe import probe
+
+    made: Function
     if kind == "torch":
         from cecli.conformance.runners.frameworks import TorchFunction
 
-        return TorchFunction(function, name, features, dtype, device)
-    if kind == "jax":
+        made = TorchFunction(function, name, features, dtype, device)
+    elif kind == "jax":
         from cecli.conformance.runners.frameworks import JaxFunction
 
-        return JaxFunction(function, name, features, dtype, device)
-    if device is not None:
+        made = JaxFunction(function, name, features, dtype, device)
+    elif device is not None:
         raise CecliError("a device is for PyTorch or JAX: choose one of them with --torch or --jax")
-    from cecli.conformance.runners.functions import PythonFunction
-
-    return PythonFunction(function, name, features, dtype)
+    else:
+        made = PythonFunction(function, name, features, dtype)
+    try:
+        probe(made, one_hot)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def features_of(features: Collection[str] | None) -> frozenset[str] | None:
@@ -105,14 +161,22 @@ def features_of(features: Collection[str] | None) -> frozenset[str] | None:
     return frozenset(features)
 
 
-def chosen(globs: Collection[str], *, large: bool = False) -> Sequence[Case]:
-    """The cases whose name or family matches. Raises CecliError where a pattern matches none."""
+def chosen(
+    only: Collection[str], skip: Collection[str] = (), *, large: bool = False
+) -> Sequence[Case]:
+    """The cases whose name or family matches, but for those to skip.
+
+    Raises CecliError where a pattern matches none, or nothing is left.
+    """
     cases = all_cases(large=large)
-    for glob in globs:
+    for glob in (*only, *skip):
         if not select(cases, [glob]):
             known = ", ".join(dict.fromkeys(case.family for case in cases))
             raise CecliError(f"no case matches {quote(glob)}; the families are {known}")
-    return select(cases, globs)
+    left = select(cases, only, skip)
+    if not left:
+        raise CecliError("no case is left: all that are chosen are skipped too")
+    return left
 
 
 @dataclass(frozen=True)

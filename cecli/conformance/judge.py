@@ -75,38 +75,38 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     result = solve(problem, exact=True)
     try:
         losses, grad = _numbers("loss", reply.loss), _numbers("gradient", reply.grad)
+        _check_shapes(problem, losses, grad)
     except Failure as failure:
         return Verdict(case, "failed", str(failure))
-    fault = _fault(problem, losses, grad)
-    if fault is not None and (grad.shape != problem.shape or losses.size != np.size(result.loss)):
-        return Verdict(case, "failed", fault)
+    fault = _fault(losses, grad)
     precision = max(inputs.dtype, reply.precision or "float64", key=PRECISIONS.index)
-    candidate = Candidate(_without_upstream(grad, inputs, result.grad), precision)
+    of_grad = of_loss = None
     with np.errstate(all="ignore"):
-        candidate = candidate.with_values(round_to_type(candidate.values, precision), None)
-        losses = round_to_type(losses, precision).reshape(np.shape(result.loss))
-    compared = compare_with(
-        problem,
-        result,
-        candidate,
-        Candidate(losses, precision),
-        diagnose=problem.rows.size <= MOST_DIAGNOSED,
-    )
-    assert compared.grad is not None
-    assert compared.loss is not None
+        if grad is not None:
+            divided = _without_upstream(grad, inputs, result.grad)
+            of_grad = Candidate(round_to_type(divided, precision), precision)
+        if losses is not None:
+            rounded = round_to_type(losses, precision).reshape(np.shape(result.loss))
+            of_loss = Candidate(rounded, precision)
+    few = problem.rows.size <= MOST_DIAGNOSED
+    compared = compare_with(problem, result, of_grad, of_loss, diagnose=few)
     digits = _digits(compared)
     telling = fault is not None or digits < TELLING * -math.log10(type_precision(precision).epsilon)
     diagnosis = compared.diagnosis if telling else ()
-    if not compared.passed and np.any(np.not_equal(inputs.upstream, 1.0)):
+    multiplied = bool(np.any(np.not_equal(inputs.upstream, 1.0)))
+    if multiplied and grad is not None and not compared.passed:
         diagnosis = upstream_diagnosis(problem, inputs, grad, result.grad, precision) or diagnosis
+    loss_judged, grad_judged = (
+        None if graded is None else Judged.of(graded) for graded in (compared.loss, compared.grad)
+    )
     return Verdict(
         case,
         "failed" if fault else compared.grade,
         fault,
         digits=digits if compared.grade == "inaccurate" and not fault else None,
-        max_ulp_error=max(compared.grad.max_ulp_error, compared.loss.max_ulp_error),
-        loss=Judged.of(compared.loss),
-        grad=Judged.of(compared.grad),
+        max_ulp_error=max(j.max_ulp_error for j in (loss_judged, grad_judged) if j is not None),
+        loss=loss_judged,
+        grad=grad_judged,
         diagnosis=diagnosis,
     )
 
@@ -124,6 +124,8 @@ def unlike(first: Reply, second: Reply) -> str | None:
         ("loss", first.loss, second.loss),
         ("gradient", first.grad, second.grad),
     ):
+        if before is None or after is None:
+            continue
         one, other = np.asarray(before), np.asarray(after)
         if one.tobytes() != other.tobytes():
             apart = ""
@@ -133,8 +135,10 @@ def unlike(first: Reply, second: Reply) -> str | None:
     return None
 
 
-def _numbers(name: str, values: object) -> Floats:
+def _numbers(name: str, values: object) -> Floats | None:
     """Doubles of whatever was replied."""
+    if values is None:
+        return None
     try:
         array = np.asarray(values)
         if array.dtype.kind in "iufOV":  # bfloat16 is of kind V
@@ -144,20 +148,27 @@ def _numbers(name: str, values: object) -> Floats:
     raise Failure(f"the {name} is not made of real numbers")
 
 
-def _fault(problem: Problem, losses: Floats, grad: Floats) -> str | None:
-    """What makes a reply unusable, in a line."""
-    if grad.shape != problem.shape:
-        return f"the gradient has shape {grad.shape}, where the logits have {problem.shape}"
+def _check_shapes(problem: Problem, losses: Floats | None, grad: Floats | None) -> None:
+    """Raise Failure for what has another shape than asked, or where there is nothing."""
+    if losses is None and grad is None:
+        raise Failure("there is neither a loss nor a gradient")
+    if grad is not None and grad.shape != problem.shape:
+        shapes = f"{grad.shape}, where the logits have {problem.shape}"
+        raise Failure(f"the gradient has shape {shapes}")
     wanted = problem.batch_shape if problem.divisor is None else ()
-    if losses.shape != wanted and not losses.size == math.prod(wanted) == 1:
-        return f"the loss has shape {losses.shape}, where it should have {wanted}"
-    bad = np.isnan(grad)
+    if losses is not None and losses.shape != wanted and not losses.size == math.prod(wanted) == 1:
+        raise Failure(f"the loss has shape {losses.shape}, where it should have {wanted}")
+
+
+def _fault(losses: Floats | None, grad: Floats | None) -> str | None:
+    """Where there is a number that is none."""
+    bad = np.isnan(grad) if grad is not None else np.zeros((0, 0), bool)
     if bad.any():
         row, column = np.argwhere(bad)[0].tolist()
         count = int(bad.sum())
         others = f", and in {count - 1:,} more places" if count > 1 else ""
         return f"the gradient has NaN at row {row}, class {column}{others}"
-    if np.isnan(losses).any():
+    if losses is not None and np.isnan(losses).any():
         return "the loss is NaN"
     return None
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cecli.comparison.search import Diagnosis
     from cecli.conformance.judge import Judged
 
-# Counted up when a case changes what it holds; new cases alone leave it as it is.
+# Counted up when cases are added. A case never changes what it holds: another one has another name.
 SUITE = 1
 
 Outcome = Literal[
@@ -68,7 +68,8 @@ class Case:
     hyphens (weight, ignore-index, label-smoothing, temperature, softcap, z-loss), sum, none,
     soft-target, upstream, float32, float16, bfloat16, and arrays, which only who is handed arrays
     in memory has. tests: the result alone, or also that the inputs are left as they were, or that
-    a second call replies the same. make: the same inputs every time, in new arrays.
+    a second call replies the same. make: the same inputs every time, in new arrays. since: the
+    first suite that has it.
     """
 
     name: str
@@ -77,6 +78,21 @@ class Case:
     features: frozenset[str] = frozenset()
     source: str | None = None
     tests: Property = "result"
+    since: int = 1
+
+    def __str__(self) -> str:
+        """Its name, as pytest shows it with `ids=str`."""
+        return self.name
+
+    def check(self, function: Callable[..., Any], **settings: Any) -> Verdict:
+        """Run a function over this case alone, as a test does.
+
+        settings: those of `cecli.verify` but only and skip. Raises AssertionError where it does not
+        pass, unittest.SkipTest, which pytest knows, where it is not supported.
+        """
+        from cecli.conformance.api import check
+
+        return check(self, function, **settings)
 
     @property
     def family(self) -> str:
@@ -85,7 +101,8 @@ class Case:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A verdict can be pickled; what makes inputs is code, and stays behind."""
-        return Case, (self.name, self.reason, _left_behind, self.features, self.source, self.tests)
+        kept = (self.features, self.source, self.tests, self.since)
+        return Case, (self.name, self.reason, _left_behind, *kept)
 
 
 def _left_behind() -> Inputs:
@@ -96,12 +113,13 @@ def _left_behind() -> Inputs:
 class Reply:
     """What an implementation answers.
 
-    loss: one number, or (N,) for reduction none. grad (N, C). precision: float64, float32, float16
-    or bfloat16, what it computed in; None where it does not say: that of the input.
+    loss: one number, or (N,) for reduction none. grad (N, C). One of both may be None: what is not
+    computed is not judged. precision: float64, float32, float16 or bfloat16, what it computed in;
+    None where it does not say: that of the input.
     """
 
-    loss: float | NDArray[Any]
-    grad: NDArray[Any]
+    loss: Any
+    grad: Any
     precision: str | None = None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from cecli.conformance.baseline import Baseline
 from cecli.conformance.model import OUTCOMES, Outcome, Verdict
 
 MOST_SHOWN = 8
@@ -50,17 +51,20 @@ class Report:
     """What `verify` returns.
 
     implementation: its name. strict: the outcome that is good enough, acceptable or accurate.
-    verdicts: one for each case that was chosen, in order.
+    verdicts: one for each case that was chosen, in order. baseline: which cases may fail. notes:
+    what to know of how it was called and judged, a line each.
     """
 
     implementation: str
     strict: Outcome
     verdicts: tuple[Verdict, ...]
+    baseline: Baseline | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether any case ran, and all of those are good enough."""
-        return 0 < self.totals.ran == self.totals.passed
+        """Whether any case ran, and all of those are good enough or may fail."""
+        return self.totals.ran > 0 and not self.unexpected
 
     @cached_property
     def totals(self) -> FamilyTotals:
@@ -80,13 +84,43 @@ class Report:
         """The verdicts that are not good enough."""
         return tuple(verdict for verdict in self.verdicts if not verdict.passed(self.strict))
 
+    @property
+    def unexpected(self) -> tuple[Verdict, ...]:
+        """The failures that the baseline does not allow."""
+        return tuple(v for v in self.failures if not self.is_known(v) and not self._is_newer(v))
+
+    @property
+    def known(self) -> tuple[Verdict, ...]:
+        """The failures that are listed in the baseline."""
+        return tuple(verdict for verdict in self.failures if self.is_known(verdict))
+
+    @property
+    def newer(self) -> tuple[Verdict, ...]:
+        """The failures in cases that the suite of the baseline had not yet."""
+        return tuple(v for v in self.failures if self._is_newer(v) and not self.is_known(v))
+
+    @property
+    def mended(self) -> tuple[str, ...]:
+        """The names of cases that the baseline lists, and that pass."""
+        ran = (v for v in self.verdicts if v.outcome != "not supported")
+        good = (verdict for verdict in ran if verdict.passed(self.strict))
+        return tuple(verdict.case.name for verdict in good if self.is_known(verdict))
+
+    def is_known(self, verdict: Verdict) -> bool:
+        """Whether the baseline lists the case."""
+        return self.baseline is not None and verdict.case.name in self.baseline.reasons
+
+    def _is_newer(self, verdict: Verdict) -> bool:
+        return self.baseline is not None and verdict.case.since > self.baseline.suite
+
     def __str__(self) -> str:
         """The failures in a line each, for the message of a failed test."""
-        return self._text(self.failures)
+        return self._text(self.unexpected)
 
     def __repr__(self) -> str:
         """The same with the first failures alone."""
-        text, left_out = self._text(self.failures[:MOST_SHOWN]), len(self.failures) - MOST_SHOWN
+        failures = self.unexpected
+        text, left_out = self._text(failures[:MOST_SHOWN]), len(failures) - MOST_SHOWN
         return f"{text}\nand {left_out:,} more that did not pass" if left_out > 0 else text
 
     def _text(self, failures: Iterable[Verdict]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -18,6 +18,7 @@ from cecli.conformance.model import (
     Implementation,
     Inputs,
     NotSupported,
+    Reply,
     Verdict,
 )
 from cecli.problem.precision import round_to_type
@@ -43,6 +44,15 @@ def verify(implementation: Implementation, cases: Sequence[Case]) -> Iterator[Ve
             yield Verdict(case, "failed", str(failure))
 
 
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A reply. fault: what was changed in place or differed. seconds: how long it took."""
+
+    reply: Reply
+    fault: str | None
+    seconds: float
+
+
 def _verdict(implementation: Implementation, case: Case) -> Verdict:
     missing = case.features - (
         case.features if implementation.features is None else implementation.features
@@ -53,24 +63,36 @@ def _verdict(implementation: Implementation, case: Case) -> Verdict:
         }
     if missing:
         raise NotSupported(", ".join(sorted(missing)))
+    inputs = inputs_of(case, implementation.dtype)
+    answered = answer(implementation, case)
+    verdict = judge(case, inputs, answered.reply)
+    if answered.fault is not None and verdict.outcome != "failed":
+        verdict = replace(verdict, outcome="wrong", reason=answered.fault, digits=None)
+    return replace(verdict, seconds=answered.seconds)
 
-    def make() -> Inputs:
-        inputs = case.make()
-        return cast(inputs, implementation.dtype) if implementation.dtype else inputs
 
-    inputs, untouched = make(), make()
+def answer(implementation: Implementation, case: Case) -> Answered:
+    """Run a case, whatever it needs. Raises NotSupported or Failure."""
+    inputs, untouched = (inputs_of(case, implementation.dtype) for _ in range(2))
     start = perf_counter()
     reply = implementation.run(inputs)
     seconds = perf_counter() - start
     fault = _changed(inputs, untouched) if case.tests == "unmodified" else None
     if case.tests == "deterministic":
-        first = replace(reply, loss=np.copy(reply.loss), grad=np.copy(reply.grad))
-        implementation.run(replace(make(), logits=-make().logits))
-        fault = unlike(first, implementation.run(make()))
-    verdict = judge(case, untouched, reply)
-    if fault is not None and verdict.outcome != "failed":
-        verdict = replace(verdict, outcome="wrong", reason=fault, digits=None)
-    return replace(verdict, seconds=seconds)
+        first = replace(
+            reply,
+            loss=None if reply.loss is None else np.copy(reply.loss),
+            grad=None if reply.grad is None else np.copy(reply.grad),
+        )
+        other = inputs_of(case, implementation.dtype)
+        implementation.run(replace(other, logits=-other.logits))
+        fault = unlike(first, implementation.run(inputs_of(case, implementation.dtype)))
+    return Answered(reply, fault, seconds)
+
+
+def inputs_of(case: Case, dtype: str | None) -> Inputs:
+    """New inputs, in a type of their own or in that one."""
+    return cast(case.make(), dtype) if dtype is not None else case.make()
 
 
 def _changed(inputs: Inputs, untouched: Inputs) -> str | None:

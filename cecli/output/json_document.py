@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cecli.comparison.grade import Graded
     from cecli.conformance.api import Subject
     from cecli.conformance.judge import Judged
-    from cecli.conformance.model import Case, Outcome, Verdict
+    from cecli.conformance.model import Case, Verdict
     from cecli.conformance.report import FamilyTotals, Report
     from cecli.derivation.model import Derivation
     from cecli.gradcheck.check import GradientCheck
@@ -213,8 +213,9 @@ def document_of_report(report: Report, subject: Subject) -> dict[str, Any]:
         "strict": report.strict,
         "passed": report.passed,
         "totals": _totals_of(report.totals),
+        **({"notes": list(report.notes)} if report.notes else {}),
         "families": [{"family": t.family, **_totals_of(t)} for t in report.families],
-        "cases": [_verdict(verdict, report.strict) for verdict in report.verdicts],
+        "cases": [_verdict(verdict, report) for verdict in report.verdicts],
     }
     found: dict[str, Any] = plain_value(document)
     return found
@@ -251,7 +252,7 @@ def _judged(judged: Judged) -> dict[str, Any]:
     return {renamed.get(name, name): value for name, value in vars(judged).items()}
 
 
-def _verdict(verdict: Verdict, strict: Outcome) -> dict[str, Any]:
+def _verdict(verdict: Verdict, report: Report) -> dict[str, Any]:
     found = {
         "fault": verdict.reason,
         "digits": verdict.digits,
@@ -262,7 +263,8 @@ def _verdict(verdict: Verdict, strict: Outcome) -> dict[str, Any]:
     return {
         **_case(verdict.case),
         "outcome": verdict.outcome,
-        "passed": verdict.passed(strict),
+        "passed": verdict.passed(report.strict),
+        **({} if report.baseline is None else {"known": report.is_known(verdict)}),
         **{name: value for name, value in found.items() if value is not None},
         **({"judged": figures} if figures else {}),
         "diagnosis": [

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -55,14 +56,33 @@ def test_an_implementation_that_is_right() -> None:
 
 def test_an_implementation_that_is_wrong() -> None:
     lines = verified("theirs:summed", *FEW, status=1).splitlines()
-    assert lines[0].split() == ["family", "passed", "wrong", "unsupported", "worst,", "ulps"]
+    assert lines[0].split() == ["family", "passed", "wrong", "largest", "error,", "ulps"]
     assert lines[2].startswith("▸ ordinary  1/7     6 ")
-    assert lines[3].split() == ["weight", "7"]
-    assert lines[4] == ("theirs:summed FAILED: 1 of 7 cases acceptable or better, 7 not supported")
-    assert lines[6] == "6 × not-averaged"
-    assert lines[7] == "--verbose shows each case, and why it does not pass"
-    assert re.match(r"suite 1 of cecli [\d.]+, python 3[\d.]+, numpy 2[\d.]+$", lines[8])
-    assert len(lines) == 9
+    assert lines[3] == ("theirs:summed FAILED: 1 of 7 cases acceptable or better, 7 not supported")
+    assert lines[5] == "not supported as a whole: weight"
+    assert lines[6] == "ordinary/two-classes: p − 1 and p are all there is"
+    assert re.fullmatch(
+        r"  loss wrong: [\d.]+, where it is [\d.]+; gradient wrong: [-−\d.]+ at \[\d, \d\], "
+        r"where it is [-−\d.]+ \(not-averaged\)",
+        lines[7],
+    )
+    assert len(lines) == 6 + 2 * 6 + 2
+    assert lines[-2] == "--verbose shows all, and explains the mistakes"
+    assert re.match(r"suite 1 of cecli [\d.]+, python 3[\d.]+, numpy 2[\d.]+$", lines[-1])
+
+
+def test_no_more_failures_are_named_than_people_read() -> None:
+    chosen = ("-k", "ordinary", "-k", "ties", "-k", "rows/?", "-k", "layout", "-k", "shift")
+    text = verified("theirs:summed", *chosen, status=1)
+    named = [line for line in text.splitlines() if line.startswith("  loss ")]
+    assert len(named) == 20
+    assert re.search(r"^… and \d+ cases more; of all that fail:\n\d+ × ", text, re.MULTILINE)
+
+
+def test_a_large_error_that_passes_is_explained() -> None:
+    text = verified("theirs:textbook", "-k", "saturation/20-ahead")
+    assert "textbook formula keeps no more, as of p − 1 where p is nearly 1" in text
+    assert "textbook formula" not in verified("theirs:right", "-k", "saturation/20-ahead")
 
 
 def test_verbose_shows_each_case_and_why_it_does_not_pass() -> None:
@@ -95,10 +115,100 @@ def test_nothing_but_missing_features_is_no_success() -> None:
 
 def test_markdown_is_a_table_for_a_readme() -> None:
     lines = verified("theirs:summed", *FEW, "--markdown", status=1).splitlines()
-    assert lines[0] == "| family | passed | wrong | unsupported | worst, ulps |"
-    assert lines[1] == "| :-- | --: | --: | --: | --: |"
+    assert lines[0] == "| family | passed | wrong | largest error, ulps |"
+    assert lines[1] == "| :-- | --: | --: | --: |"
     assert lines[2].startswith("| **ordinary** | **1/7** | **6** |")
-    assert "**theirs:summed FAILED" in lines[5]
+    assert "**theirs:summed FAILED" in lines[4]
+
+
+# --- Baselines, reports for others ------------------------------------------------------------
+
+
+def test_a_baseline_is_written_and_lets_the_listed_cases_fail(tmp_path: Path) -> None:
+    file = tmp_path / "may-fail.txt"
+    options = (*FEW, "--baseline", "may-fail.txt")
+    assert "cannot read the baseline 'may-fail.txt'" in complaint(
+        "verify", "theirs:summed", *options
+    )
+    outcome = run("verify", "theirs:summed", *options, "--update-baseline")
+    assert outcome.status == 0
+    assert outcome.stderr == "cecli verify: may-fail.txt lists 6 cases: 6 are new, 0 are gone\n"
+    lines = file.read_text().splitlines()
+    assert lines[0] == "suite 1"
+    assert lines[1:] == sorted(lines[1:])
+    assert re.fullmatch(r"ordinary/each-class  # loss wrong: .*\(not-averaged\)", lines[1])
+    text = verified("theirs:summed", *options)
+    assert "theirs:summed passed: 1 of 7 cases acceptable or better, 6 may fail, 7 not" in text
+    assert "wrong, in the baseline" in verified("theirs:summed", *options, "--verbose")
+
+
+def test_what_the_baseline_does_not_list_fails(tmp_path: Path) -> None:
+    (tmp_path / "some.txt").write_text("ordinary/square\n")
+    text = verified("theirs:summed", *FEW, "--baseline", "some.txt", status=1)
+    assert "ordinary/two-classes: " in text
+    assert "ordinary/square" not in text
+    found = document("theirs:summed", *FEW, "--baseline", "some.txt", status=1)
+    known = {case["name"] for case in found["cases"] if case["known"]}
+    assert (found["passed"], known) == (False, {"ordinary/square"})
+
+
+def test_a_listed_case_that_passes_is_told(tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_text("ordinary/square # once wrong\nmasks/one\n")
+    options = ("theirs:right", *FEW, "--baseline", "old.txt")
+    assert "passes, though the baseline lists it: ordinary/square" in verified(*options)
+    outcome = run("verify", *options, "--update-baseline")
+    assert outcome.stderr.endswith("lists 1 cases: 0 are new, 1 are gone\n")
+    assert (tmp_path / "old.txt").read_text() == "suite 1\nmasks/one\n"
+
+
+def test_junit_is_xml_with_a_test_for_each_case(tmp_path: Path) -> None:
+    (tmp_path / "some.txt").write_text("ordinary/square\n")
+    verified("theirs:summed", *FEW, "--baseline", "some.txt", "--junit", "r.xml", status=1)
+    (suite,) = ET.parse(tmp_path / "r.xml").getroot()
+    assert {name: suite.attrib[name] for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "14",
+        "failures": "5",
+        "errors": "0",
+        "skipped": "8",
+    }
+    tests = {f"{t.get('classname')}/{t.get('name')}": t for t in suite.iter("testcase")}
+    assert len(tests) == 14
+    failure = tests["ordinary/two-classes"].find("failure")
+    assert failure is not None
+    assert "not-averaged" in str(failure.get("message"))
+    assert "p − 1 and p are all there is" in str(failure.text)
+    skipped = tests["ordinary/square"].find("skipped")
+    assert skipped is not None
+    assert str(skipped.get("message")).startswith("in the baseline: loss wrong")
+    assert list(tests["ordinary/textbook"]) == []
+
+
+def test_junit_holds_whatever_a_function_says(tmp_path: Path) -> None:
+    only = ("-k", "ordinary/textbook")
+    verified("theirs:rude", *only, "--junit", "r.xml", status=1)
+    (failure,) = ET.parse(tmp_path / "r.xml").getroot().iter("failure")
+    assert "]]> & <b> “é”" in str(failure.get("message"))
+
+
+def test_a_workflow_of_github_gets_annotations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    outcome = run("verify", "./theirs.py:summed", *FEW, "--json")
+    assert strict(outcome.stdout)["passed"] is False
+    lines = outcome.stderr.splitlines()
+    assert len(lines) == 6
+    assert lines[0].startswith(
+        "::error file=./theirs.py,title=./theirs.py%3Asummed%3A ordinary/two-classes::"
+        "p − 1 and p are all there is%0Aloss wrong: "
+    )
+
+
+def test_cases_are_left_out_by_name() -> None:
+    names = [line.split()[0] for line in shown("verify", "--list", *FEW).splitlines()]
+    options = (*FEW, "-k", "not weight", "--skip", "*/textbook")
+    left = [line.split()[0] for line in shown("verify", "--list", *options).splitlines()]
+    assert left == [name for name in names if name.startswith("ordinary/") and "textb" not in name]
+    every = shown("verify", "--list", "-k", "not ordinary").splitlines()
+    assert len(every) == len(all_cases()) - 7
 
 
 # --- JSON -------------------------------------------------------------------------------------
@@ -201,6 +311,11 @@ def test_the_schema_refuses_half_a_document() -> None:
         (["theirs:right", "--timeout", "nan"], "--timeout is nan: it must be greater than 0"),
         (["theirs:right", "--verbos"], "--verbose"),
         (["--", "./nothing"], "cannot start './nothing': No such file or directory"),
+        (["theirs:right", "--skip", "nothing"], "no case matches 'nothing'"),
+        (["theirs:right", "-k", "masks", "--skip", "masks"], "no case is left"),
+        (["theirs:right", "--update-baseline"], "--update-baseline writes the file of --baseline"),
+        (["--list", "--junit", "x.xml"], "--junit is for an implementation that is run"),
+        (["theirs:right", "--junit", "no/such/place"], "cannot write no/such/place"),
         (["--export", "no/such/place"], "cannot write no/such/place"),
     ],
 )

@@ -40,7 +40,7 @@ def test_an_ascii_locale_gets_stand_ins() -> None:
     )
     assert outcome.returncode == 1
     assert outcome.stdout.isascii()
-    assert b"6 * not-averaged" in outcome.stdout
+    assert b"ordinary/two-classes: p - 1 and p are all there is" in outcome.stdout
 
 
 def test_an_implementation_that_prints_does_not_spoil_the_document() -> None:

@@ -20,6 +20,18 @@ def loud(logits, target):
 def summed(logits, target):
     return right(logits, target, reduction="sum")
 
+def rude(logits, target):
+    raise ValueError("]]> & <b> “é” \\x00 \\x1b \\ud800")
+
+def textbook(logits, target):
+    import numpy as np
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    rows = np.arange(len(p))
+    loss = -np.log(p[rows, target]).mean()
+    p[rows, target] -= 1.0
+    return loss, p / len(p)
+
 def nothing(logits, target):
     raise NotImplementedError("not yet")
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,7 @@ from cecli.cli.options import (
 
 if TYPE_CHECKING:
     from cecli.cli.settings import Verification
+    from cecli.conformance.baseline import Baseline
     from cecli.conformance.model import Case, Implementation
     from cecli.conformance.report import Report
 
@@ -53,26 +55,36 @@ def verify(**options: Any) -> None:
     from cecli.conformance.api import chosen
 
     asked = Verification(**options)
-    cases = chosen(asked.globs, large=asked.large)
+    cases = chosen(asked.only, asked.without, large=asked.large)
     if asked.export is not None:
         _export(cases, asked.export)
     elif asked.list_cases:
         _list(cases, asked)
     else:
         report = _report(cases, asked)
+        if asked.update_baseline:
+            report = _with_new_baseline(report, str(asked.baseline))
+        if asked.junit is not None:
+            from cecli.output.json_document import write_text
+            from cecli.output.verify_ci import junit
+
+            write_text(asked.junit, junit(report, asked.subject))
         _show(report, asked)
+        _annotate(report, asked)
         if not report.passed:
             raise click.exceptions.Exit(1)
 
 
 def _report(cases: Sequence[Case], asked: Verification) -> Report:
     from cecli.cli.progress import Progress
+    from cecli.conformance.api import notes_on
     from cecli.conformance.report import Report
     from cecli.conformance.run import verify as verdicts_on
     from cecli.conformance.runners.load import path_kept
     from cecli.machine.signals import signals_raised
 
     verdicts = []
+    baseline = _baseline(asked)
     with signals_raised(), path_kept(), _printing_to_stderr():
         implementation = _implementation(asked)
         try:
@@ -82,7 +94,47 @@ def _report(cases: Sequence[Case], asked: Verification) -> Report:
                     progress(len(verdicts) / len(cases))
         finally:
             implementation.close()
-    return Report(implementation.name, asked.strict, tuple(verdicts))
+    notes = notes_on(implementation, verdicts)
+    return Report(implementation.name, asked.strict, tuple(verdicts), baseline, notes)
+
+
+def _baseline(asked: Verification) -> Baseline | None:
+    """What may fail; nothing yet where the file is still to be written."""
+    from pathlib import Path
+
+    from cecli.conformance.baseline import Baseline
+
+    if asked.baseline is None:
+        return None
+    if asked.update_baseline and not Path(asked.baseline).exists():
+        return Baseline()
+    return Baseline.read(asked.baseline)
+
+
+def _with_new_baseline(report: Report, path: str) -> Report:
+    """The report with a baseline that allows what has failed, once that is written."""
+    from cecli.conformance.baseline import Baseline
+    from cecli.output.json_document import write_text
+
+    before = report.baseline or Baseline()
+    after = before.updated(report.verdicts, report.strict)
+    write_text(path, after.text())
+    added = len(after.reasons.keys() - before.reasons.keys())
+    gone = len(before.reasons.keys() - after.reasons.keys())
+    click.echo(
+        f"cecli verify: {path} lists {len(after.reasons)} cases: {added} are new, {gone} are gone",
+        err=True,
+    )
+    return replace(report, baseline=after)
+
+
+def _annotate(report: Report, asked: Verification) -> None:
+    """In a workflow of GitHub, what failed is shown beside the change."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from cecli.output.verify_ci import github_annotations
+
+        for line in github_annotations(report, asked.subject):
+            click.echo(line, err=True)
 
 
 def _implementation(asked: Verification) -> Implementation:
@@ -94,12 +146,14 @@ def _implementation(asked: Verification) -> Implementation:
     if subject.kind == "program":
         from cecli.conformance.runners.program import Program
 
-        return Program(asked.program, features or frozenset(), subject.dtype, asked.timeout)
+        return Program(asked.program, features or frozenset(), subject.dtype, asked.seconds)
     from cecli.conformance.runners.load import load
 
     name = str(subject.function)
     function = load(name)
-    return function_of(subject.kind, function, name, features, subject.dtype, subject.device)
+    return function_of(
+        subject.kind, function, name, features, subject.dtype, subject.device, asked.one_hot
+    )
 
 
 @contextmanager

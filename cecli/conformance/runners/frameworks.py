@@ -5,6 +5,7 @@ Neither framework is imported before one of its functions is to run.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -12,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.conformance.model import Failure, Inputs, NotSupported, Reply
+from cecli.conformance.runners.binding import Binding
 from cecli.conformance.runners.functions import (
     Function,
     call,
     cotangent,
     divisor,
-    parameters,
     total,
 )
 from cecli.conformance.runners.load import reason_of
@@ -37,36 +38,43 @@ class TorchFunction(Function):
         features: frozenset[str] | None = None,
         dtype: str | None = None,
         device: str | None = None,
+        *,
+        one_hot: bool = False,
     ) -> None:
         try:
             torch: Any = import_module("torch")
         except ImportError:
             raise CecliError("PyTorch is not installed beside cecli: pip install torch") from None
         self._torch = torch
-        self._is_class = isinstance(function, type)
-        super().__init__(function, name, features, dtype)
-        if isinstance(function, torch.nn.Module) and features is None:
-            # A module takes anything, and hands it on.
-            self._taken = parameters(function.forward)
+        super().__init__(function, name, features, dtype, one_hot=one_hot)
         try:
             self._device = torch.device(device or "cpu")
             torch.empty(1, device=self._device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise CecliError(f"--device {device}: {reason_of(error)}") from None
 
-    def answer(self, inputs: Inputs, options: dict[str, Any], reduction: str | None) -> Reply:
+    def bound(self) -> Binding:
+        """A module takes anything, and hands it on; a function of autograd, only by places."""
+        made: Any = self.function
+        if not _is_class(made):
+            is_module = isinstance(made, self._torch.nn.Module)
+            return Binding.of(made.forward if is_module else made, None)
+        if issubclass(made, self._torch.autograd.Function):
+            return Binding(frozenset())
+        return Binding.of(partial(made.forward, None), made)
+
+    def answer(
+        self, inputs: Inputs, target: NDArray[Any], options: dict[str, Any], reduction: str | None
+    ) -> Reply:
         """Call the function on tensors, and pull the gradient back through what it returns."""
         torch = self._torch
         leaf = self._tensor(inputs.logits, inputs.dtype).requires_grad_()
-        soft = inputs.target.dtype.kind == "f"
-        target = self._tensor(inputs.target, inputs.dtype if soft else "int64")
-        if options.get("weight") is not None:
-            options["weight"] = self._tensor(np.asarray(options["weight"]), inputs.dtype)
-        if self._is_class:
-            module = call(self.function, **options)
-            loss = call(module.to(self._device) if hasattr(module, "to") else module, leaf, target)
-        else:
-            loss = call(self.function, leaf, target, **options)
+        soft = target.dtype.kind == "f"
+        handed = self._tensor(target, inputs.dtype if soft else "int64")
+        for name, value in options.items():
+            if isinstance(value, np.ndarray):
+                options[name] = self._tensor(value, inputs.dtype)
+        loss = self._called(leaf, handed, options)
         loss = loss[0] if isinstance(loss, tuple) and loss else loss
         if not isinstance(loss, torch.Tensor):
             raise Failure(f"it returned {type(loss).__name__}, not a tensor")
@@ -78,10 +86,22 @@ class TorchFunction(Function):
         # What was changed in the tensors is to be seen in what they were made of.
         if inputs.logits.flags.writeable:
             inputs.logits[...] = _array(torch, leaf)
-        if inputs.target.flags.writeable:
-            inputs.target[...] = _array(torch, target)
+        if target is inputs.target and target.flags.writeable:
+            target[...] = _array(torch, handed)
         by = divisor(inputs, reduction, losses.shape)
         return Reply(losses if by is None else total(losses) / by, grad)
+
+    def _called(self, logits: Any, target: Any, options: dict[str, Any]) -> Any:
+        places, keywords = self.binding.arguments(logits, target)
+        made: Any = self.function
+        if not _is_class(made):
+            return call(made, *places, **keywords, **options)
+        if issubclass(made, self._torch.autograd.Function):
+            return call(made.apply, *places, **options)
+        module = call(made, **options)
+        return call(
+            module.to(self._device) if hasattr(module, "to") else module, *places, **keywords
+        )
 
     def _tensor(self, array: NDArray[Any], dtype: str) -> Any:
         """A new tensor with the same numbers and the same strides."""
@@ -99,6 +119,10 @@ class TorchFunction(Function):
             return made.copy_(torch.tensor(array))
         except (RuntimeError, TypeError, NotImplementedError) as error:
             raise NotSupported(reason_of(error)) from None
+
+
+def _is_class(made: Any) -> bool:
+    return isinstance(made, type)
 
 
 def _array(torch: Any, tensor: Any) -> NDArray[Any]:
@@ -121,13 +145,15 @@ class JaxFunction(Function):
         features: frozenset[str] | None = None,
         dtype: str | None = None,
         device: str | None = None,
+        *,
+        one_hot: bool = False,
     ) -> None:
         try:
             jax: Any = import_module("jax")
         except ImportError:
             raise CecliError("JAX is not installed beside cecli: pip install jax") from None
         self._jax = jax
-        super().__init__(function, name, features, dtype)
+        super().__init__(function, name, features, dtype, one_hot=one_hot)
         platform, _, place = (device or "").partition(":")
         try:
             self._device = jax.devices(platform or None)[int(place or 0)]
@@ -141,7 +167,9 @@ class JaxFunction(Function):
         """Leave JAX configured as it was."""
         self._jax.config.update("jax_enable_x64", self._had_doubles)
 
-    def answer(self, inputs: Inputs, options: dict[str, Any], reduction: str | None) -> Reply:
+    def answer(
+        self, inputs: Inputs, target: NDArray[Any], options: dict[str, Any], reduction: str | None
+    ) -> Reply:
         """Differentiate the function at the logits."""
         jax = self._jax
         dtype = getattr(jax.numpy, inputs.dtype)
@@ -151,19 +179,21 @@ class JaxFunction(Function):
             kept = values.dtype if values.dtype.kind == "i" else dtype
             return jax.device_put(jax.numpy.asarray(values, dtype=kept), self._device)
 
-        if options.get("weight") is not None:
-            options["weight"] = array(options["weight"])
+        for name, value in options.items():
+            if isinstance(value, np.ndarray):
+                options[name] = array(value)
 
         def both(logits: Any, target: Any) -> tuple[Any, Any]:
             def loss_of(logits: Any) -> Any:
-                found = self.function(logits, target, **options)
+                places, keywords = self.binding.arguments(logits, target)
+                found = self.function(*places, **keywords, **options)
                 return found[0] if isinstance(found, tuple) else found
 
             loss, pull_back = jax.vjp(loss_of, logits)
             upstream = cotangent(inputs, reduction, loss.shape)
             return loss, pull_back(jax.numpy.asarray(upstream, dtype=loss.dtype))[0]
 
-        arrays = array(inputs.logits), array(inputs.target)
+        arrays = array(inputs.logits), array(target)
         try:
             # To compile it whole takes a fraction of the time, where it can be.
             loss, grad = call(jax.jit(both), *arrays)

@@ -6,27 +6,31 @@ their own, which import the framework.
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cecli.conformance.model import Failure, Inputs, NotSupported, Reply
+from cecli.conformance.runners.binding import Binding
 from cecli.conformance.runners.load import one_line, reason_of
 from cecli.errors import Terminated
 
 # What Python says of a keyword that a function does not take, and builtins of any.
 REFUSALS = ("unexpected keyword", "takes no keyword")
+# The methods of a loss that is an object of its own.
+FORWARD = ("forward", "__call__")
+BACKWARD = ("backward", "gradient", "derivative")
 
 
 class Function:
     """What runs a function in this process; a kind of function says how in `answer`.
 
     features: what it is said to support, None to ask it. dtype: the type of all logits, None for
-    each case's own.
+    each case's own. one_hot: it takes classes as one-hot rows.
     """
 
     def __init__(
@@ -35,17 +39,30 @@ class Function:
         name: str,
         features: frozenset[str] | None = None,
         dtype: str | None = None,
+        *,
+        one_hot: bool = False,
     ) -> None:
-        self.function, self.name, self.dtype = function, name, dtype
+        self.function, self.name, self.dtype, self.one_hot = function, name, dtype, one_hot
         # Arrays in memory are what every function is handed.
         self.features = None if features is None else features | {"arrays"}
-        self._taken = parameters(function) if features is None else None
+        self.binding = self.bound()
+        self.found: list[str] = []
+
+    def bound(self) -> Binding:
+        """By which names the function is called."""
+        return Binding.of(self.function, None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of how it is called."""
+        return (*self.binding.notes, *self.found)
 
     def run(self, inputs: Inputs) -> Reply:
         """The function's loss and gradient. Raises NotSupported or Failure."""
         options, reduction = self._options(inputs)
+        target = one_hot_rows(inputs) if self.one_hot else inputs.target
         try:
-            return self.answer(inputs, options, reduction)
+            return self.answer(inputs, target, options, reduction)
         except Failure as failure:
             # No parameter tells whether it takes these: it was asked, and this is the answer.
             asked = inputs.target.dtype.kind == "f" or (
@@ -55,8 +72,10 @@ class Function:
                 raise NotSupported(str(failure)) from None
             raise
 
-    def answer(self, inputs: Inputs, options: dict[str, Any], reduction: str | None) -> Reply:
-        """What run does once it is known which options to pass, and what is reduced here."""
+    def answer(
+        self, inputs: Inputs, target: NDArray[Any], options: dict[str, Any], reduction: str | None
+    ) -> Reply:
+        """What run does once it is known what to pass, and what is reduced here."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -64,54 +83,114 @@ class Function:
 
     def _options(self, inputs: Inputs) -> tuple[dict[str, Any], str | None]:
         """The options to pass by keyword; and the reduction, where the function knows none."""
-        options, taken, reduction = dict(inputs.options), self._taken, None
-        if taken is not None and "reduction" not in taken:
+        options, reduction = dict(inputs.options), None
+        if self.one_hot and options.pop("ignore_index", None) is not None:
+            raise NotSupported("an ignored row has no one-hot label")
+        if self.features is None and self.binding.name_of("reduction") is None:
             reduction = options.pop("reduction", "mean")
-        missing = [name for name in options if taken is not None and name not in taken]
-        if missing:
-            raise NotSupported(f"there is no parameter {missing[0]}")
-        return options, reduction
+        return self.binding.options(options, declared=self.features is not None), reduction
 
 
 class PythonFunction(Function):
-    """(logits, target, **options) → (loss, gradient), all arrays of NumPy.
+    """(logits, target, **options) → loss and gradient, or one of both; all arrays of NumPy.
 
-    Or an object with the attributes loss and grad, as cecli's own.
+    Or an object with the attributes loss and grad, as cecli's own. Or a class, made with the
+    options, or an object, with the methods forward and backward.
     """
 
-    def answer(self, inputs: Inputs, options: dict[str, Any], reduction: str | None) -> Reply:
+    def bound(self) -> Binding:
+        """Options go to whoever makes the object."""
+        forward = method_of(self.function, FORWARD)
+        if forward is None or method_of(self.function, BACKWARD) is None:
+            return super().bound()
+        if isinstance(self.function, type):
+            return Binding.of(partial(forward, None), self.function)
+        return Binding.of(forward, None)
+
+    def answer(
+        self, inputs: Inputs, target: NDArray[Any], options: dict[str, Any], reduction: str | None
+    ) -> Reply:
         """Call the function; reduce a loss and a gradient that it gives for each row."""
         if inputs.dtype == "bfloat16":
             raise NotSupported("NumPy has no bfloat16")
         if np.any(inputs.upstream != 1.0):
-            if self._taken is not None and "upstream" not in self._taken:
+            name = self.binding.name_of("upstream")
+            if name is None and self.features is None:
                 raise NotSupported("there is no parameter upstream")
-            options["upstream"] = inputs.upstream
+            options[name or "upstream"] = inputs.upstream
         with np.errstate(all="ignore"):  # a masked class alone makes most functions warn
-            pair = call(self.function, inputs.logits, inputs.target, **options)
-        if hasattr(pair, "loss") and hasattr(pair, "grad"):
-            pair = pair.loss, pair.grad
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise Failure(f"it returned {type(pair).__name__}, not a pair of loss and gradient")
-        loss, grad = as_numbers(pair[0], "loss"), as_numbers(pair[1], "gradient")
-        by = divisor(inputs, reduction, loss.shape)
-        precision = min(loss.dtype, grad.dtype, key=lambda dtype: dtype.itemsize).name
+            returned = self._called(inputs.logits, target, options)
+        loss, grad = parts_of(returned, inputs.logits.shape)
+        by = divisor(inputs, reduction, () if loss is None else loss.shape)
+        types = [part.dtype for part in (loss, grad) if part is not None]
+        precision = min(types, key=lambda dtype: dtype.itemsize).name
         lower = precision if precision in ("float16", "float32") else None
         if by is None:
             return Reply(loss, grad, lower)
-        return Reply(total(loss) / by, grad / by, lower)
+        reduced = None if loss is None else total(loss) / by
+        return Reply(reduced, None if grad is None else grad / by, lower)
+
+    def _called(self, logits: Any, target: Any, options: dict[str, Any]) -> Any:
+        places, keywords = self.binding.arguments(logits, target)
+        forward = method_of(self.function, FORWARD)
+        if forward is None or method_of(self.function, BACKWARD) is None:
+            return call(self.function, *places, **keywords, **options)
+        made = self.function
+        if isinstance(made, type):
+            made, options = call(made, **options), {}
+        forward, backward = method_of(made, FORWARD), method_of(made, BACKWARD)
+        assert forward is not None
+        assert backward is not None
+        loss = call(forward, *places, **keywords, **options)
+        # Some keep what backward needs, and others take it once more.
+        taken = Binding.of(backward, None)
+        if taken.names[1]:
+            again, by_name = taken.arguments(logits, target)
+            return loss, call(backward, *again, **by_name)
+        return loss, call(backward)
 
 
-def parameters(function: Callable[..., Any]) -> frozenset[str] | None:
-    """What a function takes by keyword; None where that may be anything."""
-    try:
-        found = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in found):
-        return None
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return frozenset(parameter.name for parameter in found if parameter.kind in named)
+def method_of(owner: Any, names: Sequence[str]) -> Callable[..., Any] | None:
+    """The first of some methods that an object or a class has."""
+    found = (getattr(owner, name, None) for name in names)
+    return next((method for method in found if callable(method)), None)
+
+
+def parts_of(
+    returned: Any, shape: tuple[int, ...]
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Loss and gradient of what a function returned; None for what it did not.
+
+    shape: that of the logits, by which a gradient is known from losses. Raises Failure.
+    """
+    if hasattr(returned, "loss") and hasattr(returned, "grad"):
+        returned = returned.loss, returned.grad
+    if isinstance(returned, tuple | list) and len(returned) == 2:
+        loss, grad = returned
+        if loss is None or grad is None:
+            return (
+                None if loss is None else as_numbers(loss, "loss"),
+                None if grad is None else as_numbers(grad, "gradient"),
+            )
+        loss, grad = as_numbers(loss, "loss"), as_numbers(grad, "gradient")
+        is_turned = loss.shape == shape and grad.shape != shape
+        return (grad, loss) if is_turned else (loss, grad)
+    if isinstance(returned, float | int | np.number) or hasattr(returned, "__array__"):
+        alone = as_numbers(returned, "result")
+        return (None, alone) if alone.ndim == len(shape) else (alone, None)
+    raise Failure(
+        f"it returned {type(returned).__name__}, not a pair of loss and gradient, nor one of both"
+    )
+
+
+def one_hot_rows(inputs: Inputs) -> NDArray[Any]:
+    """Class indices as rows of 0 and 1 in the type of the logits, (N, C); probabilities as is."""
+    target = inputs.target
+    if target.dtype.kind == "f":
+        return target
+    rows = np.zeros(inputs.logits.shape, dtype=inputs.logits.dtype)
+    rows[np.arange(len(target)), target] = 1.0
+    return rows
 
 
 def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -34,7 +34,7 @@ def load(name: str) -> Any:
     found: Any = _module(place)
     for part in path.split("."):
         found = _member(found, part, name)
-    if not callable(found):
+    if not callable(found) and not callable(getattr(found, "forward", None)):
         raise CecliError(f"{quote(name)} is no function but of type {type(found).__name__}")
     return found
 

@@ -21,12 +21,19 @@ def all_cases(*, large: bool = False) -> Sequence[Case]:
     )
 
 
-def select(cases: Sequence[Case], patterns: Collection[str]) -> list[Case]:
-    """The cases whose name or family matches any of some shell patterns; all for none."""
-    if not patterns:
-        return list(cases)
+def select(
+    cases: Sequence[Case], patterns: Collection[str], without: Collection[str] = ()
+) -> list[Case]:
+    """The cases whose name or family matches any of some shell patterns; all for none.
+
+    without: patterns of those to leave out, whatever else matches.
+    """
     return [
         case
         for case in cases
-        if any(fnmatchcase(name, p) for p in patterns for name in (case.name, case.family))
+        if (not patterns or _matches(case, patterns)) and not _matches(case, without)
     ]
+
+
+def _matches(case: Case, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(name, p) for p in patterns for name in (case.name, case.family))
