@@ -311,7 +311,7 @@ def test_the_library_verifies_a_function() -> None:
 @pytest.mark.parametrize(
     ("only", "most"),
     [
-        pytest.param([case.name for case in FEW], 200, id="small"),
+        pytest.param(["ordinary", *(case.name for case in FEW[::3])], 60, id="small"),
         pytest.param([], 220, id="all", marks=pytest.mark.slow),
     ],
 )
@@ -319,7 +319,7 @@ def test_the_library_passes_its_own_suite(only: list[str], most: int) -> None:
     report = cecli.verify(cecli.cross_entropy, only=only)
     assert report.passed, report
     missing = {v.case.family for v in report.verdicts if v.outcome == "not supported"}
-    assert missing == {"upstream", "bfloat16"}
+    assert missing <= {"upstream", "bfloat16"}
     assert report.totals.ran > most
 
 

@@ -69,7 +69,7 @@ def test_after_a_fatal_failure_nothing_is_run() -> None:
     "dtype",
     [
         pytest.param("float64", marks=pytest.mark.slow),
-        "float32",
+        pytest.param("float32", marks=pytest.mark.slow),
         pytest.param("float16", marks=pytest.mark.slow),
         "bfloat16",
     ],

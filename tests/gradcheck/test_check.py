@@ -152,7 +152,13 @@ def test_any_shape_and_axis(shape: tuple[int, ...], axis: int) -> None:
 # Wrong gradients fail, whatever the logits.
 
 
-@pytest.mark.parametrize("case", INDEX_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=pytest.mark.slow if number % 3 else [])
+        for number, case in enumerate(INDEX_CASES)
+    ],
+)
 def test_golden_gradients_made_wrong_fail(case: Golden) -> None:
     assert_right_and_wrong_are_told_apart(case.logits, case.target, **case.options)
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cecli.conformance.model import Failure, Inputs, NotSupported
+from cecli.conformance.model import Case, Failure, Inputs, NotSupported
 from cecli.conformance.run import verify
 from cecli.conformance.runners.program import Program
 from cecli.conformance.suite.cases import all_cases, select
 from cecli.errors import CecliError
+from support.cases import CASES, FEW
 from support.paths import MANUAL
 from support.process import ENVIRONMENT, LIMIT, PROGRAM, Terminal, run
 
@@ -493,13 +494,22 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("cases", "most"),
+    [
+        pytest.param(FEW, 80, id="small"),
+        pytest.param(CASES, 100, id="all", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("language", PROGRAMS)
-def test_a_right_program_in_another_language_passes(language: str, tmp_path: Path) -> None:
+def test_a_right_program_in_another_language_passes(
+    language: str, cases: list[Case], most: int, tmp_path: Path
+) -> None:
     make, source, divisor = PROGRAMS[language]
     with closing(Program(make(source.replace("DIVISOR", divisor), tmp_path))) as program:
-        verdicts = list(verify(program, all_cases()))
+        verdicts = list(verify(program, cases))
     ran = [verdict for verdict in verdicts if verdict.outcome != "not supported"]
-    assert len(ran) > 100
+    assert len(ran) > most
     assert [(v.case.name, v.outcome, v.reason) for v in ran if not v.passed()] == []
 
 
