@@ -338,10 +338,17 @@ implementation_options = group(
         help="Hand classes over as rows of 0 and 1, or as indices (default: found by trying).",
     ),
     option(
+        "--isolate/--no-isolate",
+        "isolate",
+        default=None,
+        help="Run a function in a process of its own, so that a hang or a crash fails its case "
+        "alone (default: with --timeout).",
+    ),
+    option(
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help="How long a program, or what is isolated, may take for a case (default 10).",
+        help="How long a program or an isolated function may take for a case (default 10).",
     ),
 )
 

@@ -220,6 +220,7 @@ class Verification:
     dtype: str | None
     features: str | None
     one_hot: bool | None
+    isolate: bool | None
     timeout: float | None
     globs: tuple[str, ...]
     skip: tuple[str, ...]
@@ -262,12 +263,18 @@ class Verification:
                 "jax": self.jax,
                 "device": self.device,
                 "one-hot": self.one_hot,
+                "isolate": self.isolate,
             }
             for name, is_said in of_a_function.items():
                 if is_said:
                     raise CecliError(
                         f"--{name} is for a function, which stands before --, not behind"
                     )
+
+    @property
+    def isolated(self) -> bool:
+        """Whether a function runs in a process of its own: a limit of time asks for one."""
+        return self.timeout is not None if self.isolate is None else self.isolate
 
     @property
     def seconds(self) -> float:

@@ -7,18 +7,21 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from unittest import SkipTest
 
 from cecli import __version__
 from cecli.conformance.baseline import Baseline
-from cecli.conformance.model import Case, Implementation, Verdict
+from cecli.conformance.model import Case, Implementation, Remote, Verdict
 from cecli.conformance.report import Report
 from cecli.conformance.run import verify as verdicts_on
 from cecli.conformance.suite.cases import all_cases, select
 from cecli.conformance.telling import in_full
 from cecli.errors import CecliError
 from cecli.text.messages import quote
+
+if TYPE_CHECKING:
+    from cecli.conformance.runners.functions import Function
 
 FunctionKind = Literal["python", "torch", "jax"]
 Strict = Literal["accurate", "acceptable"]
@@ -102,7 +105,9 @@ def check(case: Case, function: Callable[..., Any], **settings: Any) -> Verdict:
     return verdict
 
 
-def notes_on(implementation: Implementation, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+def notes_on(
+    implementation: Implementation | Remote, verdicts: Sequence[Verdict]
+) -> tuple[str, ...]:
     """What to know of how an implementation was called and judged."""
     graded = [v for v in verdicts if v.loss is not None or v.grad is not None]
     notes = list(getattr(implementation, "notes", ()))
@@ -123,28 +128,39 @@ def function_of(
     one_hot: bool | None = None,
 ) -> Implementation:
     """The implementation that a function is, once it was tried how it is to be called."""
-    from cecli.conformance.runners.functions import Function, PythonFunction
     from cecli.conformance.runners.probe import probe
 
-    made: Function
-    if kind == "torch":
-        from cecli.conformance.runners.frameworks import TorchFunction
-
-        made = TorchFunction(function, name, features, dtype, device)
-    elif kind == "jax":
-        from cecli.conformance.runners.frameworks import JaxFunction
-
-        made = JaxFunction(function, name, features, dtype, device)
-    elif device is not None:
-        raise CecliError("a device is for PyTorch or JAX: choose one of them with --torch or --jax")
-    else:
-        made = PythonFunction(function, name, features, dtype)
+    made = untried(kind, function, name, features, dtype, device)
     try:
         probe(made, one_hot)
     except BaseException:
         made.close()
         raise
     return made
+
+
+def untried(
+    kind: FunctionKind,
+    function: Callable[..., Any],
+    name: str,
+    features: frozenset[str] | None,
+    dtype: str | None,
+    device: str | None,
+) -> Function:
+    """The implementation that a function is by the names of its parameters alone."""
+    if kind == "torch":
+        from cecli.conformance.runners.frameworks import TorchFunction
+
+        return TorchFunction(function, name, features, dtype, device)
+    if kind == "jax":
+        from cecli.conformance.runners.frameworks import JaxFunction
+
+        return JaxFunction(function, name, features, dtype, device)
+    if device is not None:
+        raise CecliError("a device is for PyTorch or JAX: choose one of them with --torch or --jax")
+    from cecli.conformance.runners.functions import PythonFunction
+
+    return PythonFunction(function, name, features, dtype)
 
 
 def features_of(features: Collection[str] | None) -> frozenset[str] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,6 +148,33 @@ class Implementation(Protocol):
 
     def run(self, inputs: Inputs) -> Reply:
         """One reply. Raises NotSupported or Failure."""
+
+    def close(self) -> None:
+        """Let go of whatever was started."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A reply. fault: what was changed in place or differed. seconds: how long it took."""
+
+    reply: Reply
+    fault: str | None
+    seconds: float
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """Somebody's cross-entropy that makes the inputs of a case elsewhere, where it is run."""
+
+    name: str
+    features: frozenset[str] | None
+
+    @property
+    def dtype(self) -> str | None:
+        """As of an `Implementation`."""
+
+    def answer_case(self, case: Case) -> Answered:
+        """What `run.answer` does. Raises NotSupported or Failure."""
 
     def close(self) -> None:
         """Let go of whatever was started."""

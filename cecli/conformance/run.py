@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 from cecli.conformance.judge import judge, unlike
 from cecli.conformance.model import (
     NARROW_FEATURES,
+    Answered,
     Case,
     Failure,
     Implementation,
     Inputs,
     NotSupported,
-    Reply,
+    Remote,
     Verdict,
 )
 from cecli.problem.precision import round_to_type
 
 
-def verify(implementation: Implementation, cases: Sequence[Case]) -> Iterator[Verdict]:
+def verify(implementation: Implementation | Remote, cases: Sequence[Case]) -> Iterator[Verdict]:
     """One verdict for each case, as it is reached.
 
     After a fatal failure the other cases fail with its reason, and are not run. The implementation
@@ -44,16 +45,7 @@ def verify(implementation: Implementation, cases: Sequence[Case]) -> Iterator[Ve
             yield Verdict(case, "failed", str(failure))
 
 
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """A reply. fault: what was changed in place or differed. seconds: how long it took."""
-
-    reply: Reply
-    fault: str | None
-    seconds: float
-
-
-def _verdict(implementation: Implementation, case: Case) -> Verdict:
+def _verdict(implementation: Implementation | Remote, case: Case) -> Verdict:
     missing = case.features - (
         case.features if implementation.features is None else implementation.features
     )
@@ -64,7 +56,10 @@ def _verdict(implementation: Implementation, case: Case) -> Verdict:
     if missing:
         raise NotSupported(", ".join(sorted(missing)))
     inputs = inputs_of(case, implementation.dtype)
-    answered = answer(implementation, case)
+    if isinstance(implementation, Remote):
+        answered = implementation.answer_case(case)
+    else:
+        answered = answer(implementation, case)
     verdict = judge(case, inputs, answered.reply)
     if answered.fault is not None and verdict.outcome != "failed":
         verdict = replace(verdict, outcome="wrong", reason=answered.fault, digits=None)

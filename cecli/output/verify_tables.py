@@ -66,6 +66,7 @@ def _family_grid(report: Report, subject: Subject, *, verbose: bool) -> Grid:
     notes = [_counts_text(report), *_folded(report), *_surprising(report), *report.notes]
     notes += [*_compared_with_baseline(report)]
     notes += [] if verbose else _named(report)
+    notes += [] if families or verbose else _missing(report)[:MOST_REASONS]
     versions = [f"{name} {number}" for name, number in subject.versions.items()]
     notes.append(f"suite {SUITE} of {', '.join(versions)}")
     verdict = _verdict(report)

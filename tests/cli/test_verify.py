@@ -313,6 +313,8 @@ def test_the_schema_refuses_half_a_document() -> None:
         (["--", "./nothing"], "cannot start './nothing': No such file or directory"),
         (["theirs:right", "--skip", "nothing"], "no case matches 'nothing'"),
         (["theirs:right", "-k", "masks", "--skip", "masks"], "no case is left"),
+        (["--isolate", "--", "true"], "--isolate is for a function"),
+        (["--isolate", "theirs:lost"], "there is no 'lost'"),
         (["theirs:right", "--update-baseline"], "--update-baseline writes the file of --baseline"),
         (["--list", "--junit", "x.xml"], "--junit is for an implementation that is run"),
         (["theirs:right", "--junit", "no/such/place"], "cannot write no/such/place"),

@@ -24,7 +24,7 @@ from cecli.cli.options import (
 if TYPE_CHECKING:
     from cecli.cli.settings import Verification
     from cecli.conformance.baseline import Baseline
-    from cecli.conformance.model import Case, Implementation
+    from cecli.conformance.model import Case, Implementation, Remote
     from cecli.conformance.report import Report
 
 
@@ -137,7 +137,7 @@ def _annotate(report: Report, asked: Verification) -> None:
             click.echo(line, err=True)
 
 
-def _implementation(asked: Verification) -> Implementation:
+def _implementation(asked: Verification) -> Implementation | Remote:
     from cecli.conformance.api import features_of, function_of
 
     names = asked.features
@@ -150,6 +150,12 @@ def _implementation(asked: Verification) -> Implementation:
     from cecli.conformance.runners.load import load
 
     name = str(subject.function)
+    if asked.isolated:
+        from cecli.conformance.runners.isolated import Isolated, Spec
+
+        declared = None if features is None else tuple(features)
+        how = (declared, subject.dtype, subject.device, asked.one_hot)
+        return Isolated(Spec(subject.kind, name, *how), asked.seconds)
     function = load(name)
     return function_of(
         subject.kind, function, name, features, subject.dtype, subject.device, asked.one_hot

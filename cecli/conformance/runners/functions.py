@@ -203,7 +203,9 @@ def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         raise NotSupported(one_line(str(error)) or "it says so") from None
     except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
         said = reason_of(error)
-        if isinstance(error, TypeError) and any(refusal in said for refusal in REFUSALS):
+        refused = isinstance(error, TypeError) and any(refusal in said for refusal in REFUSALS)
+        # Of a keyword that it passes on itself, that is an error of its own.
+        if refused and ("takes no" in said or any(f"'{name}'" in said for name in options)):
             raise NotSupported(said) from None
         raise Failure(said) from None
 

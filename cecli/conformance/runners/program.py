@@ -104,7 +104,7 @@ class Program:
         return cast(Conversation, self._conversation)
 
     def _start(self) -> None:
-        with _signals_held():  # a program that runs before it is known here would never be ended
+        with signals_held():  # a program that runs before it is known here would never be ended
             self._conversation = Conversation(self._command)
 
 
@@ -313,7 +313,7 @@ def _broken_pipes_as_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
     """What asks the process to end is raised at the end of this, not within."""
     if threading.current_thread() is not threading.main_thread():
         yield
