@@ -49,10 +49,10 @@ PLANTED = [
         "            component += times_square(z_term / shifted.sum * target, sech)",
     ),
     Planted(
-        "a dropped remainder in the loss",
-        "core/rows.py",
-        "        near = near - left_out\n",
-        "        near = near + 0.0\n",
+        "a dropped remainder of v − m in the exponentials",
+        "core/shifted.py",
+        "        exponentials += added\n",
+        "",
     ),
     Planted(
         "the divisor of the z-loss is the mean's",
