@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cecli.conformance.report import Report
     from cecli.errors import CecliError
     from cecli.gradcheck.check import GradientCheck, check_gradient
+    from cecli.machine.compiled import arithmetic
     from cecli.problem.result import CrossEntropy
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "Diagnosis",
     "GradientCheck",
     "Report",
+    "arithmetic",
     "cases",
     "check_gradient",
     "compare",
@@ -45,6 +47,7 @@ _HOMES = {
     "Diagnosis": "comparison.search",
     "GradientCheck": "gradcheck.check",
     "Report": "conformance.report",
+    "arithmetic": "machine.compiled",
     "cases": "conformance.api",
     "check_gradient": "gradcheck.check",
     "compare": "comparison.compare",

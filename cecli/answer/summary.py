@@ -9,6 +9,7 @@ import numpy as np
 
 from cecli.api import softmax_of
 from cecli.core.totals import Bars, Totals
+from cecli.machine.elementary import exponential
 from cecli.problem.problem import Problem
 
 CLASSES_FOR_BEST = 10
@@ -91,8 +92,7 @@ def _perplexity_and_bits(problem: Problem, totals: Totals, exact: bool) -> tuple
 
         return decimal_arithmetic.perplexity_and_bits_of(problem.unweighted())
     mean = totals.plain.total(float(problem.kept_count))
-    with np.errstate(over="ignore"):
-        return float(np.exp(mean)), mean / math.log(2)
+    return exponential(mean), mean / math.log(2)
 
 
 def _histogram(bars: Bars) -> Histogram | None:

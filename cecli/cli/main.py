@@ -34,13 +34,31 @@ class Commands(click.Group):
         return super().get_command(ctx, cmd_name)
 
 
+def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    """The version, and which arithmetic is at work, for which NumPy is not needed."""
+    if not wanted or context.resilient_parsing:
+        return
+    from cecli.machine.compiled import arithmetic
+
+    click.echo(f"cecli {__version__}")
+    click.echo(arithmetic())
+    context.exit()
+
+
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
     epilog="Run 'cecli COMMAND --help' for the options and examples of a command.",
 )
-@click.version_option(__version__, prog_name="cecli", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def main(context: click.Context) -> None:
     """Softmax, cross-entropy loss and gradient of logits, right to the last digit.

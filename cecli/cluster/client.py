@@ -7,14 +7,14 @@ and adds up what the tasks return; the workers read and write the files themselv
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from cecli.answer.answer import Answer, Command, Report, array_name_of, rows_name_of, summary_of
-from cecli.cluster.dask import compare, connected, results, threads_of
+from cecli.cluster.dask import check_machines, connected, results, threads_of
 from cecli.cluster.task import Shared, Task
 from cecli.core.totals import ROWS_PER_GROUP, Totals
 from cecli.errors import CecliError
@@ -75,15 +75,14 @@ def find_answer_on_cluster(
     destination: Destination | None,
     files: AtomicFiles,
     report: Report,
-    note: Callable[[str], None],
     *,
     worst: int = 0,
     jobs: int | None = None,
 ) -> Answer:
     """What `find_answer` finds, by the workers of the cluster at an address, or of a local one.
 
-    files: those of an array's destination, which are complete when this returns. note: is told what
-    the user should know. jobs: how many workers a local cluster has.
+    files: those of an array's destination, which are complete when this returns. jobs: how many
+    workers a local cluster has.
     Raises CecliError for whatever cannot be computed, and for a cluster that does not do it.
     """
     problem = request.problem
@@ -100,8 +99,7 @@ def find_answer_on_cluster(
             worst,
         )
         job = Job(shared, logits, target, tuple(extents))
-        for text in compare(client, job.files):
-            note(text)
+        check_machines(client, job.files)
         tasks = job.tasks(threads_of(client))
         totals = Totals(worst)
         for task, found in zip(tasks, results(client, shared, tasks, report), strict=True):

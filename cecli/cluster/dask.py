@@ -10,7 +10,7 @@ import logging
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,8 +123,8 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def compare(client: Client, files: Sequence[tuple[str, int]]) -> list[str]:
-    """Refuse workers that lack a file or have another cecli; return which may round otherwise."""
+def check_machines(client: Client, files: Sequence[tuple[str, int]]) -> None:
+    """Refuse workers that lack a file or have another cecli; the same one gives the same bits."""
     try:
         _check_finding("the scheduler", client.run_on_scheduler(look, ()))
     except ImportError as error:
@@ -132,17 +132,6 @@ def compare(client: Client, files: Sequence[tuple[str, int]]) -> list[str]:
     found = client.run(look, files, on_error="return")
     for worker, finding in sorted(found.items()):
         _check_finding(f"worker {worker}", finding)
-    versions: Any = client.get_versions()
-    differences: dict[str, list[str]] = {}
-    for worker, finding in sorted(found.items()):
-        own = versions["workers"].get(worker, versions["client"])
-        text = ", ".join(_differences(finding, own, versions["client"]))
-        if text:
-            differences.setdefault(text, []).append(worker)
-    return [
-        f"{_named(workers)}: {text}; last digits may differ"
-        for text, workers in differences.items()
-    ]
 
 
 def _check_finding(name: str, finding: Finding | Exception) -> None:
@@ -153,25 +142,6 @@ def _check_finding(name: str, finding: Finding | Exception) -> None:
         raise CecliError(f"{name} has cecli {finding.version}, this is {here.version}")
     if finding.lacks is not None:
         raise CecliError(f"{name} does not see every file: {finding.lacks}")
-
-
-def _differences(
-    finding: Finding, own: Mapping[str, Any], here: Mapping[str, Any]
-) -> Iterator[str]:
-    for name, place, key in (("Python", "host", "python"), ("NumPy", "packages", "numpy")):
-        theirs, ours = (str(versions[place][key]).split(".final")[0] for versions in (own, here))
-        if theirs != ours:
-            yield f"{name} {theirs}, here {ours}"
-    if finding.arithmetic != look(()).arithmetic:
-        yield "another exp or tanh"
-
-
-def _named(workers: Sequence[str]) -> str:
-    named = ", ".join(workers[:MOST_WORKERS_NAMED])
-    rest = len(workers) - MOST_WORKERS_NAMED
-    return f"worker{'s' if len(workers) > 1 else ''} {named}" + (
-        f" and {rest} more" if rest > 0 else ""
-    )
 
 
 def threads_of(client: Client) -> int:

@@ -1,7 +1,7 @@
 """One pass over the blocks of a problem, in doubles: arrays, losses and what is counted of rows.
 
 What a block comes to is handed on when the blocks before it were, and is forgotten: a batch may be
-larger than memory. The formulas stand in `rows`, how no digit is lost in them in `shifted`.
+larger than memory. The formulas stand in `rows`, and once more, compiled, in `machine/kernel.c`.
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.core.rows import grad_rows, log_softmax_rows, loss_rows, softmax_rows, z_loss_rows
-from cecli.core.shifted import Shifted, shift
-from cecli.core.target import Mass, mass_of
+from cecli.core import rare
+from cecli.core.rows import work_out as definition
 from cecli.core.totals import Part, Totals, tally_of
 from cecli.machine.blocks import each_block
+from cecli.machine.compiled import kernel
+from cecli.machine.plan import RARE, UNUSABLE, ArrayName, MassName, Plan, Results, Rows
 from cecli.problem.dtypes import Floats
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Block, Problem
 from cecli.problem.result import CrossEntropy
-
-ArrayName = Literal["softmax", "log_softmax", "grad"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,35 +43,81 @@ class Wanted:
 
 def sweep(problem: Problem, wanted: Wanted, jobs: int | None = None) -> Iterator[Part]:
     """The parts of a problem, one for each block, in the order of the rows."""
-    unweighted = problem.unweighted()
     if wanted.losses:
         _ = problem.divisor  # what is wrong with it is said before anything is computed
+    plan = plan_of(problem, wanted.array, wanted.losses)
+    unweighted = None
+    if wanted.worst is not None and wanted.losses and _changes_losses(problem.objective):
+        unweighted = plan_of(problem.unweighted(), None, True)
 
     def work(block: Block) -> Part:
-        with np.errstate(all="ignore"):
-            return _part_of(block, wanted, unweighted)
+        return _part_of(block, wanted, plan, unweighted)
 
-    return each_block(problem, work, jobs)
+    return each_block(problem, work, jobs, checked=False)
 
 
-def _part_of(block: Block, wanted: Wanted, unweighted: Problem) -> Part:
-    shifted, z_loss = shift(block), block.problem.objective.z_loss
-    part = Part(block.start, block.start + len(block.kept))
-    mass = mass_of(block) if wanted.losses else None
-    if wanted.array is not None:
-        place = _place_for(block, wanted.into)
-        _store_rows(wanted.array, shifted, mass, block.problem, place)
-        part = replace(part, array=place)
-    if mass is not None:
-        losses = loss_rows(shifted, mass)
-        z_losses = z_loss_rows(shifted, z_loss) if z_loss else None
-        part = replace(part, losses=losses, z_losses=z_losses)
-    if wanted.worst is None or mass is None:
+def plan_of(problem: Problem, array: ArrayName | None, losses: bool) -> Plan:
+    """How the rows of a problem are worked out."""
+    objective = problem.objective
+    mass: MassName = "none"
+    if losses and problem.has_target:
+        mass = "soft"
+        if problem.indexed:
+            mass = "smoothed" if objective.label_smoothing else "one-hot"
+    return Plan(
+        classes=problem.classes,
+        array=array,
+        mass=mass,
+        temperature=float(objective.temperature),
+        softcap=None if objective.softcap is None else float(objective.softcap),
+        z_loss=float(objective.z_loss) if losses else 0.0,
+        smoothing=float(objective.label_smoothing) if losses else 0.0,
+        weight=problem.weight if losses else None,
+        divisor=(problem.divisor or 1.0) if losses else 1.0,
+        z_divisor=(problem.z_loss_divisor or 1.0) if losses else 1.0,
+    )
+
+
+def _part_of(block: Block, wanted: Wanted, plan: Plan, unweighted: Plan | None) -> Part:
+    place = None if wanted.array is None else _place_for(block, wanted.into)
+    results = evaluate(plan, block, place)
+    part = Part(block.start, block.start + len(block.kept), array=place)
+    if not wanted.losses:
+        return part
+    z_losses = results.z_losses if plan.z_loss else None
+    part = replace(part, losses=results.losses, z_losses=z_losses)
+    if wanted.worst is None:
         return part
     plain = None
-    if _changes_losses(block.problem.objective):
-        plain = loss_rows(shifted, mass_of(replace(block, problem=unweighted)))
+    if unweighted is not None:
+        plain = results.plain if block.index is not None else evaluate(unweighted, block).losses
     return replace(part, plain=plain, tally=tally_of(block, part.total, wanted.worst))
+
+
+def evaluate(plan: Plan, block: Block, array: NDArray[Any] | None = None) -> Results:
+    """What the rows of a block come to; those of an array are stored in place.
+
+    By the compiled kernel where there is one, else by the definition: the bits are the same.
+    """
+    kept = None if block.all_kept else block.kept
+    if plan.mass == "none":
+        rows = Rows(logits=block.logits, kept=kept)
+    else:
+        rows = Rows(logits=block.logits, kept=kept, column=block.index, soft=block.soft)
+    results = Results.empty(len(rows), array)
+    with np.errstate(all="ignore"):
+        if plan.in_range:
+            compiled = kernel()
+            (definition if compiled is None else compiled.work_out)(plan, rows, results)
+        else:
+            rare.work_out(plan, rows, results)
+    if (results.flags == UNUSABLE).any():
+        block.refuse()
+    rare_ones = np.flatnonzero(results.flags == RARE)
+    if len(rare_ones):
+        with np.errstate(all="ignore"):
+            rare.put(plan, rows, results, rare_ones)
+    return results
 
 
 def _changes_losses(objective: Objective) -> bool:
@@ -84,20 +129,6 @@ def _place_for(block: Block, into: NDArray[Any] | None) -> NDArray[Any]:
     if into is None:
         return np.empty(block.logits.shape, dtype=block.problem.dtype)
     return into[block.start : block.start + len(block.kept)]
-
-
-def _store_rows(
-    name: ArrayName, shifted: Shifted, mass: Mass | None, problem: Problem, place: NDArray[Any]
-) -> None:
-    """Store an array's rows in place."""
-    if name == "softmax":
-        softmax_rows(shifted, place)
-    elif name == "log_softmax":
-        log_softmax_rows(shifted, place)
-    elif mass is None:
-        raise ValueError("a gradient needs a target, as the losses do")
-    else:
-        grad_rows(shifted, mass, problem, place)
 
 
 # --- Of a whole problem ---------------------------------------------------------------------------

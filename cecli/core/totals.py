@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.core.error_free import small_buffer, sum_rows
+from cecli.machine.elementary import fold
 from cecli.problem.dtypes import Floats, Integers, Logits
 from cecli.problem.problem import Block
 
@@ -158,8 +158,14 @@ def _group_sums(groups: Floats) -> tuple[list[float], list[float]]:
     with np.errstate(all="ignore"):
         large = groups.max(axis=1, initial=0.0) > LARGEST_PLAIN
         if not large.any():
-            return sum_rows(groups).tolist(), []
-        return sum_rows(groups[~large]).tolist(), sum_rows(groups[large] * SHRINK).tolist()
+            return _sums(groups), []
+        return _sums(groups[~large]), _sums(groups[large] * SHRINK)
+
+
+def _sums(groups: Floats) -> list[float]:
+    total, left_out = fold(groups)
+    sums: list[float] = np.where(np.isfinite(total), total + left_out, total).tolist()
+    return sums
 
 
 # --- What is counted ------------------------------------------------------------------------------
@@ -290,8 +296,7 @@ def _ranks(block: Block) -> Integers:
 
 def _count(comparison: np.ufunc, rows: Logits, numbers: Logits) -> Integers:
     """(N,) for how many elements of a row the comparison with the row's number holds."""
-    with small_buffer(rows):
-        found = comparison(rows, numbers[:, None])
+    found = comparison(rows, numbers[:, None])
     # Sums of the shortest integers that they fit into take the least time.
     counts = found.sum(axis=1, dtype=np.min_scalar_type(rows.shape[1]))
     return np.asarray(counts, dtype=np.int64)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cecli.machine.float_mode import standard_mode
 from cecli.problem.problem import Block, Problem
 
 Result = TypeVar("Result")
@@ -46,12 +47,20 @@ def block_ranges(samples: int, row_bytes: int, jobs: int) -> Iterator[tuple[int,
 
 
 def each_block(
-    problem: Problem, work: Callable[[Block], Result], jobs: int | None = None
+    problem: Problem,
+    work: Callable[[Block], Result],
+    jobs: int | None = None,
+    *,
+    checked: bool = True,
 ) -> Iterator[Result]:
-    """What work makes of each block, in the order of the rows; jobs threads, default one a core."""
+    """What work makes of each block, in the order of the rows; jobs threads, default one a core.
+
+    checked: whether the rows of the blocks are to be; otherwise work does that.
+    """
 
     def take(start: int, stop: int) -> Result:
-        return work(problem.block(start, stop))
+        with standard_mode():
+            return work(problem.block(start, stop, checked=checked))
 
     jobs = jobs or cores()
     if problem.samples * problem.row_bytes <= BLOCK_BYTES // 2:

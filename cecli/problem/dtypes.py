@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,15 +40,15 @@ def widened(array: NDArray[Any]) -> NDArray[Any]:
     return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
-def as_doubles(array: NDArray[Any], order: Literal["C", "F"] = "C") -> Floats:
+def as_doubles(array: NDArray[Any]) -> Floats:
     """A copy in float64; a signalling NaN is one like any other."""
     with np.errstate(invalid="ignore"):
-        return np.array(widened(array), dtype=np.float64, order=order)
+        return np.array(widened(array), dtype=np.float64, order="C")
 
 
-def as_logits(array: NDArray[Any], order: Literal["C", "F"]) -> Logits:
+def as_logits(array: NDArray[Any]) -> Logits:
     """Half and single precision as float32, all else as float64: the array itself where it is."""
-    return np.asarray(widened(array), dtype=result_dtype(array.dtype), order=order)
+    return np.asarray(widened(array), dtype=result_dtype(array.dtype), order="C")
 
 
 def row_maxima(rows: Logits) -> Floats:

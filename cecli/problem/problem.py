@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,8 +34,6 @@ from cecli.problem.objective import Objective
 from cecli.problem.rows import Joined, Rows, rows_of, sample_name
 from cecli.problem.targets import ClassIndices, Probabilities
 
-FEW_CLASSES = 64
-
 
 @dataclass(frozen=True, eq=False)
 class Divisors:
@@ -53,20 +51,22 @@ class Divisors:
 class Block:
     """Consecutive rows of a problem, the first of them row number start.
 
-    logits (N, C): float32 where they were given in half or single precision, else float64; zeros in
-    the rows that are not kept, and perhaps the caller's own memory in the others. maximum (N,): of
-    each row. index (N,) or soft (N, C): the target, neither where only the softmax is wanted.
-    kept (N,): not ignored; all_kept: whether none is.
+    logits (N, C): float32 where they were given in half or single precision, else float64; perhaps
+    the caller's own memory. index (N,) or soft (N, C): the target, neither where only the softmax
+    is wanted. kept (N,): not ignored; all_kept: whether none is.
     """
 
     problem: Problem
     start: int
     logits: Logits
-    maximum: Floats
     index: Integers | None
     soft: Floats | None
     kept: NDArray[np.bool_]
     all_kept: bool
+
+    def refuse(self) -> NoReturn:
+        """Raise CecliError for a row that is kept and has NaN, +∞ or nothing but −∞."""
+        self.problem.refuse_rows(np.where(self.kept[:, None], self.logits, 0.0), self.start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,28 +312,34 @@ class Problem:
 
     # --- Rows and samples -----------------------------------------------------------------------
 
-    def block(self, start: int, stop: int) -> Block:
-        """The rows from start to stop, checked."""
-        # Stored column by column, few classes make for long operations all the same.
-        order: Literal["C", "F"] = "F" if self.classes <= FEW_CLASSES else "C"
+    def block(self, start: int, stop: int, *, checked: bool = True) -> Block:
+        """The rows from start to stop; checked, or to be checked by whoever works them out.
+
+        A row that is ignored has zeros where the block is checked.
+        """
         kept = self._kept_in(start, stop)
         all_kept = self.kept_count == self.samples or bool(kept.all())
         given = self.given_rows[start:stop]
         if given.dtype.kind in "iu" and given.dtype.itemsize == 8:
             self._require_doubles(given, kept, start)
         with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
-            logits = as_logits(given, order)
-            if not all_kept:
-                logits = logits.copy(order="K")
-                logits[~kept] = 0.0
-            maximum = row_maxima(logits)
-        extremes = maximum.min(initial=0.0), maximum.max(initial=0.0)
-        if not np.isfinite(extremes).all():
-            self._refuse_rows(logits, start)
+            logits = as_logits(given)
+            if checked:
+                logits = self._checked_rows(logits, None if all_kept else kept, start)
         truth = self.truth
         index = truth.columns(start, stop) if isinstance(truth, ClassIndices) else None
         soft = truth.checked(start, stop) if isinstance(truth, Probabilities) else None
-        return Block(self, start, logits, maximum, index, soft, kept, all_kept)
+        return Block(self, start, logits, index, soft, kept, all_kept)
+
+    def _checked_rows(self, logits: Logits, kept: NDArray[np.bool_] | None, start: int) -> Logits:
+        if kept is not None:
+            logits = logits.copy()
+            logits[~kept] = 0.0
+        maximum = row_maxima(logits)
+        extremes = maximum.min(initial=0.0), maximum.max(initial=0.0)
+        if not np.isfinite(extremes).all():
+            self.refuse_rows(logits, start)
+        return logits
 
     def place(self, row: int | np.integer[Any]) -> str:
         """How a row is called in a message: nothing for one sample alone, else its index."""
@@ -372,7 +378,8 @@ class Problem:
                 about=None if file else "logits",
             )
 
-    def _refuse_rows(self, rows: Logits, start: int) -> None:
+    def refuse_rows(self, rows: Logits, start: int) -> NoReturn:
+        """Raise CecliError for one of the rows from start on that cannot be used."""
         bad = np.isnan(rows) | (rows == np.inf)
         if bad.any():
             row, column = np.argwhere(bad)[0].tolist()

@@ -61,7 +61,7 @@ def rate(client: Any, command: Any, typed: Input, output: str | None, runs: int)
     def work() -> None:
         with AtomicFiles() as files:
             find_answer_on_cluster(
-                command, request, address, destination, files, lambda share: None, print
+                command, request, address, destination, files, lambda share: None
             )
 
     work()

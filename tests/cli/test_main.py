@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 import cecli
 from cecli.__main__ import main
 from cecli.cli.main import main as group
-from cecli.core import evaluate, rows
+from cecli.core import evaluate
+from cecli.machine.plan import Plan, Results
+from cecli.problem.problem import Block
 from support.in_process import COMMANDS, complaint, printed, run, shown
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -29,12 +31,15 @@ pytestmark = pytest.mark.usefixtures("folder")
 @pytest.fixture
 def wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A core whose gradient is off by 1e-9 in the second class."""
+    right = evaluate.evaluate
 
-    def wrong(shifted: Any, mass: Any, problem: Any, place: NDArray[Any]) -> None:
-        rows.grad_rows(shifted, mass, problem, place)
-        place[..., 1] += 1e-9
+    def wrong(plan: Plan, block: Block, array: NDArray[Any] | None = None) -> Results:
+        results = right(plan, block, array)
+        if array is not None and plan.array == "grad":
+            array[..., 1] += 1e-9
+        return results
 
-    monkeypatch.setattr(evaluate, "grad_rows", wrong)
+    monkeypatch.setattr(evaluate, "evaluate", wrong)
 
 
 @pytest.mark.parametrize("view", [[], ["--json"], ["--markdown"]])
@@ -106,7 +111,7 @@ def test_bare_program_shows_its_help() -> None:
 
 
 def test_version() -> None:
-    assert shown("--version") == f"cecli {cecli.__version__}\n"
+    assert shown("--version") == f"cecli {cecli.__version__}\n{cecli.arithmetic()}\n"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

@@ -107,7 +107,7 @@ def test_every_width_has_the_same_results_row_by_row(classes: int) -> None:
 
 def test_probabilities_are_made_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     result = solve(Problem.of(np.zeros((2, 3)), np.array([0, 1]), Objective()))
-    monkeypatch.setattr("cecli.core.evaluate.softmax_rows", None)
+    monkeypatch.setattr("cecli.core.evaluate._array_of", None)
     assert result.loss == pytest.approx(np.log(3))
     with pytest.raises(TypeError):
         _ = result.softmax

@@ -154,7 +154,6 @@ def _on_a_cluster(settings: Settings, request: Request, output: Output | None) -
                 settings.destination,
                 files,
                 progress,
-                lambda text: click.echo(f"cecli {command}: {text}", err=True),
                 worst=compute.worst or 0,
                 jobs=compute.jobs,
             )

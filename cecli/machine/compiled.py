@@ -1,0 +1,189 @@
+"""The compiled form of the arithmetic: found, checked against the definition's bits, and called.
+
+The package's build leaves `kernel.so` beside this file where there was a C compiler. It is
+loaded by ctypes, which lets other threads run while it computes. CECLI_KERNEL=numpy does without.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cecli.machine.plan import Factor, Plan, Results, Rows
+
+VARIABLE = "CECLI_KERNEL"
+FILE = "kernel.so"
+# What cecli_level answers, and the kernels that can run then.
+LEVELS = (("plain",), ("v2",), ("v2", "v3"), ("v2", "v3", "v4"))
+MASSES = ("none", "one-hot", "smoothed", "soft")
+SINGLE = 4  # bytes of a number in single precision
+ARRAYS = (None, "softmax", "log_softmax", "grad")
+
+_Number, _Integer, _Flag, _Address = (
+    ctypes.c_double,
+    ctypes.c_int64,
+    ctypes.c_int32,
+    ctypes.c_void_p,
+)
+
+
+class _Factor(ctypes.Structure):
+    _fields_ = [(name, _Number) for name in ("value", "low", "head", "tail")]
+
+
+class Work(ctypes.Structure):
+    """`Work` of kernel.c, field by field."""
+
+    _fields_ = [
+        *[(name, _Integer) for name in ("rows", "classes")],
+        ("logits", _Address),
+        ("logits_stride", _Integer),
+        *[(name, _Address) for name in ("kept", "column", "soft")],
+        ("soft_stride", _Integer),
+        *[(name, _Address) for name in ("weight", "base", "out")],
+        ("out_stride", _Integer),
+        *[(name, _Address) for name in ("losses", "z_losses", "plain", "log_sum_exp")],
+        *[(name, _Address) for name in ("flags", "scratch")],
+        *[(name, _Number) for name in ("keep", "base_each", "base_high", "base_low")],
+        *[(name, _Number) for name in ("temperature", "z_loss", "rate", "z_rate", "cap_limit")],
+        *[(name, _Factor) for name in ("inverse", "cap", "cap_inverse")],
+        *[(name, _Flag) for name in ("single", "soft_single", "out_single", "mass", "array")],
+        *[(name, _Flag) for name in ("tempered", "capped", "smoothed")],
+    ]
+
+
+class Kernel:
+    """The kernel for one instruction set."""
+
+    def __init__(self, library: ctypes.CDLL, level: str) -> None:
+        self.level = level
+        self.name = f"x86-64-{level}" if level.startswith("v") else platform.machine()
+        self._rows = library[f"cecli_rows_{level}"]
+        self._rows.argtypes, self._rows.restype = [_Address], None
+        self._scratch = library[f"cecli_scratch_{level}"]
+        self._scratch.argtypes, self._scratch.restype = [_Integer], _Integer
+
+    def scratch_size(self, classes: int) -> int:
+        """How many doubles of scratch rows of so many classes need."""
+        return int(self._scratch(classes))
+
+    def run(self, work: Work) -> None:
+        """Do what is described, the arrays being there and large enough."""
+        self._rows(ctypes.byref(work))
+
+    def work_out(self, plan: Plan, rows: Rows, results: Results) -> None:
+        """Fill the results of the rows, as `core.rows.work_out` does."""
+        import numpy as np
+
+        work = work_of(plan, len(rows))
+        work.single = rows.logits.dtype.itemsize == SINGLE
+        work.logits, work.logits_stride = _matrix(rows.logits)
+        work.kept, work.column = _address(rows.kept), _address(rows.column)
+        if rows.soft is not None:
+            work.soft, work.soft_stride = _matrix(rows.soft)
+            work.soft_single = rows.soft.dtype.itemsize == SINGLE
+        work.weight = _address(plan.weight)
+        work.base = _address(plan.base) if plan.mass == "smoothed" else None
+        array = results.array
+        if array is not None:
+            # other types are rounded once, from doubles, as the definition does
+            out = array if array.dtype in (np.float32, np.float64) else np.empty(array.shape)
+            work.out, work.out_stride = _matrix(out)
+            work.out_single = out.dtype.itemsize == SINGLE
+        for name in ("losses", "z_losses", "plain", "log_sum_exp", "flags"):
+            setattr(work, name, _address(getattr(results, name)))
+        scratch = np.empty(self.scratch_size(plan.classes) + 8)
+        # vectors are loaded fastest from where a line of the cache begins
+        work.scratch = scratch.ctypes.data + -scratch.ctypes.data % 64
+        self.run(work)
+        if array is not None and out is not array:
+            array[...] = out
+            array[...] += 0.0  # a zero is never −0
+
+
+def work_of(plan: Plan, rows: int) -> Work:
+    """What is asked of so many rows, but for where they are."""
+    base_high, base_low = plan.base_total if plan.mass == "smoothed" else (0.0, 0.0)
+    return Work(
+        rows=rows,
+        classes=plan.classes,
+        keep=plan.keep,
+        base_each=plan.base_each,
+        base_high=base_high,
+        base_low=base_low,
+        temperature=plan.temperature,
+        z_loss=plan.z_loss,
+        rate=plan.rate,
+        z_rate=plan.z_rate,
+        cap_limit=plan.cap_limit,
+        inverse=_factor(plan.inverse),
+        cap=_factor(plan.cap),
+        cap_inverse=_factor(plan.cap_inverse),
+        mass=MASSES.index(plan.mass),
+        array=ARRAYS.index(plan.array),
+        tempered=plan.tempered,
+        capped=plan.softcap is not None,
+        smoothed=bool(plan.smoothing),
+    )
+
+
+def _factor(factor: Factor) -> _Factor:
+    return _Factor(*factor)
+
+
+def _address(array: NDArray[Any] | None) -> int | None:
+    if array is None:
+        return None
+    if not array.flags.c_contiguous:
+        raise ValueError("the kernel needs contiguous arrays")
+    return array.ctypes.data
+
+
+def _matrix(array: NDArray[Any]) -> tuple[int, int]:
+    """Where a matrix begins and how many elements there are from row to row."""
+    stride, itemsize = array.strides[0], array.itemsize
+    if array.dtype.char not in "fd" or not array.dtype.isnative:
+        raise ValueError(f"the kernel knows float32 and float64, not {array.dtype}")
+    if (array.strides[1] != itemsize and array.shape[1] > 1) or stride % itemsize:
+        raise ValueError("the kernel needs rows that are contiguous")
+    return array.ctypes.data, array.strides[0] // array.itemsize
+
+
+@cache
+def kernel() -> Kernel | None:
+    """The kernel for the best instruction set that the CPU has; None where NumPy does the work."""
+    if os.environ.get(VARIABLE, "").lower() == "numpy":
+        return None
+    found = kernels(Path(__file__).with_name(FILE))
+    return found[-1] if found else None
+
+
+def kernels(path: Path) -> list[Kernel]:
+    """The kernels of a library that the CPU can run, the best last; none if it cannot be loaded."""
+    if not path.is_file():
+        return []
+    try:
+        library = ctypes.CDLL(str(path))
+        return [Kernel(library, level) for level in LEVELS[library.cecli_level()]]
+    except (OSError, AttributeError, IndexError):
+        return []  # of another platform, or of another version of this package
+
+
+def arithmetic() -> str:
+    """Which arithmetic is at work: a line that begins with "compiled" or "NumPy".
+
+    The numbers are the same with either, to the last bit.
+    """
+    own = kernel()
+    if own is not None:
+        return f"compiled arithmetic ({own.name})"
+    if os.environ.get(VARIABLE, "").lower() == "numpy":
+        return f"NumPy arithmetic ({VARIABLE}=numpy)"
+    return "NumPy arithmetic (no compiled kernel in this installation)"

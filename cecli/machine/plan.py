@@ -1,0 +1,208 @@
+"""What is asked of rows of logits, and what they come to: the same for NumPy and for the kernel.
+
+NumPy is not needed to make a plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+ArrayName = Literal["softmax", "log_softmax", "grad"]
+MassName = Literal["none", "one-hot", "smoothed", "soft"]
+
+# Beyond these a result may lose digits to overflow or underflow: such rows are done another way.
+SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 2.0**-64, 2.0**64
+SMALLEST_SOFTCAP, LARGEST_SOFTCAP = 2.0**-64, 2.0**7
+SPLITTER = 2.0**27 + 1.0  # cuts a double in two of 26 bits each
+SATURATED = 400.0  # 1/cosh² of so much is far below the smallest number
+
+
+class Factor(NamedTuple):
+    """A number as the nearest double, what that leaves out, and the double cut in two."""
+
+    value: float
+    low: float
+    head: float
+    tail: float
+
+    @classmethod
+    def of(cls, number: Fraction) -> Factor:
+        """The factor nearest to a fraction."""
+        value = float(number)
+        scaled = value * SPLITTER
+        head = scaled - (scaled - value)
+        return cls(value, float(number - Fraction(value)), head, value - head)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Plan:
+    """How every row of a problem is worked out.
+
+    array: what is stored of it, if anything. mass: how the target's mass y lies on the classes.
+    temperature, softcap, z_loss, smoothing: the objective's. weight (C,): of the classes, or None.
+    divisor, z_divisor: what loss and z-loss, and so the gradient, are divided by.
+    """
+
+    classes: int
+    array: ArrayName | None
+    mass: MassName
+    temperature: float = 1.0
+    softcap: float | None = None
+    z_loss: float = 0.0
+    smoothing: float = 0.0
+    weight: Floats | None = None
+    divisor: float = 1.0
+    z_divisor: float = 1.0
+
+    @cached_property
+    def rate(self) -> float:
+        """1 / (divisor·temperature)"""
+        return _reciprocal(self.divisor, self.temperature)
+
+    @cached_property
+    def z_rate(self) -> float:
+        """1 / (z_divisor·temperature)"""
+        return _reciprocal(self.z_divisor, self.temperature)
+
+    @property
+    def tempered(self) -> bool:
+        """Whether logits are divided by anything."""
+        return self.temperature != 1.0
+
+    @cached_property
+    def inverse(self) -> Factor:
+        """1/temperature"""
+        return Factor.of(1 / Fraction(self.temperature))
+
+    @cached_property
+    def cap(self) -> Factor:
+        """2·softcap"""
+        return Factor.of(2 * Fraction(self.softcap or 1.0))
+
+    @cached_property
+    def cap_inverse(self) -> Factor:
+        """−2/softcap"""
+        return Factor.of(-2 / Fraction(self.softcap or 1.0))
+
+    @property
+    def cap_limit(self) -> float:
+        """From where on a capped logit does not change any more."""
+        return SATURATED * (self.softcap or 1.0)
+
+    @property
+    def keep(self) -> float:
+        """What smoothing leaves on the target."""
+        return 1.0 - self.smoothing
+
+    @property
+    def base_each(self) -> float:
+        """What smoothing puts on every class, before its weight."""
+        return self.smoothing / self.classes
+
+    @cached_property
+    def base(self) -> Floats | None:
+        """(C,) what smoothing puts on every class; None where all have the same."""
+        return None if self.weight is None else self.weight * self.base_each
+
+    @cached_property
+    def base_total(self) -> tuple[float, float]:
+        """The sum of the base, as a double and what that leaves out."""
+        if self.base is None:
+            exact = Fraction(self.base_each) * self.classes
+        else:
+            exact = sum(map(Fraction, self.base.tolist()), Fraction(0))
+        return float(exact), float(exact - Fraction(float(exact)))
+
+    @cached_property
+    def in_range(self) -> bool:
+        """Whether temperature and softcap are such that rows can be done the common way."""
+        return SMALLEST_TEMPERATURE <= self.temperature <= LARGEST_TEMPERATURE and (
+            self.softcap is None or SMALLEST_SOFTCAP <= self.softcap <= LARGEST_SOFTCAP
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rows:
+    """Rows to be worked out.
+
+    logits (N, C): float32 or float64, each row's contiguous. kept (N,): which count; None for all.
+    column (N,): the class of each row's target. soft (N, C): its probabilities instead, of either
+    type.
+    """
+
+    logits: NDArray[Any]
+    kept: NDArray[np.bool_] | None = None
+    column: Integers | None = None
+    soft: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def part(self, which: slice | Integers) -> Rows:
+        """Some of the rows."""
+        return Rows(
+            logits=self.logits[which],
+            kept=None if self.kept is None else self.kept[which],
+            column=None if self.column is None else self.column[which],
+            soft=None if self.soft is None else self.soft[which],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What rows come to; the arrays are filled in place.
+
+    array (N, C): of the plan, float32 or float64, or None. losses, z_losses, plain, log_sum_exp
+    (N,): the cross-entropy, the z-loss, the cross-entropy without weights and smoothing (for class
+    indices), log Σ_j e^{v_j}. flags (N,): FINE, RARE (to be done another way) or UNUSABLE
+    (NaN, +∞ or nothing but −∞).
+    """
+
+    array: NDArray[Any] | None
+    losses: Floats
+    z_losses: Floats
+    plain: Floats
+    log_sum_exp: Floats
+    flags: NDArray[np.uint8]
+
+    @classmethod
+    def empty(cls, samples: int, array: NDArray[Any] | None) -> Results:
+        """Room for so many rows."""
+        import numpy as np
+
+        losses, z_losses, plain, log_sum_exp = (np.empty(samples) for _ in range(4))
+        flags = np.empty(samples, np.uint8)
+        return cls(array, losses, z_losses, plain, log_sum_exp, flags)
+
+    def part(self, which: slice) -> Results:
+        """The room of some of the rows."""
+        array = None if self.array is None else self.array[which]
+        return Results(
+            array,
+            self.losses[which],
+            self.z_losses[which],
+            self.plain[which],
+            self.log_sum_exp[which],
+            self.flags[which],
+        )
+
+
+FINE, RARE, UNUSABLE = range(3)
+
+
+def _reciprocal(divisor: float, temperature: float) -> float:
+    product = Fraction(divisor) * Fraction(temperature)
+    try:
+        return float(1 / product)
+    except OverflowError:
+        return float("inf")
