@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -206,17 +204,6 @@ def test_output_is_written_whatever_the_verdict() -> None:
     picture = Path("verdict.svg").read_text().replace("&#160;", " ")
     assert "all-zero" in picture
     assert "worst at class 1" in picture
-
-
-def test_json_imports_no_rich() -> None:
-    script = (
-        "import sys; from cecli.__main__ import main\n"
-        f"sys.argv = ['cecli', 'compare', *{SAMPLE + SOFTMAX!r}, '--json']\n"
-        "try: main()\n"
-        "finally: assert not {'rich'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_large_file_is_quick_and_explained() -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
-import sys
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from importlib.resources import files
@@ -509,22 +507,3 @@ def test_forms_are_made_of_the_same_steps() -> None:
 def test_notation(formula: str, unicode: str, tex: str) -> None:
     assert plain(formula) == unicode
     assert latex(formula) == tex
-
-
-@pytest.mark.parametrize(
-    ("arguments", "imported"),
-    [(["-h"], set()), (["1", "2", "-t0", "--json"], {"numpy"}), (["1", "-t0"], {"numpy", "rich"})],
-)
-def test_nothing_is_imported_that_is_not_used(arguments: list[str], imported: set[str]) -> None:
-    program = (
-        "import sys; from cecli.cli.main import main; main(sys.argv[1:], standalone_mode=False); "
-        "print(*({'numpy', 'rich'} & set(sys.modules)), file=sys.stderr)"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", program, "explain", *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert set(found.stderr.split()) == imported

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -152,15 +151,6 @@ def test_any_bytes_in_a_file(tmp_path_factory: pytest.TempPathFactory, data: byt
 
 
 # --- The cost of what is not used ----------------------------------------------------------------
-
-
-def test_import_is_cheap() -> None:
-    code = (
-        "import sys, numpy; before = set(sys.modules); import cecli.input.arguments; "
-        "print(*sorted({'click', 'rich', 'json', 'pathlib'} & (set(sys.modules) - before)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "\n"
 
 
 @pytest.mark.parametrize(

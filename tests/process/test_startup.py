@@ -15,11 +15,13 @@ from support.process import assert_complains, run
 GRAD = ["grad", "2.0", "1.0", "0.1", "-t", "0"]
 
 
-def imported(*arguments: str, environment: Mapping[str, str] | None = None) -> set[str]:
+def imported(
+    *arguments: str, environment: Mapping[str, str] | None = None, status: int = 0
+) -> set[str]:
     """The top-level modules that a command imports."""
     program = [sys.executable, "-X", "importtime", "-m", "cecli"]
     outcome = run(*arguments, program=program, environment=environment)
-    assert outcome.returncode == 0
+    assert outcome.returncode == status
     names = re.findall(r"^import time:.*\| +([\w.]+)$", outcome.stderr.decode(), re.MULTILINE)
     assert "click" in names
     return {name.partition(".")[0] for name in names}
@@ -71,6 +73,29 @@ def test_the_encoding_is_that_of_the_locale(environment: dict[str, str]) -> None
     assert json.loads(outcome.stdout)["labels"][0] == "é"
     assert_complains(run(b"softmax", b"\xff", environment=environment))
     assert_complains(run(b"softmax", b"\xff.npy", environment=environment))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["explain", "-h"], 0),
+        (["explain", "1", "2", "-t0", "--json"], 0),
+        (["explain", "1", "-t0"], 0),
+        (["compare", "2", "1", "0.1", "-t", "0", "--grad", "0,0,0", "--json"], 1),
+    ],
+)
+def test_only_what_is_used_is_imported(arguments: list[str], status: int) -> None:
+    modules = imported(*arguments, status=status)
+    assert ("numpy" in modules) == ("-h" not in arguments)
+    assert ("rich" in modules) == (arguments[1:] == ["1", "-t0"])
+
+
+def test_reading_imports_little() -> None:
+    code = (
+        "import sys, numpy; before = set(sys.modules); import cecli.input.arguments; "
+        "print(*sorted({'click', 'rich', 'json', 'pathlib'} & (set(sys.modules) - before)))"
+    )
+    assert run(program=[sys.executable, "-c", code]).stdout == b"\n"
 
 
 def test_completion_offers_the_options() -> None:
