@@ -37,10 +37,12 @@ def _run() -> int:
 
     from cecli.cli.main import main as command
     from cecli.errors import Terminated
+    from cecli.machine.float_mode import standard_mode
 
     _prepare_streams()
     try:
-        return command.main(prog_name="cecli", standalone_mode=False) or 0
+        with standard_mode():
+            return command.main(prog_name="cecli", standalone_mode=False) or 0
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         _complain(error.format_message(), context.command_path if context else "cecli")

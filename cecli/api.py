@@ -11,11 +11,13 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.core import evaluate
+from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective, Reduction
 from cecli.problem.problem import Problem
 from cecli.problem.result import CrossEntropy
 
 
+@in_standard_mode
 def softmax(
     logits: ArrayLike,
     *,
@@ -38,6 +40,7 @@ def softmax(
     return softmax_of(problem, exact=exact)
 
 
+@in_standard_mode
 def log_softmax(
     logits: ArrayLike,
     *,
@@ -56,6 +59,7 @@ def log_softmax(
     return log_softmax_of(problem, exact=exact)
 
 
+@in_standard_mode
 def cross_entropy(
     logits: ArrayLike,
     target: ArrayLike,

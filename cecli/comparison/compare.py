@@ -14,6 +14,7 @@ from cecli.comparison.grade import GRADES, Grade, Graded, grade, gradient_allowa
 from cecli.comparison.textbook import batch_of
 from cecli.errors import CecliError
 from cecli.input.candidate import Candidate, candidate_of_array
+from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 from cecli.problem.result import CrossEntropy
@@ -99,6 +100,7 @@ class Comparison:
 NOTHING_GIVEN = "nothing to compare: give a gradient (--grad) or a loss (--loss)"
 
 
+@in_standard_mode
 def compare(
     logits: ArrayLike,
     target: ArrayLike,

@@ -22,6 +22,7 @@ from cecli.conformance.model import (
     Remote,
     Verdict,
 )
+from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.precision import round_to_type
 
 
@@ -60,7 +61,7 @@ def _verdict(implementation: Implementation | Remote, case: Case) -> Verdict:
         answered = implementation.answer_case(case)
     else:
         answered = answer(implementation, case)
-    verdict = judge(case, inputs, answered.reply)
+    verdict = in_standard_mode(judge)(case, inputs, answered.reply)
     if answered.fault is not None and verdict.outcome != "failed":
         verdict = replace(verdict, outcome="wrong", reason=answered.fault, digits=None)
     return replace(verdict, seconds=answered.seconds)
@@ -85,6 +86,8 @@ def answer(implementation: Implementation, case: Case) -> Answered:
     return Answered(reply, fault, seconds)
 
 
+# The implementation runs in whatever mode it has set; what it is judged by does not.
+@in_standard_mode
 def inputs_of(case: Case, dtype: str | None) -> Inputs:
     """New inputs, in a type of their own or in that one."""
     return cast(case.make(), dtype) if dtype is not None else case.make()

@@ -22,6 +22,7 @@ from cecli.gradcheck.differences import (
     plan_check,
 )
 from cecli.gradcheck.float_differences import FloatDifferences
+from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
@@ -60,6 +61,7 @@ class GradientCheck:
     tolerance: Floats
 
 
+@in_standard_mode
 def check_gradient(
     logits: ArrayLike,
     target: ArrayLike,

@@ -7,14 +7,15 @@ stands beside that. Both belong to the thread, and are as they were when a call 
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cecli.errors import CecliError
+
+if TYPE_CHECKING:
+    import ctypes
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -44,6 +45,8 @@ def standard_mode() -> Iterator[None]:
     if is_standard():
         yield
         return
+    import ctypes
+
     environment = (ctypes.c_char * ENVIRONMENT_BYTES)()
     library = _math_library()
     if library is None or library.fegetenv(environment):
@@ -70,6 +73,9 @@ def in_standard_mode(function: Callable[Parameters, Result]) -> Callable[Paramet
 
 @functools.cache
 def _math_library() -> ctypes.CDLL | None:
+    import ctypes
+    import ctypes.util
+
     for name in (ctypes.util.find_library("m"), None):
         try:
             library = ctypes.CDLL(name)
