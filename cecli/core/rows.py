@@ -20,7 +20,7 @@ IMA J. Numer. Anal. 2021, for the shifted formulas.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,8 @@ def shift(plan: Plan, logits: NDArray[Any]) -> Shifted:
         )
         maximum, maximum_low = logits[each, top], lows[each, top]
     if exactly:
-        x, remainder = np.subtract(logits, maximum[:, None]), None
+        x, remainder = logits.astype(np.float64), None
+        x -= maximum[:, None]
     else:
         x, remainder = _differences(plan, logits, lows, maximum[:, None], maximum_low[:, None])
     scaled = exp_scaled(x, remainder, x)
@@ -293,7 +294,8 @@ def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
         fine &= _in_range(factor)
         results.array[...] = array
         results.array[...] += 0.0  # a zero is never −0
-        results.array[kept == 0.0] = 0.0 if plan.array == "grad" else np.nan
+        if rows.kept is not None:
+            results.array[~rows.kept] = 0.0 if plan.array == "grad" else np.nan
     ignored = kept == 0.0
     results.losses[...] = np.where(ignored, 0.0, loss + 0.0)
     results.z_losses[...] = np.where(ignored, 0.0, z_loss)
@@ -348,7 +350,7 @@ def _array(
     """The array that is asked for, (N, C), and what its exponentials were multiplied by, (N,)."""
     if plan.array == "softmax":
         factor = 1.0 / shifted.sum
-        return shifted.scaled * (factor * UNSCALE)[:, None], factor
+        return _scaled_by(replace(shifted, slopes=None), factor), factor
     if plan.array == "log_softmax":
         high, low = shifted.difference()
         low -= (shifted.log_scaled * UNSCALE)[:, None]
@@ -405,8 +407,10 @@ def _spread_grad(
 
 
 def _scaled_by(shifted: Shifted, share: Floats) -> Floats:
-    """share·e^{v − m}, times the derivative of the capped logit if there is one."""
+    """share·e^{v − m}, times the derivative of the capped logit if any; in place of scaled."""
     terms = shifted.scaled
     if shifted.slopes is not None:
-        terms = (terms * shifted.slopes) * UNSCALE
-    return terms * (share * UNSCALE)[:, None]
+        terms *= shifted.slopes
+        terms *= UNSCALE
+    terms *= (share * UNSCALE)[:, None]
+    return terms
