@@ -373,7 +373,12 @@ def test_rows_that_kill_every_worker() -> None:
         workers._value(future)
 
 
-def test_a_disk_that_is_full(new_machines: Machines, folder: Path) -> None:
+def test_no_workers_and_then_one_whose_disk_is_full(
+    new_machines: Machines, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as hurried:
+        hurried.setattr(workers, "SECONDS_WITHOUT_WORKERS", 0.5)
+        assert "has no workers: start some" in complaint(*GRAD, "--cluster", new_machines.file)
     new_machines.start_worker("full")
     new_machines.wait_for(1)
     before = sorted(folder.iterdir())
@@ -504,11 +509,6 @@ def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
         text = complaint(*GRAD, "--cluster", address)
         assert f"no scheduler can be reached at {address}: " in text
     assert time.monotonic() - start < 20
-
-
-def test_no_workers(new_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "SECONDS_WITHOUT_WORKERS", 0.5)
-    assert "has no workers: start some" in complaint(*GRAD, "--cluster", new_machines.file)
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
