@@ -73,8 +73,8 @@ def plan_of(problem: Problem, array: ArrayName | None, losses: bool) -> Plan:
         z_loss=float(objective.z_loss) if losses else 0.0,
         smoothing=float(objective.label_smoothing) if losses else 0.0,
         weight=problem.weight if losses else None,
-        divisor=(problem.divisor or 1.0) if losses else 1.0,
-        z_divisor=(problem.z_loss_divisor or 1.0) if losses else 1.0,
+        divisor=(problem.divisor or 1.0) if array == "grad" else 1.0,
+        z_divisor=(problem.z_loss_divisor or 1.0) if array == "grad" else 1.0,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,8 @@ class Kernel:
         """Fill the results of the rows, as `core.rows.work_out` does."""
         import numpy as np
 
-        work = work_of(plan, len(rows))
+        work = Work.from_buffer_copy(_template(plan))
+        work.rows = len(rows)
         work.single = rows.logits.dtype.itemsize == SINGLE
         work.logits, work.logits_stride = _matrix(rows.logits)
         work.kept, work.column = _address(rows.kept), _address(rows.column)
@@ -106,6 +107,11 @@ class Kernel:
         if array is not None and out is not array:
             array[...] = out
             array[...] += 0.0  # a zero is never −0
+
+
+@lru_cache(maxsize=8)
+def _template(plan: Plan) -> Work:
+    return work_of(plan, 0)
 
 
 def work_of(plan: Plan, rows: int) -> Work:

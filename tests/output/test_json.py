@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 import cecli
 from cecli.answer.answer import Command, find_answer
 from cecli.cli.main import main
+from cecli.machine.plan import Plan, Results
 from cecli.output.json_document import document_of, to_json
 from cecli.problem.objective import Objective
-from cecli.problem.problem import Problem
+from cecli.problem.problem import Block, Problem
 from support.documents import strict, validator
 from support.pairs import covering
 
@@ -129,10 +130,15 @@ def test_checks_follow_the_schema(logits: str, target: list[str], method: str) -
 def test_a_failed_check_with_nan_follows_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     from cecli.core import evaluate
 
-    def not_finite(shifted: object, mass: object, problem: object, place: NDArray[Any]) -> None:
-        place[...] = [NAN, INF, 0.0]
+    right = evaluate.evaluate
 
-    monkeypatch.setattr(evaluate, "grad_rows", not_finite)
+    def not_finite(plan: Plan, block: Block, array: NDArray[Any] | None = None) -> Results:
+        results = right(plan, block, array)
+        if array is not None:
+            array[...] = [NAN, INF, 0.0]
+        return results
+
+    monkeypatch.setattr(evaluate, "evaluate", not_finite)
     result = CliRunner().invoke(main, ["grad", SAMPLE, "-t", "0", "--check", "--json"])
     assert strict(result.stdout)["check"]["passed"] is False
 
