@@ -80,31 +80,36 @@ def plan_of(problem: Problem, array: ArrayName | None, losses: bool) -> Plan:
 
 def _part_of(block: Block, wanted: Wanted, plan: Plan, unweighted: Plan | None) -> Part:
     place = None if wanted.array is None else _place_for(block, wanted.into)
-    results = evaluate(plan, block, place)
+    has_plain = unweighted is not None and block.index is not None
+    results = evaluate(plan, block, place, plain=has_plain)
     part = Part(block.start, block.start + len(block.kept), array=place)
     if not wanted.losses:
         return part
-    z_losses = results.z_losses if plan.z_loss else None
-    part = replace(part, losses=results.losses, z_losses=z_losses)
+    part = replace(part, losses=results.losses, z_losses=results.z_losses)
     if wanted.worst is None:
         return part
     plain = None
     if unweighted is not None:
-        plain = results.plain if block.index is not None else evaluate(unweighted, block).losses
+        plain = results.plain if has_plain else evaluate(unweighted, block).losses
     return replace(part, plain=plain, tally=tally_of(block, part.total, wanted.worst))
 
 
-def evaluate(plan: Plan, block: Block, array: NDArray[Any] | None = None) -> Results:
+def evaluate(
+    plan: Plan, block: Block, array: NDArray[Any] | None = None, *, plain: bool = False
+) -> Results:
     """What the rows of a block come to; those of an array are stored in place.
+
+    plain: whether the losses without weights and smoothing are asked for.
 
     By the compiled kernel where there is one, else by the definition: the bits are the same.
     """
+    names = [*(["z_losses"] if plan.z_loss else []), *(["plain"] if plain else [])]
     kept = None if block.all_kept else block.kept
     if plan.mass == "none":
         rows = Rows(logits=block.logits, kept=kept)
     else:
         rows = Rows(logits=block.logits, kept=kept, column=block.index, soft=block.soft)
-    results = Results.empty(len(rows), array)
+    results = Results.room(len(rows), array, *names)
     with np.errstate(all="ignore"):
         if plan.in_range:
             compiled = kernel()

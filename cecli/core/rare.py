@@ -7,7 +7,6 @@ result can overflow or become subnormal. Slow, and seldom needed; both executors
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ from cecli.machine.elementary import (
     log1p_scaled,
     product,
 )
-from cecli.machine.plan import FINE, UNUSABLE, Factor, Plan, Results, Rows
+from cecli.machine.plan import FINE, OPTIONAL, UNUSABLE, Factor, Plan, Results, Rows
 
 NOTHING = -(2**40)  # the exponent of 0
 FARTHEST = -(2.0**20)  # e to that is 0 whatever it is multiplied by
@@ -90,12 +89,12 @@ class Wide(NamedTuple):
 def put(plan: Plan, rows: Rows, results: Results, which: Integers) -> None:
     """Work out some of the rows, and put what they come to where it belongs."""
     array = None if results.array is None else results.array[which]
-    own = Results.empty(len(which), array)
+    names = [name for name in OPTIONAL if getattr(results, name) is not None]
+    own = Results.room(len(which), array, *names)
     work_out(plan, rows.part(which), own)
-    for field in fields(Results):
-        numbers = getattr(results, field.name)
+    for name, numbers in vars(results).items():
         if numbers is not None:
-            numbers[which] = getattr(own, field.name)
+            numbers[which] = getattr(own, name)
 
 
 def work_out(plan: Plan, rows: Rows, results: Results) -> None:
@@ -134,10 +133,10 @@ def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
         z_term = z_term.times(_rate(plan.z_divisor, plan.temperature))
     ignored = kept == 0.0
     loss, plain = _losses(mass, log_sum, x, remainder)
-    results.losses[...] = np.where(ignored, 0.0, loss + 0.0)
-    results.z_losses[...] = np.where(ignored, 0.0, z_loss)
-    results.plain[...] = np.where(ignored, 0.0, plain + 0.0)
-    results.log_sum_exp[...] = np.where(ignored, 0.0, log_sum_exp + 0.0)
+    results.put("losses", np.where(ignored, 0.0, loss + 0.0))
+    results.put("z_losses", np.where(ignored, 0.0, z_loss))
+    results.put("plain", np.where(ignored, 0.0, plain + 0.0))
+    results.put("log_sum_exp", np.where(ignored, 0.0, log_sum_exp + 0.0))
     usable = np.isfinite(logits[each, top]) & ~np.isnan(logits).any(axis=1)
     results.flags[...] = np.where(usable, FINE, UNUSABLE)
     if results.array is None or plan.array is None:

@@ -297,10 +297,10 @@ def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
         if rows.kept is not None:
             results.array[~rows.kept] = 0.0 if plan.array == "grad" else np.nan
     ignored = kept == 0.0
-    results.losses[...] = np.where(ignored, 0.0, loss + 0.0)
-    results.z_losses[...] = np.where(ignored, 0.0, z_loss)
-    results.plain[...] = np.where(ignored, 0.0, plain + 0.0)
-    results.log_sum_exp[...] = np.where(ignored, 0.0, log_sum_exp + 0.0)
+    results.put("losses", np.where(ignored, 0.0, loss + 0.0))
+    results.put("z_losses", np.where(ignored, 0.0, z_loss))
+    results.put("plain", np.where(ignored, 0.0, plain + 0.0))
+    results.put("log_sum_exp", np.where(ignored, 0.0, log_sum_exp + 0.0))
     largest = logits[np.arange(len(one)), shifted.top]
     usable = np.isfinite(largest) & (shifted.rest < np.inf)
     flags = np.where(usable, np.where(fine, FINE, RARE), UNUSABLE)

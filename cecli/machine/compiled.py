@@ -13,6 +13,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cecli.machine.plan import OPTIONAL
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -98,7 +100,7 @@ class Kernel:
             out = array if array.dtype in (np.float32, np.float64) else np.empty(array.shape)
             work.out, work.out_stride = _matrix(out)
             work.out_single = out.dtype.itemsize == SINGLE
-        for name in ("losses", "z_losses", "plain", "log_sum_exp", "flags"):
+        for name in ("losses", *OPTIONAL, "flags"):
             setattr(work, name, _address(getattr(results, name)))
         scratch = np.empty(self.scratch_size(plan.classes) + 8)
         # vectors are loaded fastest from where a line of the cache begins

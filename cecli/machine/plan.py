@@ -160,44 +160,45 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What rows come to; the arrays are filled in place.
+    """What rows come to; arrays that are filled in place, None for what is not asked for.
 
-    array (N, C): of the plan, float32 or float64, or None. losses, z_losses, plain, log_sum_exp
-    (N,): the cross-entropy, the z-loss, the cross-entropy without weights and smoothing (for class
-    indices), log Σ_j e^{v_j}. flags (N,): FINE, RARE (to be done another way) or UNUSABLE
-    (NaN, +∞ or nothing but −∞).
+    array (N, C): of the plan. losses, z_losses, plain, log_sum_exp (N,): the cross-entropy, the
+    z-loss, the cross-entropy without weights and smoothing (for class indices), log Σ_j e^{v_j}.
+    flags (N,): FINE, RARE (to be done another way) or UNUSABLE (NaN, +∞ or nothing but −∞).
     """
 
     array: NDArray[Any] | None
     losses: Floats
-    z_losses: Floats
-    plain: Floats
-    log_sum_exp: Floats
     flags: NDArray[np.uint8]
+    z_losses: Floats | None = None
+    plain: Floats | None = None
+    log_sum_exp: Floats | None = None
 
     @classmethod
-    def empty(cls, samples: int, array: NDArray[Any] | None) -> Results:
-        """Room for so many rows."""
+    def room(cls, samples: int, array: NDArray[Any] | None, *names: str) -> Results:
+        """Room for so many rows, with those of the last three that are named."""
         import numpy as np
 
-        losses, z_losses, plain, log_sum_exp = (np.empty(samples) for _ in range(4))
-        flags = np.empty(samples, np.uint8)
-        return cls(array, losses, z_losses, plain, log_sum_exp, flags)
+        more = {name: np.empty(samples) for name in names}
+        return cls(array, np.empty(samples), np.empty(samples, np.uint8), **more)
 
     def part(self, which: slice) -> Results:
         """The room of some of the rows."""
-        array = None if self.array is None else self.array[which]
-        return Results(
-            array,
-            self.losses[which],
-            self.z_losses[which],
-            self.plain[which],
-            self.log_sum_exp[which],
-            self.flags[which],
-        )
+        return Results(**{name: _part(array, which) for name, array in vars(self).items()})
+
+    def put(self, name: str, numbers: NDArray[Any]) -> None:
+        """Fill one of the arrays, if it is asked for."""
+        array = getattr(self, name)
+        if array is not None:
+            array[...] = numbers
+
+
+def _part(array: NDArray[Any] | None, which: slice) -> Any:
+    return None if array is None else array[which]
 
 
 FINE, RARE, UNUSABLE = range(3)
+OPTIONAL = ("z_losses", "plain", "log_sum_exp")
 
 
 def _reciprocal(divisor: float, temperature: float) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cecli.core import rows as definition
 from cecli.machine import compiled
 from cecli.machine.build_kernel import compile_kernel, find_compiler
-from cecli.machine.plan import UNUSABLE, Plan, Results, Rows
+from cecli.machine.plan import OPTIONAL, UNUSABLE, Plan, Results, Rows
 from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, Case, cases, checksum, described
 from machine.driver import SANITIZERS, compile_driver, found, run_driver
 
@@ -53,7 +53,7 @@ def worked_out(case: Case) -> Results:
     soft = np.array(case.soft).reshape(shape) if case.plan.mass == "soft" else None
     column = None if soft is not None else np.array(case.column, np.int64)
     logits = np.array(case.logits, dtype).reshape(shape)
-    results = Results.empty(ROWS, np.empty(shape, dtype))
+    results = Results.room(ROWS, np.empty(shape, dtype), *OPTIONAL)
     definition.work_out(case.plan, Rows(logits=logits, column=column, soft=soft), results)
     return results
 
@@ -115,7 +115,7 @@ def test_the_checksum_on_aarch64(tmp_path: Path) -> None:
 def room(plan: Plan, rows: Rows, dtype: type[np.floating[Any]]) -> Results:
     """Room for the results of rows."""
     array = None if plan.array is None else np.empty(rows.logits.shape, dtype)
-    return Results.empty(len(rows), array)
+    return Results.room(len(rows), array, *OPTIONAL)
 
 
 def as_described(

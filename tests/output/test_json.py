@@ -132,8 +132,10 @@ def test_a_failed_check_with_nan_follows_the_schema(monkeypatch: pytest.MonkeyPa
 
     right = evaluate.evaluate
 
-    def not_finite(plan: Plan, block: Block, array: NDArray[Any] | None = None) -> Results:
-        results = right(plan, block, array)
+    def not_finite(
+        plan: Plan, block: Block, array: NDArray[Any] | None = None, **options: bool
+    ) -> Results:
+        results = right(plan, block, array, **options)
         if array is not None:
             array[...] = [NAN, INF, 0.0]
         return results
