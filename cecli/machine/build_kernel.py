@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,13 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
 
 def build(root: Path) -> str | None:
     """Compile the kernel in the tree at root; None if it is there then, else why it is not."""
-    product = root / PRODUCT
-    product.unlink(missing_ok=True)
+    reason = _build(root)
+    if reason is not None:
+        (root / PRODUCT).unlink(missing_ok=True)
+    return reason
+
+
+def _build(root: Path) -> str | None:
     if os.environ.get("CECLI_KERNEL", "").lower() == "numpy":
         return "CECLI_KERNEL=numpy"
     compiler = find_compiler()
@@ -73,7 +79,10 @@ def build(root: Path) -> str | None:
             return f"{compiler[0]} failed: {error}"
         if not has_the_bits(root, made):
             return "its bits are not those of the definition"
-        shutil.copy(made, product)
+        # at once, for whoever has the old one loaded
+        beside = root / f"{PRODUCT}.new"
+        shutil.copy(made, beside)
+        beside.replace(root / PRODUCT)
     return None
 
 
@@ -92,10 +101,11 @@ def compile_kernel(compiler: list[str], source: Path, product: Path) -> None:
     levels: dict[str, list[str]] = {"plain": []}
     if platform.machine().lower() in ("x86_64", "amd64"):
         levels = {level: [f"-march=x86-64-{level}", *more] for level, more in LEVELS.items()}
+    checksum = zlib.crc32(source.read_bytes())
     objects = []
     for i, (level, more) in enumerate(levels.items()):
         objects.append(str(product.with_name(f"{level}.o")))
-        names = [f"-DLEVEL={level}", *(["-DBASELINE"] if i == 0 else [])]
+        names = [f"-DLEVEL={level}", *(["-DBASELINE", f"-DSOURCE={checksum}u"] if i == 0 else [])]
         _run([*compiler, *flags, *more, *names, "-c", str(source), "-o", objects[-1]])
     _run([*compiler, "-shared", *_architecture(), *objects, "-o", str(product)])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import zlib
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,9 +180,17 @@ def kernels(path: Path) -> list[Kernel]:
         return []
     try:
         library = ctypes.CDLL(str(path))
+        library.cecli_source.restype = ctypes.c_uint32
+        if library.cecli_source() != source_checksum():
+            return []  # the source has changed since
         return [Kernel(library, level) for level in LEVELS[library.cecli_level()]]
     except (OSError, AttributeError, IndexError):
         return []  # of another platform, or of another version of this package
+
+
+def source_checksum() -> int:
+    """That of kernel.c, which a kernel says it was compiled from."""
+    return zlib.crc32(Path(__file__).with_name("kernel.c").read_bytes())
 
 
 def arithmetic() -> str:

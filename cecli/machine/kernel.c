@@ -1282,6 +1282,9 @@ EXPORTED void JOIN(cecli_rows_, LEVEL)(const Work *work) {
 }
 
 #if defined(BASELINE)
+/* The checksum of the source that this was compiled from. */
+EXPORTED uint32_t cecli_source(void) { return SOURCE; }
+
 /* Which of x86-64-v2, v3 and v4 the CPU has; 0 where there is only one instruction set. */
 EXPORTED int32_t cecli_level(void) {
 #if defined(__x86_64__)
