@@ -181,7 +181,7 @@ def _sum(terms: Wide, top: Integers) -> tuple[Wide, Wide, Floats]:
     rest = Wide.of(high + low, largest)
     scaled = Wide.of(high, largest).at(-BIAS), Wide.of(low, largest).at(-BIAS)
     total = scaled[0] + scaled[1]
-    log_scaled, sum_ = log1p_scaled(total, (scaled[0] - total) + scaled[1])
+    log_scaled, sum_, _ = log1p_scaled(total, (scaled[0] - total) + scaled[1])
     # log1p(R) = R to the last digit where R is as small as that
     small = rest.exponent < -60
     logarithm = Wide.of(log_scaled, -BIAS)

@@ -69,7 +69,8 @@ class Shifted:
     logits (N, C), lows (N, C) or None: as given, or capped in two parts. maximum, maximum_low
     (N,): the same of the largest. top (N,): its column, the first of several. exactly: whether
     v − m needs no second part. scaled (N, C): 2^BIAS·e^{v − m}. rest (N,): 2^BIAS·R.
-    log_scaled (N,): 2^BIAS·log1p(R). sum (N,): 1 + R. slopes (N, C): 2^BIAS times the derivative of
+    log_scaled (N,): 2^BIAS·log1p(R). sum, lost (N,): 1 + R, and which part of it was rounded off.
+    slopes (N, C): 2^BIAS times the derivative of
     the capped logit, or None.
     """
 
@@ -85,6 +86,7 @@ class Shifted:
     rest: Floats
     log_scaled: Floats
     sum: Floats
+    lost: Floats
 
     def pick(self, numbers: NDArray[Any], column: Integers) -> NDArray[Any]:
         """(N,) one number of each row."""
@@ -130,7 +132,7 @@ def shift(plan: Plan, logits: NDArray[Any]) -> Shifted:
     high, low = fold(scaled)
     scaled[each, top] = SCALE
     rest = high + low
-    log_scaled, sum_ = log1p_scaled(rest, (high - rest) + low)
+    log_scaled, sum_, lost = log1p_scaled(rest, (high - rest) + low)
     return Shifted(
         plan,
         logits,
@@ -144,6 +146,7 @@ def shift(plan: Plan, logits: NDArray[Any]) -> Shifted:
         rest,
         log_scaled,
         sum_,
+        lost,
     )
 
 
@@ -349,7 +352,7 @@ def _array(
 ) -> tuple[Floats, Floats]:
     """The array that is asked for, (N, C), and what its exponentials were multiplied by, (N,)."""
     if plan.array == "softmax":
-        factor = 1.0 / shifted.sum
+        factor = _corrected(1.0 / shifted.sum, -shifted.lost)
         return _scaled_by(replace(shifted, slopes=None), factor), factor
     if plan.array == "log_softmax":
         high, low = shifted.difference()
@@ -369,6 +372,7 @@ def _one_hot_grad(
     """Y ŷ_i, and at the target −Y (1 − ŷ_t) with 1 − ŷ_t = ((1 − e^{v_t − m}) + R) / (1 + R)."""
     column = mass.column
     share = (mass.amount * plan.rate) / shifted.sum
+    share = _corrected(share, plan.rate_low - shifted.lost)
     target = shifted.pick(shifted.scaled, column)
     own = (SCALE - target) + shifted.rest
     if shifted.slopes is not None:
@@ -390,7 +394,8 @@ def _spread_grad(
 ) -> tuple[Floats, Floats]:
     """Y ŷ_i − y_i, and at the maximum (Y − y) ŷ − y (1 − ŷ), both parts ≥ 0."""
     reciprocal = 1.0 / shifted.sum
-    share = (mass.amount * plan.rate + z_term) * reciprocal
+    share = (mass.amount * plan.rate + z_term) / shifted.sum
+    share = _corrected(share, plan.rate_low - shifted.lost)
     up = (mass.others * plan.rate + z_term) * reciprocal
     down = shifted.rest
     grad = _scaled_by(shifted, share)
@@ -404,6 +409,11 @@ def _spread_grad(
     top = up - down * (((mass.top * plan.rate) * reciprocal) * UNSCALE)
     grad[np.arange(len(top)), shifted.top] = top
     return grad, share
+
+
+def _corrected(numbers: Floats, part: Floats) -> Floats:
+    """Numbers of which a small part was left out."""
+    return numbers + numbers * part
 
 
 def _scaled_by(shifted: Shifted, share: Floats) -> Floats:

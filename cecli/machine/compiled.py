@@ -55,7 +55,10 @@ class Work(ctypes.Structure):
         *[(name, _Address) for name in ("losses", "z_losses", "plain", "log_sum_exp")],
         *[(name, _Address) for name in ("flags", "scratch")],
         *[(name, _Number) for name in ("keep", "base_each", "base_high", "base_low")],
-        *[(name, _Number) for name in ("temperature", "z_loss", "rate", "z_rate", "cap_limit")],
+        *[
+            (name, _Number)
+            for name in ("temperature", "z_loss", "rate", "rate_low", "z_rate", "cap_limit")
+        ],
         *[(name, _Factor) for name in ("inverse", "cap", "cap_inverse")],
         *[(name, _Flag) for name in ("single", "soft_single", "out_single", "mass", "array")],
         *[(name, _Flag) for name in ("tempered", "capped", "smoothed")],
@@ -130,6 +133,7 @@ def work_of(plan: Plan, rows: int) -> Work:
         temperature=plan.temperature,
         z_loss=plan.z_loss,
         rate=plan.rate,
+        rate_low=plan.rate_low,
         z_rate=plan.z_rate,
         cap_limit=plan.cap_limit,
         inverse=_factor(plan.inverse),

@@ -207,8 +207,8 @@ def _ten(c: tuple[float, ...], x: Floats, square: Floats) -> Floats:
     return total
 
 
-def log1p_scaled(rest: Floats, rest_low: Floats) -> tuple[Floats, Floats]:
-    """2^BIAS·log1p(R) for R = 2^−BIAS (rest + rest_low), and 1 + R.
+def log1p_scaled(rest: Floats, rest_low: Floats) -> tuple[Floats, Floats, Floats]:
+    """2^BIAS·log1p(R) for R = 2^−BIAS (rest + rest_low); 1 + R, and which part was rounded off.
 
     1 + R = 2^k (1 + f) with √½ ≤ 1 + f < √2, f being R itself where k = 0; q = f/(2 + f):
     log(1 + f) = f − (f²/2 − q (f²/2 + q² s(q²)))
@@ -221,9 +221,9 @@ def log1p_scaled(rest: Floats, rest_low: Floats) -> tuple[Floats, Floats]:
     k = ((bits >> np.uint64(52)) | np.uint64(INTEGER_BITS)).view(np.float64) - (2.0**52 + 1023.0)
     f = ((bits & np.uint64(MANTISSA)) + np.uint64(SQRT_HALF_BITS)).view(np.float64) - 1.0
     f = np.where(k == 0.0, r, f)
-    lost = np.where(k == 0.0, r_low, lost)
     reciprocal = 1.0 / ((f + 2.0) * sum_)
-    correction = lost * ((f + 2.0) * reciprocal)
+    inverse = (f + 2.0) * reciprocal
+    correction = np.where(k == 0.0, r_low, lost) * inverse
     half_square, q = (f * 0.5) * f, f * (sum_ * reciprocal)
     square = q * q
     second = square * square
@@ -231,7 +231,7 @@ def log1p_scaled(rest: Floats, rest_low: Floats) -> tuple[Floats, Floats]:
     series = _four(LOG[4:], square, second) * fourth + _four(LOG, square, second)
     log = (series * square + half_square) * q + (k * LN2_LOW + correction)
     log = ((log - half_square) + f) + k * LN2_HIGH
-    return np.where(rest < SCALE * 2.0**-60, rest, log * SCALE), sum_
+    return np.where(rest < SCALE * 2.0**-60, rest, log * SCALE), sum_, lost * inverse
 
 
 def capped(
@@ -266,8 +266,13 @@ def capped(
         masked = z == -np.inf
         places[0][...] = np.where(masked, -np.inf, half * cap.head)
         places[1][...] = half * cap.tail - (y_low * sign) * cap.value
+        # 1 − y and E, and what each leaves out
         rest = (1.0 - y) - y_low
-        slope = (((high + low) * power) * (rest * rest)) * 4.0
+        rest_low = ((1.0 - y) - rest) - y_low
+        decay = high + low
+        decay_low = (high - decay) + low
+        slope = decay * rest + (decay_low * rest + (decay * 2.0) * rest_low)
+        slope = ((slope * power) * rest) * 4.0
         places[2][...] = np.where(masked, SCALE, np.where(outside, 0.0, slope))
     return highs, lows, slopes
 

@@ -58,7 +58,7 @@ typedef struct {
     uint8_t *flags;                                  /* (rows,) */
     double *scratch;                                 /* as many as `scratch_size` says */
     double keep, base_each, base_high, base_low;     /* 1 − ε, ε/C, and the sum of the base */
-    double temperature, z_loss, rate, z_rate;        /* rates: 1/(divisor·temperature) */
+    double temperature, z_loss, rate, rate_low, z_rate; /* rates: 1/(divisor·temperature) */
     double cap_limit;
     Factor inverse, cap, cap_inverse; /* 1/temperature, 2·softcap, −2/softcap */
     int32_t single, soft_single, out_single, mass, array, tempered, capped, smoothed;
@@ -158,9 +158,9 @@ inlined double exp_scaled(double x, double remainder) {
     return x < SMALLEST_EXPONENT ? 0.0 : series * reduced.scale;
 }
 
-/* 2^BIAS·log1p(R) for R = 2^−BIAS (rest + rest_low); 1 + R and how much of it was rounded off */
+/* 2^BIAS·log1p(R) for R = 2^−BIAS (rest + rest_low); 1 + R, and which part of it was rounded off */
 typedef struct {
-    double log_scaled, sum;
+    double log_scaled, sum, lost;
 } LogSum;
 
 inlined LogSum log1p_scaled(double rest, double rest_low) {
@@ -172,10 +172,9 @@ inlined LogSum log1p_scaled(double rest, double rest_low) {
     double k = from_bits((bits >> 52) | INTEGER_BITS) - (0x1p+52 + 1023.0);
     double f = from_bits((bits & MANTISSA) + SQRT_HALF_BITS) - 1.0;
     f = k == 0.0 ? r : f;
-    lost = k == 0.0 ? r_low : lost;
     /* 1/(f + 2) and 1/(1 + R) by one division */
-    double reciprocal = 1.0 / ((f + 2.0) * sum);
-    double correction = lost * ((f + 2.0) * reciprocal);
+    double reciprocal = 1.0 / ((f + 2.0) * sum), inverse = (f + 2.0) * reciprocal;
+    double correction = (k == 0.0 ? r_low : lost) * inverse;
     double half_square = (f * 0.5) * f, q = f * (sum * reciprocal);
     double square = q * q, second = square * square, fourth = second * second;
     double series = four(square, second, 0x1.745cf8fa80a6ep-3, 0x1.3b1c377d3240fp-3,
@@ -184,7 +183,7 @@ inlined LogSum log1p_scaled(double rest, double rest_low) {
                            0x1.2492492476bf2p-2, 0x1.c71c7201712d2p-3);
     double log = (series * square + half_square) * q + (k * LN2_LOW + correction);
     log = ((log - half_square) + f) + k * LN2_HIGH;
-    LogSum result = {rest < 0x1p+440 ? rest : log * SCALE, sum};
+    LogSum result = {rest < 0x1p+440 ? rest : log * SCALE, sum, lost * inverse};
     return result;
 }
 
@@ -224,10 +223,13 @@ inlined Capped cap_logit(double z, double limit, Factor cap, Factor inverse) {
     double y = (e * reciprocal + 0x1.8p+25) - 0x1.8p+25;
     double e_head = (e + 0x1.8p+26) - 0x1.8p+26, e_tail = (e_high - e_head) + e_low;
     double y_low = ((e_head - y * (e_head + 1.0)) + e_tail * (1.0 - y)) * reciprocal;
-    double rest = (1.0 - y) - y_low; /* 1/(1 + E) */
+    /* 1/(1 + E) and E, and what each leaves out: E rest² = (E rest + (E_low rest + 2 E rest_low)) rest */
+    double rest = (1.0 - y) - y_low, rest_low = ((1.0 - y) - rest) - y_low;
+    double decay = high + low, decay_low = (high - decay) + low;
+    double slope = (decay * rest + (decay_low * rest + (decay * 2.0) * rest_low)) * reduced.scale;
     double sign = z < 0.0 ? -1.0 : 1.0, half = (0.5 - y) * sign;
     Capped result = {{half * cap.head, half * cap.tail - (y_low * sign) * cap.value},
-                     (((high + low) * reduced.scale) * (rest * rest)) * 4.0};
+                     (slope * rest) * 4.0};
     result.capped.high = z == -INFINITE ? -INFINITE : result.capped.high;
     result.slope = size > limit ? 0.0 : result.slope;
     result.slope = z == -INFINITE ? SCALE : result.slope;
@@ -288,6 +290,9 @@ typedef struct {
     double log_scaled, loss, z_loss, plain, log_sum_exp, factor, target_grad, top_grad, flag;
 } Row;
 
+/* A number of which a small part was left out. */
+inlined double corrected(double x, double part) { return x + x * part; }
+
 inlined double between(double x) {
     x = magnitude(x);
     return x == 0.0 || (x >= 0x1p-400 && x <= 0x1p+64) ? 1.0 : 0.0;
@@ -323,11 +328,12 @@ inlined void close_row(Row *row, const Work *work, int mass, int array, int capp
     plain *= between(amount);
     row->factor = 0.0;
     if (array == SOFTMAX) {
-        row->factor = (1.0 / sum) * UNSCALE;
+        row->factor = corrected(1.0 / sum, -log_sum.lost) * UNSCALE;
     }
     if (array == GRAD && mass == ONE_HOT) {
         /* Y (1 − ŷ_t) = Y ((1 − e^{v_t − m}) + R) / (1 + R), all 2^BIAS times as large */
-        double share = (amount * work->rate) / sum, scaled = row->target_scaled;
+        double share = corrected((amount * work->rate) / sum, work->rate_low - log_sum.lost);
+        double scaled = row->target_scaled;
         double own = (SCALE - scaled) + rest;
         if (capped) {
             own = (own * row->target_slope) * UNSCALE;
@@ -345,7 +351,8 @@ inlined void close_row(Row *row, const Work *work, int mass, int array, int capp
     if (array == GRAD && mass != ONE_HOT) {
         /* (Y − y) ŷ − y (1 − ŷ) at the maximum */
         double reciprocal = 1.0 / sum, down = rest;
-        double share = (amount * work->rate + z_term) * reciprocal;
+        double share = (amount * work->rate + z_term) / sum;
+        share = corrected(share, work->rate_low - log_sum.lost);
         double up = (row->others * work->rate + z_term) * reciprocal;
         if (capped) {
             up = up * (row->top_slope * UNSCALE);

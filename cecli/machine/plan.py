@@ -5,6 +5,7 @@ NumPy is not needed to make a plan.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -68,6 +69,12 @@ class Plan:
     def rate(self) -> float:
         """1 / (divisor·temperature)"""
         return _reciprocal(self.divisor, self.temperature)
+
+    @cached_property
+    def rate_low(self) -> float:
+        """Which part of the rate its rounding left out."""
+        exact = Fraction(self.divisor) * Fraction(self.temperature)
+        return float(1 - exact * Fraction(self.rate)) if 0.0 < self.rate < math.inf else 0.0
 
     @cached_property
     def z_rate(self) -> float:
