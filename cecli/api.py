@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.core import evaluate
+from cecli.errors import CecliError
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective, Reduction
 from cecli.problem.problem import Problem
@@ -90,6 +91,8 @@ def cross_entropy(
     loss, but for exact. With reduction none the gradient is that of the sum.
     Raises CecliError for whatever cannot be computed.
     """
+    if target is None:
+        raise CecliError("a target is needed: class indices or class probabilities", about="target")
     objective = Objective(
         weight=weight,
         ignore_index=ignore_index,

@@ -23,7 +23,7 @@ from cecli.gradcheck.differences import (
 )
 from cecli.gradcheck.float_differences import FloatDifferences
 from cecli.machine.float_mode import in_standard_mode
-from cecli.problem.dtypes import Floats, Integers
+from cecli.problem.dtypes import Floats, Integers, as_doubles, as_real_array
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 
@@ -85,7 +85,7 @@ def check_gradient(
     fraction done. Raises CecliError for bad input and where the loss is infinite.
     """
     problem = Problem.of(logits, target, Objective(**objective))
-    return check(problem, np.asarray(grad), method, step, seed, progress)
+    return check(problem, as_real_array("grad", grad), method, step, seed, progress)
 
 
 def check(
@@ -98,12 +98,11 @@ def check(
 ) -> GradientCheck:
     """`check_gradient` of a problem that is checked already."""
     step = _checked_step(problem, method, step)
-    if grad.shape != problem.shape or not _is_real(grad.dtype):
+    if grad.shape != problem.shape:
         raise CecliError(
-            f"the gradient has shape {grad.shape} and type {grad.dtype}: "
-            f"it must be real numbers of the logits' shape {problem.shape}"
+            f"the gradient has shape {grad.shape}: it must be of the logits' shape {problem.shape}"
         )
-    analytic = problem.to_rows(grad).astype(np.float64)
+    analytic = as_doubles(problem.to_rows(grad))
     if not analytic.size:
         raise CecliError("there is nothing to check: the batch has no samples")
     _require_finite_loss(problem)
@@ -159,7 +158,3 @@ def _require_finite_loss(problem: Problem) -> None:
         raise CecliError(
             f"the loss{problem.place(infinite.argmax())} is infinite: it has no derivative to check"
         )
-
-
-def _is_real(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "iuf" or dtype.name == "bfloat16"

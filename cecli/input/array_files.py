@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.input.formats import COMPRESSED, near_names, suffix_of
 from cecli.input.numbers import MAXIMUM_DIMENSIONS
-from cecli.problem.dtypes import BFLOAT16, widened
+from cecli.problem.dtypes import widened
+from cecli.problem.foreign import BFLOAT16, float8, type_name
 from cecli.text.messages import quote
 
 if TYPE_CHECKING:
@@ -254,27 +255,8 @@ def _check_type(dtype: np.dtype[Any], names: bool) -> None:
         return
     short = dtype == BFLOAT16 or dtype.name in (_USUAL_FLOAT8, _OTHER_FLOAT8)
     if (dtype.kind not in "biuf" or dtype.itemsize > 8) and not short:
-        raise CecliError(f"holds {_type_name(dtype)}, not {_REAL_NUMBERS}")
-
-
-def float8(name: str) -> np.dtype[Any]:
-    """A type of eight bits, which NumPy knows from ml_dtypes."""
-    try:
-        import ml_dtypes
-    except ImportError:
-        raise CecliError(
-            "float8 needs the package ml_dtypes: pip install 'cecli[safetensors]'"
-        ) from None
-    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
-    return dtype
-
-
-def _type_name(dtype: np.dtype[Any]) -> str:
-    """What an array holds that is no array of real numbers, as its owner would call it."""
-    if dtype.hasobject:
-        return "pickled objects"
-    names = {"U": "texts", "S": "texts", "c": "complex numbers", "M": "dates", "m": "times"}
-    return names.get(dtype.kind, dtype.name)
+        found = "pickled objects" if dtype.hasobject else type_name(dtype)
+        raise CecliError(f"holds {found}, not {_REAL_NUMBERS}")
 
 
 def _compare(promised: int, held: int) -> None:

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 
 from cecli.errors import CecliError
 from cecli.input.numbers import array_of, load_json, nested_lists
-from cecli.problem.dtypes import Floats, as_real_array
+from cecli.problem.dtypes import Floats, as_doubles, as_real_array
+from cecli.problem.foreign import BFLOAT16
 from cecli.problem.precision import round_to_type
 from cecli.text.messages import NotJSONError, describe
 
@@ -59,9 +60,10 @@ def candidate_of_array(values: ArrayLike, name: Judged) -> Candidate:
     type and tell nothing: where there are no others, they keep their own.
     """
     array = as_real_array(name, values)
-    own = array.dtype.name if array.dtype.name in NARROW_TYPES else "float64"
+    own = "bfloat16" if array.dtype == BFLOAT16 else array.dtype.name
+    own = own if own in NARROW_TYPES else "float64"
     with np.errstate(invalid="ignore"):
-        numbers = array.astype(np.float64)
+        numbers = as_doubles(array)
         finite = numbers[np.isfinite(numbers)]
         first_digits = np.ldexp(np.frexp(finite)[0], TOO_FEW_DIGITS)
         if not ((np.rint(finite) == finite) | (np.rint(first_digits) == first_digits)).all():

@@ -279,7 +279,11 @@ def _target(
             )
         batch_shape = batch_shape_of(shape, objective.axis)
         choice = Choice(header=typed.header, samples=lambda: prod(batch_shape))
-        return _reshaped(read_target(typed.target, labels, choice), batch_shape)
+        target = read_target(typed.target, labels, choice)
+        if target.shape == shape and not batch_shape and target_file(typed.target, labels) is None:
+            one_hot = f"; if it is one-hot, give the index: -t {int(target.argmax())}"
+            raise CecliError(f"{target.size} targets for one sample{one_hot}")
+        return _reshaped(target, batch_shape)
     if typed.soft_target is not None:
         if _names_several(typed.soft_target):
             from cecli.input.multifile import read_several_probabilities

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.array_files import chosen_key, float8, open_file
-from cecli.problem.dtypes import BFLOAT16
+from cecli.input.array_files import chosen_key, open_file
+from cecli.problem.foreign import array_of_tensor
 
 
 def read_tensor(path: str, key: str | None) -> NDArray[Any]:
@@ -38,20 +38,5 @@ def read_tensor(path: str, key: str | None) -> NDArray[Any]:
         raise CecliError(f"--key {key}: the file holds a single tensor, without a name")
     if not torch.is_tensor(found):
         raise CecliError(f"holds a {type(found).__name__}, not a tensor or a dictionary of tensors")
-    return array_of_tensor(found)
-
-
-def array_of_tensor(tensor: Any) -> NDArray[Any]:
-    """A tensor of PyTorch as an array, of `BFLOAT16` where it is of bfloat16."""
-    import torch
-
-    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
-    if tensor.is_sparse or tensor.is_quantized:
-        tensor = tensor.dequantize() if tensor.is_quantized else tensor.to_dense()
-    if tensor.dtype == torch.bfloat16:
-        return np.asarray(tensor.contiguous().view(torch.int16).numpy()).view(BFLOAT16)
-    name = str(tensor.dtype).removeprefix("torch.")
-    if name.startswith("float8_"):
-        return np.asarray(tensor.contiguous().view(torch.uint8).numpy()).view(float8(name))
-    array: NDArray[Any] = tensor.numpy()
+    array = array_of_tensor(found)
     return array.view(np.uint8) if array.dtype.kind == "b" else array

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.errors import About, CecliError
+from cecli.problem.foreign import BFLOAT16, array_of, type_name
 from cecli.problem.rows import Joined, Rows
 
 Floats = NDArray[np.float64]
@@ -15,9 +16,6 @@ Integers = NDArray[np.int64]
 Logits = NDArray[np.float32] | Floats
 # Numbers as they were given, perhaps in several files.
 AnyArray = NDArray[Any] | Joined | Rows
-
-# NumPy has no name for bfloat16: it saves such an array as two bytes of anything.
-BFLOAT16 = np.dtype("V2")
 
 
 def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -62,12 +60,7 @@ def row_maxima(rows: Logits) -> Floats:
 
 def as_real_array(name: About, values: ArrayLike) -> NDArray[Any]:
     """An array of real numbers; CecliError, with the name, for anything else."""
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError, OverflowError):
-        raise CecliError(
-            f"{name} must be an array of numbers with rows of equal length", about=name
-        ) from None
+    array = array_of(name, values)
     _require_real(name, array.dtype)
     return array
 
@@ -82,7 +75,7 @@ def as_any_array(name: About, values: ArrayLike | Joined | Rows) -> AnyArray:
 
 def _require_real(name: About, dtype: np.dtype[Any]) -> None:
     short = dtype.name == "bfloat16" or dtype == BFLOAT16 or is_float8(dtype)
-    if dtype.kind not in "iuf" and not short:
+    if dtype.kind not in "iuf" and not short and not (dtype.kind == "b" and name == "target"):
         raise CecliError(
-            f"{name} must be an array of real numbers; its type is {dtype}", about=name
+            f"{name} must be an array of real numbers; it holds {type_name(dtype)}", about=name
         )

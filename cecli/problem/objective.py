@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import index
 from typing import Literal
 
 from numpy.typing import ArrayLike
@@ -39,20 +40,31 @@ class Objective:
             _require_number("softcap", self.softcap, above_zero=True)
         _require_number("z_loss", self.z_loss)
         _require_number("label_smoothing", self.label_smoothing, largest=1.0)
-        if self.ignore_index is not None and not -(2**63) <= self.ignore_index < 2**63:
-            raise CecliError(
-                f"ignore_index is {self.ignore_index}: it must be an integer of 64 bits"
-            )
-        if self.reduction not in REDUCTIONS:
+        _require_integer("axis", self.axis)
+        if self.ignore_index is not None:
+            _require_integer("ignore_index", self.ignore_index)
+        reduction: object = self.reduction
+        if not isinstance(reduction, str) or reduction not in REDUCTIONS:
             raise CecliError(f"reduction is {self.reduction!r}: it must be mean, sum or none")
+
+
+def _require_integer(name: str, value: int) -> None:
+    try:
+        fits = -(2**63) <= index(value) < 2**63
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise CecliError(f"{name} is {value!r}: it must be an integer of 64 bits")
 
 
 def _require_number(
     name: str, value: float, *, above_zero: bool = False, largest: float = math.inf
 ) -> None:
     try:
+        if getattr(value, "ndim", 0) or getattr(value, "mask", False):
+            raise TypeError  # NumPy would warn, and take it
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise CecliError(f"{name} is {value!r}: it must be a number") from None
     if math.isfinite(number) and (number > 0 if above_zero else 0 <= number <= largest):
         return

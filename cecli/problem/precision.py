@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cecli.problem.dtypes import Floats
+from cecli.problem.foreign import BFLOAT16
 
 
 class TypePrecision(NamedTuple):
@@ -19,6 +20,7 @@ class TypePrecision(NamedTuple):
 
 _PRECISIONS = {
     "bfloat16": TypePrecision(2.0**-7, 2.0**-126, 2.0**-133),
+    BFLOAT16.name: TypePrecision(2.0**-7, 2.0**-126, 2.0**-133),
     "float16": TypePrecision(2.0**-10, 2.0**-14, 2.0**-24),
     "float32": TypePrecision(2.0**-23, 2.0**-126, 2.0**-149),
     "float64": TypePrecision(2.0**-52, 2.0**-1022, 2.0**-1074),

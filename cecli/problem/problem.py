@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from cecli.errors import CecliError
 from cecli.problem.dtypes import (
-    BFLOAT16,
     AnyArray,
     Floats,
     Integers,
@@ -32,7 +31,7 @@ from cecli.problem.dtypes import (
 )
 from cecli.problem.objective import Objective
 from cecli.problem.rows import Joined, Rows, rows_of, sample_name
-from cecli.problem.targets import ClassIndices, Probabilities
+from cecli.problem.targets import ClassIndices, Probabilities, as_indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -420,9 +419,11 @@ def _checked_truth(
     objective: Objective,
 ) -> ClassIndices | Probabilities:
     given = as_any_array("target", target)
+    if isinstance(given, np.ndarray):
+        given = as_indices(given, shape, batch_shape, objective.axis)
     if given.dtype.kind in "iu":
         return _checked_indices(given, shape, batch_shape, objective)
-    if (given.dtype.kind == "f" or given.dtype == BFLOAT16) and given.shape == shape:
+    if given.shape == shape and given.dtype.kind != "b":
         if objective.ignore_index is not None:
             raise CecliError("an index to ignore needs class indices: the target is soft")
         return Probabilities(given, rows_of(given, objective.axis))
@@ -438,17 +439,26 @@ def _checked_indices(
     given: AnyArray, shape: tuple[int, ...], batch_shape: tuple[int, ...], objective: Objective
 ) -> ClassIndices:
     if given.shape != batch_shape:
-        wanted = f"logits of shape {shape} need targets of shape {batch_shape}"
-        count = math.prod(batch_shape)
-        if given.size == count:
-            raise CecliError(f"targets of shape {given.shape}: {wanted}", about="target")
-        targets = f"{given.size} target{'s' if given.size != 1 else ''}"
-        samples = f"{count} sample{'s' if count != 1 else ''}"
-        raise CecliError(f"{targets} for {samples}: {wanted}", about="target")
+        raise _misshapen(given.shape, shape, batch_shape)
     rows, classes = rows_of(given, None), shape[objective.axis]
     truth = ClassIndices(given, rows, classes, objective.ignore_index)
     _ = truth.kept_count  # a class that there is not is told at once
     return truth
+
+
+def _misshapen(
+    given: tuple[int, ...], shape: tuple[int, ...], batch_shape: tuple[int, ...]
+) -> CecliError:
+    """That class indices are not as many as the samples, and along which axis they would be."""
+    wanted = f"logits of shape {shape} need targets of shape {batch_shape}"
+    others = [axis for axis in range(len(shape)) if batch_shape_of(shape, axis) == given]
+    hint = f"; with the classes on axis {others[0]} they fit" if others else ""
+    size, count = math.prod(given), math.prod(batch_shape)
+    if size == count:
+        return CecliError(f"targets of shape {given}: {wanted}{hint}", about="target")
+    targets = f"{size} target{'s' if size != 1 else ''}"
+    samples = f"{count} sample{'s' if count != 1 else ''}"
+    return CecliError(f"{targets} for {samples}: {wanted}{hint}", about="target")
 
 
 def _checked_weight(classes: int, objective: Objective) -> Floats | None:

@@ -13,10 +13,58 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.problem.dtypes import Floats, Integers, as_doubles
-from cecli.problem.rows import Joined, Rows, rows_of
+from cecli.problem.rows import Joined, Rows, rows_of, sample_name
 
 AT_ONCE = 2**18
 SOFT_TARGET_SLACK = 0.01 + 2.0**-40  # with room for the rounding of a sum
+
+
+def as_indices(
+    given: NDArray[Any], shape: tuple[int, ...], batch_shape: tuple[int, ...], axis: int
+) -> NDArray[Any]:
+    """Class indices from what is as good: a dimension of one more, whole floats, rows of one-hot.
+
+    Any other target stays as it is. shape, batch_shape: of the logits, with the classes on axis.
+    Raises CecliError for floats that are not whole, and for rows of 0 and 1 that are not one-hot.
+    """
+    kept = tuple(np.insert(np.array(batch_shape, dtype=np.int64), axis % len(shape), 1).tolist())
+    is_soft = given.dtype.kind == "f" and given.shape == shape
+    if given.shape in (kept, (*batch_shape, 1)) and given.shape != batch_shape and not is_soft:
+        given = given.reshape(batch_shape)
+    if given.dtype.kind == "f" and given.shape == batch_shape:
+        return _whole(given)
+    if given.dtype.kind in "biu" and given.shape == shape and batch_shape != shape:
+        return _classes_of_one_hot(given, axis)
+    return given
+
+
+def _whole(given: NDArray[Any]) -> Integers:
+    given = as_doubles(given)
+    with np.errstate(invalid="ignore"):
+        wrong = ~((np.rint(given) == given) & (np.abs(given) < 2.0**63))
+    if wrong.any():
+        first = int(wrong.argmax())
+        place = sample_name(first, given.shape)
+        raise CecliError(
+            f"target {given.flat[first]:g}{place}: a class index is a whole number", about="target"
+        )
+    return given.astype(np.int64)
+
+
+def _classes_of_one_hot(given: NDArray[Any], axis: int) -> NDArray[Any]:
+    """The classes of rows of 0 and 1; other integers as they are."""
+    if given.dtype.kind != "b" and (given.min(initial=0) < 0 or given.max(initial=0) > 1):
+        return given
+    ones = given.sum(axis=axis, dtype=np.int64)
+    wrong = ones != 1
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise CecliError(
+            f"target{sample_name(first, ones.shape)} has {ones.flat[first]} ones: one-hot rows "
+            "have one; probabilities of several classes are floats that sum to 1",
+            about="target",
+        )
+    return np.asarray(given.argmax(axis=axis))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +108,23 @@ class ClassIndices:
 
     def _refuse(self, row: int, target: int) -> None:
         file, place = self.rows.called(row)
-        hint = "; if it marks samples to ignore, say so: ignore_index (--ignore-index) -100"
+        hint = ""
+        if target == -100:
+            hint = "; if it marks samples to ignore, say so: ignore_index (--ignore-index) -100"
+        elif target == self.classes and not self._has_zero():
+            hint = "; do they count from 1?"
         valid = (
             f"the {self.classes} classes are 0 to {self.classes - 1}"
             if self.classes > 1
             else "the only class is 0"
         )
         raise CecliError(
-            f"{file}target {target}{place} is out of range: {valid}"
-            + (hint if target == -100 else ""),
+            f"{file}target {target}{place} is out of range: {valid}{hint}",
             about=None if file else "target",
         )
+
+    def _has_zero(self) -> bool:
+        return any(bool((self.rows[start:stop] == 0).any()) for start, stop in self._pieces())
 
     @cached_property
     def counts(self) -> Integers:
@@ -133,8 +187,9 @@ class Probabilities:
         if off.any():
             row = int(off.argmax())
             file, place = self.rows.called(start + row)
+            hint = "; a sample that does not count has --sample-weight 0" if not totals[row] else ""
             raise CecliError(
-                f"{file}soft target{place} sums to {totals[row]:.6g}: probabilities sum to 1",
+                f"{file}soft target{place} sums to {totals[row]:.6g}: probabilities sum to 1{hint}",
                 about=None if file else "soft_target",
             )
         return soft
