@@ -14,7 +14,7 @@ import click
 from cecli.errors import CecliError
 
 # What starts like a number is one, also when it goes wrong later: the reader then says where.
-_NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECASE)
+NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECASE)
 
 LOGITS_HELP = (
     "LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, "
@@ -85,7 +85,7 @@ class NumbersCommand(SectionedCommand):
         for argument in rest:
             if argument == "--":
                 numbers += rest
-            elif argument == "-" or not argument.startswith("-") or _NUMBER.match(argument):
+            elif argument == "-" or not argument.startswith("-") or NUMBER.match(argument):
                 numbers.append(argument)
             else:
                 if argument[1] != "-" and argument[:2] not in known:

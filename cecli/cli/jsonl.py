@@ -29,7 +29,7 @@ from cecli.input.documents import (
     target_and_labels,
 )
 from cecli.input.numbers import array_of, values_of_line
-from cecli.input.problem_from import objective_with, read_request
+from cecli.input.problem_from import objective_with, read_request, require_probabilities
 from cecli.machine.blocks import check_rows
 from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
@@ -187,7 +187,10 @@ def _problem(document: Document, common: Common, dimensions: int) -> Problem:
         raise CecliError(f"axis {objective.axis} is out of range for the one sample of a line")
     target = None
     if common.command != "softmax":
-        target = document.target if document.soft_target is None else document.soft_target
+        target = document.target
+        if document.soft_target is not None:
+            target = document.soft_target
+            require_probabilities(target.shape, document.logits.shape)
         if target is None:
             raise CecliError('a target is needed: {"logits": [...], "target": ...}')
     logits = logits_from(document.logits, common.from_, -1)

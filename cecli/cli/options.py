@@ -261,11 +261,12 @@ output_options = group(
     _DIGITS,
     option(
         "--top",
-        type=click.IntRange(min=1),
+        type=click.IntRange(min=0),
         metavar="K",
         default=20,
         help="Show at most K rows of a table; of classes always the target (default 20).",
     ),
+    option("--quiet", is_flag=True, help="Show no rows, as --top 0: the loss and the summary."),
     _ARRAYS,
 )
 

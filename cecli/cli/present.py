@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,7 @@ from cecli.answer.answer import Answer, array_name_of
 from cecli.errors import CecliError
 from cecli.input.problem_from import read_request
 from cecli.text.ascii import takes_unicode
+from cecli.text.numbers import format_bytes
 
 if TYPE_CHECKING:
     from cecli.answer.answer import Output
@@ -40,6 +42,7 @@ def carry_out(
         answer = find(settings, request, output)
     if settings.destination is not None:
         _write(answer, settings, settings.destination)
+        _tell_what_is_written(settings.destination)
     for note in request.notes:
         click.echo(f"cecli {settings.command}: {note}", err=True)
     _show(answer, settings)
@@ -155,6 +158,13 @@ def _write(answer: Answer, settings: Settings, destination: Destination) -> None
         write_text(path, _picture(answer, settings))
     elif destination.kind == "markup" and answer.derivation is not None:
         write_text(path, _text(answer.derivation, destination.suffix))
+
+
+def _tell_what_is_written(destination: Destination) -> None:
+    """Name the file and its size, where somebody looks on."""
+    path = Path(destination.path)
+    if sys.stderr is not None and sys.stderr.isatty() and path.is_file():
+        click.echo(f"wrote {path}, {format_bytes(path.stat().st_size)}", err=True)
 
 
 def _picture(answer: Answer, settings: Settings) -> str:

@@ -165,9 +165,10 @@ def _view(
     arrays: bool | None = None,
     jsonl: bool = False,
     latex: bool = False,
+    quiet: bool = False,
 ) -> View:
     forms: dict[Form, bool] = {"json": json, "jsonl": jsonl, "markdown": markdown, "latex": latex}
-    return View(_form(forms), digits, top, arrays)
+    return View(_form(forms), digits, 0 if quiet else top, arrays)
 
 
 def _form(forms: Mapping[Form, bool]) -> Form:

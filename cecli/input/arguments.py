@@ -57,6 +57,7 @@ from cecli.input.numbers import (
     INTEGER,
     array_of,
     as_float64,
+    is_number,
     json_lines,
     load_json,
     nested_lists,
@@ -142,6 +143,12 @@ def _document_of_words(arguments: Sequence[str], labels: Labels) -> Document:
         raise CecliError(
             f"{quote(odd)} stands alone beside quoted rows of several numbers: quote each sample "
             "as a row, or none; the targets of a batch are one argument (-t 1,1)"
+        )
+    word = next((word for word in arguments if word.isidentifier() and not is_number(word)), None)
+    if labels is not None and len(labels) == 1 and word is not None:
+        raise CecliError(
+            f"{quote(word)} is not a number; --labels takes one argument, "
+            f"as in --labels {labels[0]},{word}"
         )
     text = ("\n" if all(rows) else " ").join(arguments)
     ends = list(accumulate(len(argument) + 1 for argument in arguments))

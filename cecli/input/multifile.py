@@ -97,6 +97,8 @@ def read_several(
     for file in files:
         with reading(quote(file.name)):
             document = read_file(file.name, key, labels, choice)
+            if first is not None and _could_be_targets(document.logits, first.logits):
+                raise CecliError(f"holds integers, one a sample: the targets are -t {file.name}")
             single = document.logits.ndim == 1
             logits.append(_segment(file, document.logits, single))
             for name, segments in targets.items():
@@ -119,6 +121,11 @@ def read_several(
         first.notes,
         first.target_column,
     )
+
+
+def _could_be_targets(array: NDArray[Any], logits: NDArray[Any]) -> bool:
+    """Whether an array in the place of more logits has an integer for each sample of the first."""
+    return array.dtype.kind in "iu" and logits.ndim > 1 and array.shape == logits.shape[:-1]
 
 
 def _segment(file: Named, array: NDArray[Any], single: bool) -> Segment:

@@ -392,6 +392,8 @@ def whole_numbers(array: NDArray[Any]) -> NDArray[np.integer[Any]]:
         if wrong.any():
             position = int(wrong.argmax())
             place = _item("target", position, array.shape)
-            raise CecliError(f"{place} is {array.flat[position]}: a class index is a whole number")
+            found = array.flat[position]
+            hint = "; -q takes probabilities" if array.ndim > 1 and 0.0 < found < 1.0 else ""
+            raise CecliError(f"{place} is {found}: a class index is a whole number{hint}")
         return array.astype(np.int64)
     return array

@@ -183,7 +183,10 @@ def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Re
     objective = objective_with(document.objective, overrides.read())
     target = _target(typed, document, labels, objective, files) if with_target else None
     sources = _sources(typed, overrides, labels)
+    is_soft = typed.soft_target is not None or target is document.soft_target
     with sources.naming():
+        if target is not None and is_soft:
+            require_probabilities(target.shape, document.logits.shape)
         logits = logits_in_blocks(document.logits, typed.from_, objective.axis)
         problem = Problem.of(logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
@@ -194,6 +197,16 @@ def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Re
     if typed.from_ == "logits" and _look_like_probabilities(problem):
         notes += (LIKE_PROBABILITIES,)
     return Request(typed, problem, labels, sources, files, grad, loss, notes)
+
+
+def require_probabilities(shape: tuple[int, ...], logits: tuple[int, ...]) -> None:
+    """Refuse a soft target of another shape than the logits, whatever else it could be."""
+    if shape != logits:
+        raise CecliError(
+            f"class probabilities of shape {shape} do not fit logits of shape {logits}: there is "
+            "one for each logit",
+            about="soft_target",
+        )
 
 
 def _choice(typed: Input, labels: tuple[str, ...] | None) -> Choice:
@@ -224,7 +237,13 @@ def _look_like_probabilities(problem: Problem) -> bool:
 def objective_with(settings: Mapping[str, object], overriding: Mapping[str, object]) -> Objective:
     """The objective of a document's settings, of which some are overridden."""
     checked: Any = {**settings, **overriding}
-    return Objective(**checked)
+    try:
+        return Objective(**checked)
+    except CecliError as error:
+        name, _, rest = str(error).partition(" ")
+        if name in overriding:
+            name = f"--{name.replace('_', '-')}"
+        raise CecliError(f"{name} {rest}", about=error.about) from None
 
 
 def _wrong_count_of_labels(labels: int, classes: int) -> str:

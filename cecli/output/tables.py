@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,12 +40,29 @@ def grids_of(answer: Answer, digits: int, top: int) -> list[Grid]:
     """The tables of an answer, in the order in which they are shown."""
     if answer.comparison is not None:
         return comparison_grids(answer, answer.comparison, digits, top)
+    if not top:
+        return _without_rows(answer, digits)
     batch = bool(answer.problem.batch_shape)
     grids = [_batch_grid(answer, digits, top) if batch else _sample_grid(answer, digits, top)]
     if answer.summary is not None:
         grids += summary_grids(answer, digits)
     if answer.check is not None:
         grids.append(_check_grid(answer.check, answer, digits, top))
+    return grids
+
+
+def _without_rows(answer: Answer, digits: int) -> list[Grid]:
+    """What stands below the tables, and the samples that were asked for."""
+    grids, summary, check = (
+        [Grid([], notes=_loss_notes(answer, digits))],
+        answer.summary,
+        answer.check,
+    )
+    if summary is not None and summary.worst_samples is not None:
+        grids.append(_worst_grid(answer, summary.worst_samples, digits))
+    if check is not None:
+        whole = _check_grid(check, answer, digits, 1)
+        grids.append(replace(whole, columns=[], stressed=frozenset(), notes=whole.notes[-1:]))
     return grids
 
 
@@ -358,9 +376,11 @@ def _judged_grid(
         numbers("difference", [short(value) for value in difference.tolist()]),
         numbers("allowed", [short(value) for value in allowed.tolist()]),
     ]
+    if not len(shown):
+        columns = []
     hidden = graded.total - len(shown)
     notes = [_judged_errors(graded)]
-    if hidden:
+    if hidden and len(shown):
         notes.append(f"above: the {len(shown):,} worst of {graded.total:,}")
     stressed = frozenset(np.flatnonzero(~(excess <= 1.0)).tolist())
     return Grid(columns, stressed, notes, _judged_verdict(name, graded), graded.passed)

@@ -427,9 +427,14 @@ def _checked_truth(
         if objective.ignore_index is not None:
             raise CecliError("an index to ignore needs class indices: the target is soft")
         return Probabilities(given, rows_of(given, objective.axis))
+    found = (
+        f"a target of type {given.dtype} and shape {given.shape}"
+        if given.shape
+        else (f"a single number of type {given.dtype}")
+    )
+    wanted = f"integers of shape {batch_shape}" if batch_shape else "a single integer"
     raise CecliError(
-        f"a target of type {given.dtype} and shape {given.shape} does not fit logits of "
-        f"shape {shape}: class indices are integers of shape {batch_shape}, "
+        f"{found} does not fit logits of shape {shape}: class indices are {wanted}, "
         f"class probabilities floats of shape {shape}",
         about="target",
     )
@@ -451,6 +456,8 @@ def _misshapen(
 ) -> CecliError:
     """That class indices are not as many as the samples, and along which axis they would be."""
     wanted = f"logits of shape {shape} need targets of shape {batch_shape}"
+    if not batch_shape:
+        wanted = "one sample has one target"
     others = [axis for axis in range(len(shape)) if batch_shape_of(shape, axis) == given]
     hint = f"; with the classes on axis {others[0]} they fit" if others else ""
     size, count = math.prod(given), math.prod(batch_shape)

@@ -48,6 +48,15 @@ def format_divisor(number: float, digits: int) -> str:
     return f"{int(number):,}" if number.is_integer() else format_typed(number, digits)
 
 
+def format_bytes(size: int) -> str:
+    """A size in bytes, in the decimal units that disks are sold by."""
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if size >= 1000**power:
+            share = size / 1000**power
+            return f"{share:.1f} {unit}" if share < 10 else f"{share:.0f} {unit}"
+    return f"{size} bytes"
+
+
 def align(texts: Sequence[str]) -> list[str]:
     """Pad texts of numbers with spaces so that their points stand in one column."""
     before = [_length_before_point(text) for text in texts]

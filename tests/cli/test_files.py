@@ -52,7 +52,7 @@ def test_what_is_bad_in_a_document_is_told_with_its_file(folder: Path) -> None:
     assert "'z.json': soft target sums to 1.1" in complaint("loss", "z.json")
     np.save("q.npy", np.array([[0.5, 0.5]]))
     line = complaint("loss", "z.json", "-q", "q.npy")
-    assert "'q.npy': a target of type float64 and shape (1, 2) does not fit" in line
+    assert "'q.npy': class probabilities of shape (1, 2) do not fit" in line
     line = complaint("loss", "z.json", "--weight", "1,2,3")
     assert ": weight has shape (3,)" in line
 

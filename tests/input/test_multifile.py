@@ -229,7 +229,7 @@ def test_outputs_appear_together_or_not_at_all(folder: Path) -> None:
         ("loss z-0.npy wide.npy -t 0", ["'wide.npy' holds an array of shape (2, 8)", "'z-0.npy'"]),
         ("loss z-0.npy double.npy -t 0", ["'double.npy' holds float64", "'z-0.npy' float32"]),
         ("loss z-0.npy missing.npy -t 0", ["'missing.npy': no such file"]),
-        ("loss z-0.npy t-0.npy -t 0", ["'t-0.npy' holds"]),
+        ("loss z-0.npy t-0.npy -t 0", ["'t-0.npy': holds integers, one a sample"]),
         ("loss z-0.npy 1 -t 0", ["'z-0.npy' is a file: give files or numbers, not both"]),
         ("loss z-*.npy -t t.npy --axis 0", ["cannot be that of the classes"]),
         ("loss z-*.npy -t t-*.npy --axis 5", ["axis 5 is out of range"]),

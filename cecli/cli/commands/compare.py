@@ -18,6 +18,7 @@ from cecli.cli.options import (
     scaling_options,
     target_options,
 )
+from cecli.errors import CecliError
 
 if TYPE_CHECKING:
     from cecli.answer.answer import Answer, Output
@@ -51,7 +52,13 @@ def compare(**options: Any) -> None:
     from cecli.cli.present import carry_out
     from cecli.cli.settings import settings_of
 
-    carry_out(settings_of("compare", options), _compared)
+    settings = settings_of("compare", options)
+    logits = settings.typed.logits
+    if settings.typed.grad is None and settings.typed.loss is None:
+        last = len(logits) > 1 and "." in logits[-1] and logits[-1][-1].isalpha()
+        hint = f"; if it is the last file, --grad {logits[-1]}" if last else ""
+        raise CecliError(f"nothing to compare: give a gradient (--grad) or a loss (--loss){hint}")
+    carry_out(settings, _compared)
 
 
 def _compared(settings: Settings, request: Request, output: Output | None) -> Answer:
