@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # as in typing, which takes a while to import
 if TYPE_CHECKING:
     from cecli.api import cross_entropy, log_softmax, softmax
     from cecli.comparison.compare import Comparison, compare
-    from cecli.comparison.search import Diagnosis
+    from cecli.comparison.mistake import Diagnosis
     from cecli.conformance.api import cases, verify
     from cecli.conformance.model import Case
     from cecli.conformance.report import Report
@@ -44,7 +44,7 @@ _HOMES = {
     "CecliError": "errors",
     "Comparison": "comparison.compare",
     "CrossEntropy": "problem.result",
-    "Diagnosis": "comparison.search",
+    "Diagnosis": "comparison.mistake",
     "GradientCheck": "gradcheck.check",
     "Report": "conformance.report",
     "arithmetic": "machine.compiled",

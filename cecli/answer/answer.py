@@ -30,6 +30,8 @@ RowsName = Literal["softmax", "grad"]
 ArrayName = Literal["softmax", "grad", "losses"]
 Report = Callable[[float], None]
 NUMBERS_AT_ONCE = 2**18
+# Up to here a comparison keeps the arrays that a document shows.
+MOST_WHOLE = 100_000
 # What the array of a command has in each of its rows; losses are no array of rows.
 _ROWS: dict[Command, RowsName | None] = {
     "softmax": "softmax",
@@ -217,28 +219,39 @@ def tallied(problem: Problem, losses: Floats, worst: int) -> Totals:
 
 
 def find_comparison(
-    request: Request, *, rtol: float | None, exact: bool, output: Output | None = None
+    request: Request,
+    *,
+    rtol: float | None,
+    exact: bool,
+    keep: int,
+    output: Output | None = None,
+    report: Report | None = None,
 ) -> Answer:
-    """Compare the gradient and the loss of a request with the exact ones."""
+    """Compare the gradient and the loss of a request with the exact ones.
+
+    keep: how many of the worst numbers are told.
+    """
     from cecli.comparison.compare import compare_candidates
 
-    problem = request.problem
-    comparison = compare_candidates(problem, request.grad, request.loss, rtol, exact=exact)
-    result = comparison.result
-    totals = tallied(problem, result.losses, 0) if exact else totals_of(problem)
+    problem, labels = request.problem, request.labels
+    comparison = compare_candidates(
+        problem, request.grad, request.loss, rtol, exact=exact, keep=keep, progress=report
+    )
+    whole, totals = comparison.result, comparison.totals
+    if exact and whole is not None:
+        totals = tallied(problem, whole.losses, 0)
+    elif totals is None:
+        totals = totals_of(problem)
+    if whole is None and problem.samples * problem.classes <= MOST_WHOLE:
+        whole = solve(problem.rounded_to(np.dtype(np.float64)))
     summary = summary_of(problem, totals, exact)
     answer = Answer(
-        "compare",
-        problem,
-        request.labels,
-        exact,
-        totals,
-        summary,
-        comparison=comparison,
-        whole=result,
+        "compare", problem, labels, exact, totals, summary, comparison=comparison, whole=whole
     )
-    if output is not None:
+    if output is not None and whole is not None:
         write_array(answer, output)
+    elif output is not None:
+        find_answer("compare", problem, labels, exact=exact, output=output)
     return answer
 
 

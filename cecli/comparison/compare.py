@@ -7,24 +7,34 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from cecli.api import solve
-from cecli.comparison.grade import GRADES, Grade, Graded, grade, gradient_allowance, loss_allowance
-from cecli.comparison.textbook import batch_of
+from cecli.comparison.grade import GRADES, Grade, Graded, Marks, graded, loss_allowance, mark
+from cecli.comparison.mistake import TRANSPOSED, Diagnosis
+from cecli.comparison.survey import (
+    Gradient,
+    ProgressCallback,
+    Reference,
+    Survey,
+    confirmed,
+    losses_by,
+    reference_of,
+    sample_of,
+    survey,
+)
+from cecli.core.evaluate import reduced_loss
 from cecli.errors import CecliError
 from cecli.input.candidate import Candidate, candidate_of_array
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
-from cecli.problem.result import CrossEntropy
 
 if TYPE_CHECKING:
-    from cecli.comparison.search import Diagnosis
-    from cecli.comparison.textbook import Batch
+    from cecli.core.totals import Totals
+    from cecli.problem.result import CrossEntropy
 
-# Up to here the numbers to compare with are correctly rounded, at about 50 µs each.
-MOST_EXACT = 4000
+# How many of the worst numbers are kept.
+KEPT = 100
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,6 +46,7 @@ class Comparison:
     what is wrong, the simplest first; more than one where they cannot be told apart. description:
     lines on a wrong gradient that nothing explains. max_abs_error, max_rel_error, max_ulp_error,
     worst, off, total: the figures of the gradient, or of the loss where that alone was given.
+    result: the exact numbers of a small problem; totals: those of the losses of a larger one.
     """
 
     passed: bool
@@ -44,8 +55,9 @@ class Comparison:
     description: tuple[str, ...]
     grad: Graded | None
     loss: Graded | None
-    result: CrossEntropy
     rtol: float | None
+    result: CrossEntropy | None
+    totals: Totals | None
 
     @property
     def figures(self) -> Graded:
@@ -90,9 +102,9 @@ class Comparison:
         ids = ", ".join(dict.fromkeys(found.id for found in self.diagnosis))
         verdict = self.grade if self.passed else self.grade.upper()
         lines = [f"{verdict}: {ids}" if ids else verdict]
-        for name, graded in (("gradient", self.grad), ("loss", self.loss)):
-            if graded is not None:
-                lines.append(f"{name}: {graded}")
+        for name, judged in (("gradient", self.grad), ("loss", self.loss)):
+            if judged is not None:
+                lines.append(f"{name}: {judged}")
         lines += [str(found) for found in self.diagnosis]
         return "\n".join([*lines, *self.description])
 
@@ -134,153 +146,166 @@ def compare_candidates(
     rtol: float | None = None,
     *,
     exact: bool = False,
+    keep: int = KEPT,
+    progress: ProgressCallback | None = None,
 ) -> Comparison:
     """`compare` of numbers that bring their precision along.
 
     exact: compare with correctly rounded numbers whatever the size; else only small problems are.
+    keep: how many of the worst numbers are shown. progress is told the share of the rows read.
     """
     if grad is None and loss is None:
         raise CecliError(NOTHING_GIVEN)
     if rtol is not None and not 0.0 <= rtol < math.inf:
         raise CecliError(f"rtol is {rtol:g}: it must be 0 or more and finite")
-    problem = in_doubles(problem)
-    transposed = grad is not None and _is_transposed(problem, grad)
     if grad is not None:
-        grad = _as_rows(problem, grad, transposed)
-    exact = exact or problem.rows.size <= MOST_EXACT
-    result = solve(problem, exact=exact)
-    return compare_with(problem, result, grad, loss, rtol, exact=exact, transposed=transposed)
+        _require_shape(problem, grad)
+    reference = reference_of(problem, exact=exact)
+    return compare_with(reference, grad, loss, rtol, keep=max(1, keep), progress=progress)
 
 
 def compare_with(
-    problem: Problem,
-    result: CrossEntropy,
+    reference: Reference,
     grad: Candidate | None,
     loss: Candidate | None,
     rtol: float | None = None,
     *,
-    exact: bool = True,
-    transposed: bool = False,
     diagnose: bool = True,
+    keep: int = KEPT,
+    progress: ProgressCallback | None = None,
 ) -> Comparison:
     """`compare_candidates` where the right numbers are known.
 
-    problem: in doubles, and result what it comes to. grad: rows (N, C). exact: the result is
-    correctly rounded. transposed: the gradient was turned round to have that shape. diagnose: look
-    for what explains a wrong result.
+    diagnose: look for what explains a wrong result.
     """
-    batch = batch_of(problem)
-    grades: dict[str, Graded] = {}
+    shape, transposed = reference.problem.shape, False
+    if grad is not None and grad.shape != shape:
+        transposed = True
+        unit = None if grad.unit is None else grad.unit.T
+        grad = grad.with_values(np.asarray(grad.given).T, unit)
+    gradient = None if grad is None else Gradient(reference, grad, rtol)
+    each = reference.problem.divisor is None
+    found = survey(reference, gradient, keep=keep, each_loss=each, progress=progress)
     diagnosis: tuple[Diagnosis, ...] = ()
     description: tuple[str, ...] = ()
-    if grad is not None:
-        grades["grad"], diagnosis, description = _judge_gradient(
-            problem, batch, result, grad, rtol, exact, transposed, diagnose
-        )
-    if loss is not None:
-        grades["loss"], found = _judge_loss(batch, result, loss, rtol, exact, diagnose)
-        diagnosis += found
-    worst = max((graded.grade for graded in grades.values()), key=GRADES.index)
+    of_grad = of_loss = None
+    with np.errstate(all="ignore"):
+        if gradient is not None and found.marks is not None:
+            of_grad = _graded_gradient(gradient, found.marks, keep)
+            if diagnose and (transposed or not of_grad.passed):
+                diagnosis, description = _explained(gradient, found, of_grad, transposed)
+        if loss is not None:
+            of_loss, explained = _judged_loss(reference, found, loss, rtol, diagnose, keep)
+            diagnosis += explained
+    both = [one for one in (of_grad, of_loss) if one is not None]
     return Comparison(
-        passed=not transposed and all(graded.passed for graded in grades.values()),
-        grade="wrong" if transposed else worst,
+        passed=not transposed and all(one.passed for one in both),
+        grade="wrong" if transposed else max((one.grade for one in both), key=GRADES.index),
         diagnosis=diagnosis,
         description=description,
-        grad=grades.get("grad"),
-        loss=grades.get("loss"),
-        result=result,
+        grad=of_grad,
+        loss=of_loss,
         rtol=rtol,
+        result=reference.result,
+        totals=found.totals,
     )
 
 
-def in_doubles(problem: Problem) -> Problem:
-    """The problem with logits as doubles, so that its results are rounded to no other type."""
-    if problem.logits.dtype == np.float64:
-        return problem
-    return Problem.of(problem.logits.astype(np.float64), problem.target, problem.objective)
-
-
-def _is_transposed(problem: Problem, grad: Candidate) -> bool:
-    shape = grad.values.shape
-    if shape == problem.shape:
-        return False
-    if len(shape) == 2 and shape == problem.shape[::-1]:
-        return True
+def _require_shape(problem: Problem, grad: Candidate) -> None:
+    if grad.shape == problem.shape or (len(grad.shape) == 2 and grad.shape == problem.shape[::-1]):
+        return
     raise CecliError(
-        f"the gradient has shape {shape}, where the logits have {problem.shape}: they must agree"
+        f"the gradient has shape {grad.shape}, where the logits have {problem.shape}: "
+        "they must agree"
     )
 
 
-def _as_rows(problem: Problem, grad: Candidate, transposed: bool) -> Candidate:
-    def rows(array: Any) -> Any:
-        return problem.to_rows(array.T if transposed else array)
+def _graded_gradient(gradient: Gradient, marks: Marks, keep: int) -> Graded:
+    problem = gradient.reference.problem
+    found = graded(marks, gradient.candidate, (problem.samples, problem.classes), keep)
+    if not found.total:
+        return found
+    index = problem.indices_of(*(np.array([i]) for i in found.worst))[0]
+    return replace(found, worst=tuple(index.tolist()))
 
-    return grad.with_values(rows(grad.values), None if grad.unit is None else rows(grad.unit))
 
-
-def _judge_gradient(
-    problem: Problem,
-    batch: Batch,
-    result: CrossEntropy,
-    grad: Candidate,
-    rtol: float | None,
-    exact: bool,
-    transposed: bool,
-    diagnose: bool,
-) -> tuple[Graded, tuple[Diagnosis, ...], tuple[str, ...]]:
-    right = problem.to_rows(result.grad)
-    allowance = gradient_allowance(batch, right, grad, rtol)
-    graded = grade(grad, right, allowance, certain=exact)
-    index = problem.indices_of(*(np.array([i]) for i in graded.worst))[0]
-    graded = replace(graded, worst=tuple(index.tolist()))
-    if not diagnose or (graded.passed and not transposed):
-        return graded, (), ()
-    from cecli.comparison.catalogue import TRANSPOSED
+def _explained(
+    gradient: Gradient, found: Survey, of_grad: Graded, transposed: bool
+) -> tuple[tuple[Diagnosis, ...], tuple[str, ...]]:
+    """The mistakes that explain a gradient, or lines on it where none does."""
     from cecli.comparison.description import describe
-    from cecli.comparison.evidence import Evidence
-    from cecli.comparison.search import Diagnosis, diagnose_gradient
-    from cecli.comparison.textbook import with_softmax_across
+    from cecli.comparison.search import WrongGradient, diagnose_gradient
 
     first: tuple[Diagnosis, ...] = ()
     if transposed:
-        largest = float(np.abs(grad.values).max(initial=0.0)) or 1.0
-        fit = graded.max_abs_error / largest if graded.passed else 0.0
-        first = (Diagnosis(TRANSPOSED.id, TRANSPOSED.explanation, TRANSPOSED.remedy, fit),)
-        if graded.passed:
-            return graded, first, ()
-    with np.errstate(all="ignore"):
-        evidence = Evidence(with_softmax_across(batch, problem), grad, right, allowance)
-    found = diagnose_gradient(evidence)
-    if found:
-        return graded, first + found, ()
-    lines = describe(evidence)
+        largest = found.facts.largest if found.facts is not None else 0.0
+        fit = of_grad.max_abs_error / (largest or 1.0) if of_grad.passed else 0.0
+        first = (TRANSPOSED.found(fit=fit),)
+    if of_grad.passed or found.facts is None:
+        return first, ()
+    reference, sample = gradient.reference, sample_of(gradient, found)
+    explained = diagnose_gradient(
+        WrongGradient(
+            sample,
+            found.facts,
+            reference.textbook,
+            lambda hypotheses: confirmed(gradient, sample, hypotheses),
+            reference.right_of,
+        )
+    )
+    if explained:
+        return first + explained, ()
+    lines = describe(sample, found.facts)
     if transposed:
-        return graded, (), ("its shape is the transposed one; turned back:", *lines)
-    return graded, (), lines
+        return (), ("its shape is the transposed one; turned back:", *lines)
+    return (), lines
 
 
-def _judge_loss(
-    batch: Batch,
-    result: CrossEntropy,
+def _judged_loss(
+    reference: Reference,
+    found: Survey,
     loss: Candidate,
     rtol: float | None,
-    exact: bool,
     diagnose: bool,
+    keep: int,
 ) -> tuple[Graded, tuple[Diagnosis, ...]]:
-    right = np.asarray(result.loss, dtype=np.float64)
-    if loss.values.shape != right.shape and loss.values.size == right.size == 1:
+    problem = reference.problem
+    right = _right_loss(reference, found)
+    if loss.shape != right.shape and loss.values.size == right.size == 1:
         unit = None if loss.unit is None else loss.unit.reshape(right.shape)
         loss = loss.with_values(loss.values.reshape(right.shape), unit)
-    if loss.values.shape != right.shape:
+    if loss.shape != right.shape:
         raise CecliError(
-            f"the loss has shape {loss.values.shape}, where that of the problem has {right.shape}"
+            f"the loss has shape {loss.shape}, where that of the problem has {right.shape}"
             + ("" if right.ndim else ": one number")
         )
-    allowance = loss_allowance(batch, right, loss, rtol)
-    graded = grade(loss, right, allowance, certain=exact)
-    if graded.passed or not diagnose:
-        return graded, ()
-    from cecli.comparison.search import diagnose_loss
+    sizes = found.loss_sizes.reshape(right.shape)
+    allowance = loss_allowance(sizes, problem.classes, problem.samples, right, loss, rtol)
+    marks, _ = mark(loss, right, allowance, keep=keep, certain=reference.exact)
+    judged = graded(marks, loss, right.shape, keep)
+    if judged.passed or not diagnose:
+        return judged, ()
+    from cecli.comparison.search import WrongLoss, diagnose_loss
 
-    with np.errstate(all="ignore"):
-        return graded, diagnose_loss(batch, graded, allowance)
+    wrong = WrongLoss(
+        values=loss.values.reshape(-1),
+        right=right.reshape(-1),
+        rate=allowance.rate.reshape(-1),
+        unit=np.zeros(right.size) if loss.unit is None else loss.unit.reshape(-1),
+        type=loss.type,
+        allowed=allowance.total.reshape(-1),
+        each=right.ndim > 0,
+        predict=lambda makes: losses_by(reference, makes, each=right.ndim > 0),
+    )
+    some = reference.textbook.rows(np.arange(min(problem.samples, 1)))
+    return judged, diagnose_loss(wrong, some)
+
+
+def _right_loss(reference: Reference, found: Survey) -> NDArray[np.float64]:
+    problem = reference.problem
+    if reference.result is not None:
+        return np.asarray(reference.result.loss, dtype=np.float64)
+    if found.losses is not None:
+        return found.losses.reshape(problem.batch_shape)
+    assert found.totals is not None
+    return np.asarray(reduced_loss(problem, found.totals))

@@ -1,9 +1,12 @@
 """Errors that no known mistake explains: where they are, and what they are proportional to.
 
-Each statement is true of the numbers whatever caused them.
+Each statement is true of the numbers whatever caused them: where they are of all of them, what they
+are like of those that were looked at, which are said to be some where they are.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +14,29 @@ from numpy.typing import NDArray
 from cecli.comparison.evidence import Evidence
 from cecli.problem.dtypes import Floats, Integers
 
+if TYPE_CHECKING:
+    from cecli.comparison.structure import Facts
+
 MOST_NAMED = 8
 SMALLEST_BLOCK = 4
 PROPORTIONAL = 1e-2
 
 
-def describe(evidence: Evidence) -> tuple[str, ...]:
+def describe(evidence: Evidence, facts: Facts) -> tuple[str, ...]:
     """Lines on the rows, the classes and the proportions of what is off."""
-    candidate, exact = evidence.candidate.values, evidence.exact
-    with np.errstate(all="ignore"):
-        error = candidate - exact
-        off = ~((np.abs(error) <= evidence.allowance.total) | (candidate == exact))
-        lines = []
-        if not np.isfinite(candidate).all():
-            broken = np.flatnonzero(~np.isfinite(candidate).all(axis=1))
-            lines.append(f"not finite in rows {_listed(broken)}" if len(off) > 1 else "not finite")
-        lines.append(_where(evidence, off))
-        if np.isfinite(error).all():
-            lines += _proportions(evidence, error)
-            lines += _sums(evidence)
+    lines = []
+    if facts.broken_rows.any():
+        broken = np.flatnonzero(facts.broken_rows)
+        many = len(facts.off_rows) > 1
+        lines.append(f"not finite in rows {_listed(broken)}" if many else "not finite")
+    off = np.flatnonzero(facts.off_rows)
+    if 0 < len(off) < np.count_nonzero(facts.kept) or not facts.kept[off].all():
+        lines.append(f"only some rows are off: {rows_text(off, facts.kept)}")
+    lines.append(_where(evidence, facts))
+    error = evidence.values - evidence.right
+    if np.isfinite(error).all():
+        of = "" if len(evidence.right) == len(facts.off_rows) else "of the rows looked at, "
+        lines += [of + line for line in (*_proportions(evidence, error), *_sums(evidence))]
     return tuple(lines)
 
 
@@ -40,18 +47,45 @@ def rows_text(rows: Integers, kept: NDArray[np.bool_]) -> str:
         return "the ignored ones" if len(rows) == (~kept).sum() else "some of the ignored ones"
     start = int(rows[0])
     if len(rows) == samples - start and start:
-        block = start & -start
-        text = (
+        last = (
             f"the last {len(rows):,}, from row {start:,} on"
             if len(rows) > 1
-            else (f"the last one, row {start:,}")
+            else f"the last one, row {start:,}"
         )
-        if block == start and block >= SMALLEST_BLOCK:
-            text += ", a power of two"
-        elif block >= SMALLEST_BLOCK:
-            text += f", a multiple of {block}, as a kernel's last block begins"
-        return text
+        return last + _block_text(start)
     return f"{len(rows):,} of {samples:,}, namely {_listed(rows)}"
+
+
+def classes_text(classes: NDArray[np.bool_], off: NDArray[np.bool_], what: str) -> str:
+    """Which classes are what, (C,), and the size of a block that would leave them out.
+
+    off: where that makes a difference.
+    """
+    count, wrong = len(classes), np.flatnonzero(classes & off)
+    first, last = int(wrong[0]), int(wrong[-1])
+    if not classes[first : last + 1].all():
+        return f"Classes {_listed(wrong)} are {what}"
+    if not classes[first:].all() or not first:
+        subject = f"Class {first:,} is" if first == last else f"Classes {first:,} to {last:,} are"
+        return f"{subject} {what}"
+    subject = f"The last {count - first:,} classes, from {first:,} on, are"
+    if first == count - 1:
+        subject = f"The last class, {first:,}, is"
+    size = 1 << (count - first).bit_length()
+    if first % size == 0:
+        return f"{subject} {what}, the tail of blocks of {size:,}"
+    if first >= SMALLEST_BLOCK and first & (first - 1) == 0:
+        return f"{subject} {what}, all behind a first block of {first:,}"
+    return f"{subject} {what}"
+
+
+def _block_text(start: int) -> str:
+    block = start & -start
+    if block < SMALLEST_BLOCK:
+        return ""
+    if block == start:
+        return ", a power of two"
+    return f", a multiple of {block}, as a kernel's last block begins"
 
 
 def _listed(numbers: Integers) -> str:
@@ -61,44 +95,43 @@ def _listed(numbers: Integers) -> str:
     return named + (", …" if len(numbers) > MOST_NAMED else "")
 
 
-def _where(evidence: Evidence, off: NDArray[np.bool_]) -> str:
+def _where(evidence: Evidence, facts: Facts) -> str:
     """In which classes: the targets' only, all but these, or by their numbers."""
-    batch = evidence.batch
-    if off.all():
+    total = len(facts.off_rows) * len(facts.off_classes)
+    if facts.off == total:
         return "every component is off"
-    if batch.index is not None:
-        at_target = batch.one_hot(batch.index) == 1.0
-        if not off[~at_target].any():
+    if evidence.batch.index is not None:
+        if facts.off == facts.off_at_target:
             return "off only at the target's class"
-        if not off[at_target].any():
+        if not facts.off_at_target:
             return "right at the target's class, off at others"
-    classes = np.flatnonzero(off.any(axis=0))
-    if len(classes) < batch.classes:
+    classes = np.flatnonzero(facts.off_classes)
+    if len(classes) < len(facts.off_classes):
         return f"off only in {'classes' if len(classes) > 1 else 'class'} {_listed(classes)}"
-    return f"off in {int(off.sum()):,} of {off.size:,} components, in every class"
+    return f"off in {facts.off:,} of {total:,} components, in every class"
 
 
 def _proportions(evidence: Evidence, error: Floats) -> list[str]:
     """What the error is proportional to, and whether each row has a factor of its own."""
-    batch, exact = evidence.batch, evidence.exact
+    batch, right = evidence.batch, evidence.right
     lines = []
     patterns = {
         "the softmax": batch.softmax,
         "the target": batch.target,
-        "the exact gradient": exact,
+        "the exact gradient": right,
         "p(1 − p)": batch.softmax * (1.0 - batch.softmax),
         "p²": batch.softmax**2,
         "the logits": batch.logits,
-        "1: the same is added everywhere": np.ones_like(exact),
+        "1: the same is added everywhere": np.ones_like(right),
     }
     for name, pattern in patterns.items():
         factor = _factor(error, np.where(batch.kept, pattern, 0.0))
         if factor is not None and error.size > 2:
             lines.append(f"the error is about {factor:.4g} times {name}")
             break
-    factors = (evidence.candidate.values * exact).sum(axis=1) / (exact * exact).sum(axis=1)
-    if len(exact) > 1 and exact.shape[1] > 2 and np.isfinite(factors).all():
-        left = evidence.candidate.values - factors[:, None] * exact
+    factors = (evidence.values * right).sum(axis=1) / (right * right).sum(axis=1)
+    if len(right) > 1 and right.shape[1] > 2 and np.isfinite(factors).all():
+        left = evidence.values - factors[:, None] * right
         if np.abs(left).max() <= PROPORTIONAL * np.abs(error).max():
             low, high = factors.min(), factors.max()
             lines.append(f"each row is right but for a factor of its own, {low:.4g} to {high:.4g}")
@@ -110,11 +143,11 @@ def _sums(evidence: Evidence) -> list[str]:
     batch = evidence.batch
     if batch.z_loss or batch.softcap is not None or batch.classes < 2:
         return []
-    off = np.abs(evidence.candidate.values.sum(axis=1)) - evidence.allowance.total.sum(axis=1)
+    off = np.abs(evidence.values.sum(axis=1)) - evidence.allowance.total.sum(axis=1)
     rows = np.flatnonzero(off > 0.0)
     if not len(rows):
         return ["every row sums to 0, as it should"]
-    largest = float(np.abs(evidence.candidate.values[rows].sum(axis=1)).max())
+    largest = float(np.abs(evidence.values[rows].sum(axis=1)).max())
     count = "the components do" if len(off) == 1 else f"{len(rows):,} of {len(off):,} rows do"
     return [f"{count} not sum to 0 as they should: up to {largest:.2g}"]
 

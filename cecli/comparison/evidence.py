@@ -1,14 +1,17 @@
-"""How well a predicted gradient explains the one that was given, block by block of rows."""
+"""How well predicted gradients explain one that is judged: rows of it, with all that is known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cecli.comparison.grade import Allowance
+from cecli.comparison.mistake import Diagnosis
 from cecli.comparison.textbook import Batch
 from cecli.input.candidate import Candidate
 from cecli.problem.dtypes import Floats, Integers
@@ -16,127 +19,129 @@ from cecli.problem.precision import round_to_type, type_precision
 
 # A wrong formula errs a little differently from the right one; half types have no room for that.
 MARGIN, COARSEST_WITH_MARGIN = 4.0, 2.0**-20
-COMPONENTS_PER_BLOCK = 2**18
-FIRST_COMPONENTS, FIRST_ROWS = 2**12, 32
 # An explanation has to be much better than that the gradient is right.
 SHARE_OF_THE_ERROR = 0.5
 INFORMATIVE = 8.0
 
-Predict = Callable[[Batch, Integers | slice], Floats | None]
-
 
 class Match(NamedTuple):
-    """How closely a prediction fits: in relation to what rounding explains, and to its size."""
+    """How closely a prediction fits: in relation to what rounding explains, and absolutely."""
 
     ratio: float
-    fit: float
+    error: float
+
+    def worse(self, other: Match) -> Match:
+        """The worse of both, each by itself."""
+        return Match(max(self.ratio, other.ratio), max(self.error, other.error))
+
+
+Found = list[tuple[Match, Diagnosis]]
 
 
 class Evidence:
-    """A gradient that was given, (N, C), and what it may be off by from any prediction."""
+    """Rows of a gradient that is judged, (n, C), and what they may be off by from a prediction.
+
+    numbers (n,): which rows these are. batch: the same rows of the problem. right (n, C): what
+    they should be.
+    """
 
     def __init__(
-        self, batch: Batch, candidate: Candidate, exact: Floats, allowance: Allowance
+        self,
+        numbers: Integers,
+        batch: Batch,
+        candidate: Candidate,
+        right: Floats,
+        allowance: Allowance,
     ) -> None:
-        self.batch = batch
-        self.candidate = candidate
-        self.exact = exact
-        self.allowance = allowance
-        self.least = type_precision(candidate.type).smallest_subnormal
-        coarse = type_precision(candidate.type).epsilon > COARSEST_WITH_MARGIN
-        self.margin = 1.0 if coarse else MARGIN
-        self.largest = float(
-            np.abs(candidate.values[np.isfinite(candidate.values)]).max(initial=0.0)
+        self.numbers, self.batch, self.candidate = numbers, batch, candidate
+        self.right, self.allowance = right, allowance
+        self.values, self.unit, self.type = candidate.values, candidate.unit, candidate.type
+        precision = type_precision(self.type)
+        self.least = precision.smallest_subnormal
+        self.margin = 1.0 if precision.epsilon > COARSEST_WITH_MARGIN else MARGIN
+
+    def take(self, rows: Integers) -> Evidence:
+        """The evidence of some of the rows alone."""
+        unit = None if self.unit is None else self.unit[rows]
+        return Evidence(
+            self.numbers[rows],
+            self.batch.take(rows),
+            self.candidate.with_values(self.values[rows], unit),
+            self.right[rows],
+            Allowance(self.allowance.rate[rows], self.allowance.total[rows]),
         )
 
-    def take(self, rows: Integers | slice) -> Evidence:
-        """The evidence of some rows alone."""
-        unit = self.candidate.unit
-        candidate = self.candidate.with_values(
-            self.candidate.values[rows], None if unit is None else unit[rows]
-        )
-        allowance = Allowance(self.allowance.rate[rows], self.allowance.total[rows])
-        return Evidence(self.batch.take(rows), candidate, self.exact[rows], allowance)
-
-    def slack(self, predicted: Floats, rows: Integers | slice) -> Floats:
-        """What the candidate components may be off by from predicted ones."""
-        unit = 0.0 if self.candidate.unit is None else self.candidate.unit[rows]
-        rounding = self.allowance.total[rows] - unit
-        rounding = rounding + self.allowance.rate[rows] * np.abs(predicted)
+    def slack(self, predicted: Floats) -> Floats:
+        """What the components may be off by from predicted ones, (…, n, C)."""
+        unit = 0.0 if self.unit is None else self.unit
+        rounding = self.allowance.total - unit + self.allowance.rate * np.abs(predicted)
         rounding += np.where(predicted == 0.0, 0.0, self.least)
-        return self.margin * rounding + unit
+        return np.asarray(self.margin * rounding + unit)
 
-    def compare(self, predicted: Floats, rows: Integers | slice) -> Match:
-        """The worst of some rows; what is NaN, or the same infinity, in both agrees."""
-        candidate = self.candidate.values[rows]
-        error = np.abs(candidate - predicted)
-        with np.errstate(over="ignore", under="ignore"):
-            rounded = round_to_type(predicted, self.candidate.type)
-        error[(candidate == rounded) | (np.isnan(candidate) & np.isnan(predicted))] = 0.0
-        ratio = np.where(error == 0.0, 0.0, error / self.slack(predicted, rows))
-        if np.isnan(ratio).any():
-            return Match(np.inf, np.inf)
-        fit = float(error.max(initial=0.0)) / self.largest if self.largest else 0.0
-        return Match(float(ratio.max(initial=0.0)), fit)
+    def fits(self, predicted: Floats) -> tuple[Floats, Floats]:
+        """The largest ratio of error and slack, and the largest error, of each row (…, n).
 
-    @cached_property
-    def off_rows(self) -> Integers:
-        """The rows in which something is not acceptable."""
-        error = np.abs(self.candidate.values - self.exact)
-        right = (error <= self.allowance.total) | (self.candidate.values == self.exact)
-        return np.flatnonzero(~right.all(axis=1))
+        What is NaN, or the same infinity, in both agrees.
+        """
+        error = np.abs(self.values - predicted)
+        rounded = round_to_type(predicted, self.type)
+        error[(self.values == rounded) | (np.isnan(self.values) & np.isnan(predicted))] = 0.0
+        ratio = np.where(error == 0.0, 0.0, error / self.slack(predicted))
+        broken = np.isnan(ratio)
+        ratio[broken] = error[broken] = np.inf
+        return ratio.max(axis=-1, initial=0.0), error.max(axis=-1, initial=0.0)
+
+    def match(self, predicted: Floats) -> Match:
+        """How closely all rows fit."""
+        ratio, error = self.fits(predicted)
+        return Match(float(ratio.max(initial=0.0)), float(error.max(initial=0.0)))
 
     @cached_property
-    def first(self) -> Integers:
-        """Some of the rows furthest off: what does not explain these explains nothing."""
-        count = max(1, min(FIRST_ROWS, FIRST_COMPONENTS // self.batch.classes))
-        rows = self.off_rows
-        if len(rows) > count:
-            error = np.abs(self.candidate.values[rows] - self.exact[rows])
-            share = np.where(error == 0.0, 0.0, error / self.allowance.total[rows])
-            share = np.nan_to_num(share, nan=0.0, posinf=np.inf).max(axis=1)
-            rows = rows[np.argsort(-share, kind="stable")[:count]]
-        return np.sort(rows)
-
-    @cached_property
-    def first_batch(self) -> Batch:
-        """The batch of those rows, so that what they have in common is computed once."""
-        return self.batch.take(self.first)
+    def off(self) -> NDArray[np.bool_]:
+        """(n, C) which components are not acceptable."""
+        error = np.abs(self.values - self.right)
+        right: NDArray[np.bool_] = (error <= self.allowance.total) | (self.values == self.right)
+        return ~right
 
     @cached_property
     def limit(self) -> float:
         """The largest ratio of a match."""
-        right = self.compare(self.exact, slice(None)).ratio
-        return min(1.0, SHARE_OF_THE_ERROR * right)
+        return min(1.0, SHARE_OF_THE_ERROR * self.match(self.right).ratio)
 
-    @cached_property
-    def informed(self) -> int:
-        """How many components say something of their own, where each row's sum is known."""
-        candidate = self.candidate.values[self.first]
-        clear = np.isfinite(candidate) & (
-            np.abs(candidate) > INFORMATIVE * self.slack(candidate, self.first)
+    def informed(self, parameters: int = 0) -> int:
+        """How many components say something of their own, where each row's sum is known.
+
+        parameters: how many of each row say what a prediction's own are.
+        """
+        clear = np.isfinite(self.values) & (
+            np.abs(self.values) > INFORMATIVE * self.slack(self.values)
         )
-        return int(np.maximum(clear.sum(axis=1) - 1, 0).sum())
+        return int(np.maximum(clear.sum(axis=1) - 1 - parameters, 0).sum())
 
-    def match(self, predict: Predict) -> Match | None:
-        """How well a prediction fits all rows, or None where it does not."""
-        worst = Match(0.0, 0.0)
-        for rows, batch in self._blocks():
-            predicted = predict(batch, rows)
-            if predicted is None:
-                return None
-            match = self.compare(predicted, rows)
-            if not match.ratio <= self.limit:
-                return None
-            worst = Match(max(worst.ratio, match.ratio), max(worst.fit, match.fit))
-        return worst
+    def factor_of(self, predicted: Floats, others: Floats | float = 0.0) -> tuple[Floats, Floats]:
+        """(n, 1) the factor of each row's prediction that leaves least beside others.
 
-    def _blocks(self) -> Iterator[tuple[Integers | slice, Batch]]:
-        yield self.first, self.first_batch
-        count = len(self.exact)
-        if len(self.first) == count:
-            return
-        size = max(1, COMPONENTS_PER_BLOCK // self.batch.classes)
-        for start in range(0, count, size):
-            rows = slice(start, start + size)
-            yield rows, self.batch.take(rows)
+        And how far off it may be.
+        """
+        slack = np.maximum(self.slack(self.values), np.finfo(np.float64).tiny)
+        tolerance = slack / np.abs(predicted)
+        weight = slack.min(axis=1, keepdims=True, initial=np.inf) / slack
+        weighted = predicted * weight
+        square = (weighted * weighted).sum(axis=1, keepdims=True)
+        product = ((self.values - others) * weight * weighted).sum(axis=1, keepdims=True)
+        factor: Floats = np.where(square > 0.0, product / square, 1.0)
+        return factor, tolerance.min(axis=1, keepdims=True, initial=np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """What may explain a gradient: what it predicts of rows, and what it is called then.
+
+    diagnosis: without its fit. watch: is shown the rows as they are gone through, in their order;
+    name: the diagnosis where it depends on what was seen, None where that speaks against it.
+    """
+
+    diagnosis: Diagnosis
+    predict: Callable[[Evidence], Floats | None]
+    watch: Callable[[Evidence], object] | None = None
+    name: Callable[[list[object]], Diagnosis | None] | None = None

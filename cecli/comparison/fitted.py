@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from cecli.comparison.evidence import Evidence
+from cecli.comparison.mistake import Diagnosis
+from cecli.comparison.mistaken import DEFAULTS
 from cecli.comparison.textbook import Batch
 from cecli.problem.dtypes import Floats
 
@@ -18,87 +19,85 @@ SHORTEST_STEP, LONGEST_STEP = 1e-15, 0.5
 MOST_STARTS, MOST_DIGITS = 3, 12
 # A shorter value may fit as much worse, in relation to what rounding explains.
 NEARLY = 0.1
+# Components and rows that a value is sought with.
+FIRST_COMPONENTS, FIRST_ROWS = 2**12, 32
+
+Makes = Callable[[Batch, float], Floats]
 
 
 @dataclass(frozen=True)
 class Fitted:
     """An option with another value than was asked for.
 
-    option: of a batch. unasked, other: the ids where the option is at its default, and where not.
-    made: the gradients for a value. trials: where to look for it.
+    option: of a batch. name: in a sentence. makers: the gradients for a value. trials: where to
+    look for it. usual: the values that a loss alone is enough to tell.
     """
 
     option: str
-    unasked: str
     name: str
-    default: float | None
-    makers: tuple[Callable[[Batch, float], Floats], ...]
+    makers: tuple[Makes, ...]
     trials: Callable[[Batch], Floats]
+    usual: tuple[float, ...] = ()
 
-    def id_for(self, batch: Batch) -> str:
-        """unasked-… where it was not asked for, else other-…"""
-        asked = getattr(batch, self.option) != self.default
-        return self.unasked.replace("unasked", "other") if asked else self.unasked
-
-    def explanation_for(self, batch: Batch, value: float) -> str:
-        """What was found, with its value."""
+    def found(self, batch: Batch, value: float) -> Diagnosis:
+        """What it is called: unasked-… where it was not asked for, else other-…"""
         asked = getattr(batch, self.option)
-        if asked == self.default:
-            return f"A {self.name} of {value:.6g} is applied, which was not asked for."
-        return f"A {self.name} of {value:.6g} is applied, where {asked:.6g} was asked for."
+        flag = self.name.replace(" ", "-")
+        explanation = f"A {self.name} of {value:.6g} is applied, "
+        if asked == DEFAULTS[self.option]:
+            explanation += "which was not asked for."
+            id_ = f"unasked-{self.option.replace('_', '-')}"
+        else:
+            explanation += f"where {asked:.6g} was asked for."
+            id_ = f"other-{self.option.replace('_', '-')}"
+        remedy = f"Take it out, or compare with --{flag} {value:.6g}."
+        return Diagnosis(id_, explanation, remedy, 0.0, value=value)
 
-    def remedy_for(self, batch: Batch, value: float) -> str:
-        """To drop it, or to say it."""
-        flag = self.option if self.option != "smoothing" else "label_smoothing"
-        return f"Take it out, or compare with --{flag.replace('_', '-')} {value:.6g}."
+    def losses(self, batch: Batch, value: float) -> Floats | None:
+        """What each row adds to the loss with a usual value, where the option was not asked for."""
+        if getattr(batch, self.option) != DEFAULTS[self.option]:
+            return None
+        return batch.but(**{self.option: value}).losses()
 
 
-def _option(name: str) -> Callable[[Batch, float], Floats]:
-    def gradient(batch: Batch, value: float) -> Floats:
-        changes: dict[str, Any] = {name: value}
-        return replace(batch, **changes).gradient()
-
-    return gradient
+def _option(name: str) -> Makes:
+    return lambda batch, value: batch.but(**{name: value}).gradient()
 
 
 FITTED: tuple[Fitted, ...] = (
     Fitted(
         "temperature",
-        "unasked-temperature",
         "temperature",
-        1.0,
         (
             _option("temperature"),
-            lambda b, value: replace(b, temperature=value).gradient(slope=b.slope),
+            lambda b, value: b.but(temperature=value).gradient(slope=b.slope),
         ),
         lambda batch: np.geomspace(0.02, 50.0, 48),
+        (0.07, 0.1, 0.2, 0.5, 0.7, 0.8, 1.5, 2.0, 3.0, 4.0, 5.0, 10.0),
     ),
     Fitted(
         "smoothing",
-        "unasked-smoothing",
         "label smoothing",
-        0.0,
         (_option("smoothing"),),
         lambda batch: np.geomspace(1e-4, 1.0, 16),
+        (0.1, 0.05, 0.2, 0.01),
     ),
     Fitted(
         "z_loss",
-        "unasked-z-loss",
         "z-loss",
-        0.0,
         (_option("z_loss"),),
         lambda batch: np.geomspace(1e-6, 10.0, 24),
+        (1e-4, 1e-3, 1e-2, 1e-5, 0.1, 2e-4, 5e-4),
     ),
     Fitted(
         "softcap",
-        "unasked-softcap",
         "softcap",
-        None,
         (
             _option("softcap"),
-            lambda b, value: replace(b, softcap=value).gradient(slope=b.slope),
+            lambda b, value: b.but(softcap=value).gradient(slope=b.slope),
         ),
         lambda batch: _largest(batch) * np.geomspace(0.05, 50.0, 48),
+        (30.0, 50.0, 15.0, 20.0),
     ),
 )
 
@@ -107,16 +106,23 @@ def _largest(batch: Batch) -> float:
     return float(np.abs(batch.logits[np.isfinite(batch.logits)]).max(initial=1e-300))
 
 
-def find_value(
-    evidence: Evidence, fitted: Fitted, maker: Callable[[Batch, float], Floats]
-) -> float | None:
+def some_of(evidence: Evidence) -> Evidence:
+    """A few of the rows that are off: what does not explain these explains nothing."""
+    count = max(1, min(FIRST_ROWS, FIRST_COMPONENTS // evidence.batch.classes))
+    rows = np.flatnonzero(evidence.off.any(axis=1))
+    if len(rows) > count:
+        share = evidence.fits(evidence.right)[0][rows]
+        rows = rows[np.argsort(-share, kind="stable")[:count]]
+    return evidence if len(rows) == len(evidence.right) else evidence.take(np.sort(rows))
+
+
+def find_value(evidence: Evidence, fitted: Fitted, maker: Makes) -> float | None:
     """The value whose gradient is nearest to a candidate; the shortest that is near enough.
 
     The best of the trials, then Gauss–Newton steps on its logarithm.
     """
-    batch, rows = evidence.first_batch, evidence.first
-    candidate = evidence.candidate.values[rows]
-    weight = 1.0 / np.maximum(evidence.slack(candidate, rows), np.finfo(np.float64).tiny)
+    batch, candidate = evidence.batch, evidence.values
+    weight = 1.0 / np.maximum(evidence.slack(candidate), np.finfo(np.float64).tiny)
 
     def residual(value: float) -> Floats:
         return (maker(batch, value) - candidate) * weight
@@ -134,10 +140,10 @@ def find_value(
     if not values:
         return None
     value = min(values, key=cost)
-    enough = evidence.compare(maker(batch, value), rows).ratio + NEARLY
+    enough = evidence.match(maker(batch, value)).ratio + NEARLY
     for digits in range(1, MOST_DIGITS):
         short = float(f"{value:.{digits}g}")
-        if evidence.compare(maker(batch, short), rows).ratio <= enough:
+        if evidence.match(maker(batch, short)).ratio <= enough:
             return short
     return value
 

@@ -11,14 +11,16 @@ what the row is multiplied by: p_t − 1 may cancel, but no other class may be 0
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cecli.comparison.textbook import Batch
 from cecli.input.candidate import Candidate
-from cecli.problem.dtypes import Floats
+from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.precision import round_to_type, spacing, type_precision
 
 Grade = Literal["exact", "accurate", "acceptable", "inaccurate", "wrong"]
@@ -28,6 +30,12 @@ ACCURATE_ULPS = 4.0
 ONE_DIGIT = 0.1
 # However wide the spread of the logits, nothing that has lost half of itself is acceptable.
 LARGEST_RATE = 0.5
+# What the core's own doubles may be off by: 4 ulps.
+CORE_ERROR = 2.0**-50
+# So many numbers are kept of which the grade hangs on that.
+MOST_OPEN = 64
+# So many numbers are judged at once, which stay in cache.
+AT_ONCE = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +50,22 @@ class Allowance:
 
 
 def gradient_allowance(
-    batch: Batch, exact: Floats, candidate: Candidate, rtol: float | None
+    batch: Batch, right: Floats, candidate: Candidate, rtol: float | None
 ) -> Allowance:
-    """What each component of a gradient, (N, C), may be off by."""
+    """What each component of a gradient, (n, C), may be off by."""
     if rtol is not None:
-        return _relative_allowance(exact, candidate, rtol)
+        return _relative_allowance(right, candidate, rtol)
     precision = type_precision(candidate.type)
     with np.errstate(all="ignore"):
         distance = batch.maximum - batch.scaled
         distance[~np.isfinite(distance)] = 0.0
-        steps = 4.0 + distance + math.log2(batch.classes)
+        steps = distance + (4.0 + math.log2(batch.classes))
         if batch.softcap is not None:
             # tanh rounds the capped logits, and none is larger than the cap
             steps += np.abs(batch.maximum) + np.abs(batch.maximum - distance)
         rate = np.minimum(precision.epsilon / 2.0 * steps, LARGEST_RATE)
         scale = batch.slope / batch.divisor
-        size = np.abs(exact) + np.where(batch.kept, batch.mass * scale, 0.0)
+        size = np.abs(right) + np.where(batch.kept, batch.mass * scale, 0.0)
         if batch.z_loss:
             factor = 2.0 * batch.z_loss / batch.z_divisor * np.abs(batch.log_sum_exp)
             size += np.where(batch.kept, factor * batch.softmax * batch.slope, 0.0)
@@ -66,43 +74,98 @@ def gradient_allowance(
     return Allowance(rate, total if candidate.unit is None else total + candidate.unit)
 
 
-def loss_allowance(
-    batch: Batch, exact: Floats, candidate: Candidate, rtol: float | None
-) -> Allowance:
-    """The same for the loss: one number, or with reduction none one for each row.
-
-    The logarithm of a sum next to 1 is off by u, however small it is.
-    """
-    if rtol is not None:
-        return _relative_allowance(exact, candidate, rtol)
-    precision = type_precision(candidate.type)
+def loss_sizes(batch: Batch) -> Floats:
+    """(n,) the size of what each row's part of the loss is summed from, but for the loss itself."""
     with np.errstate(all="ignore"):
         size = batch.total / batch.divisor
         if batch.z_loss:
             size = size + batch.z_loss / batch.z_divisor * batch.log_sum_exp**2
-        size = np.where(batch.kept, size, 0.0)
-    size = size.reshape(exact.shape) if exact.ndim else size.sum()
-    steps = 4.0 + math.log2(batch.classes) + math.log2(max(1, batch.samples))
-    rate = np.full(exact.shape, min(precision.epsilon / 2.0 * steps, LARGEST_RATE))
-    allowed = rate * (np.abs(exact) + size) + precision.smallest_subnormal
+        return np.where(batch.kept, size, 0.0)[:, 0]
+
+
+def loss_allowance(
+    sizes: Floats,
+    classes: int,
+    samples: int,
+    right: Floats,
+    candidate: Candidate,
+    rtol: float | None,
+) -> Allowance:
+    """What the loss may be off by: one number, or with reduction none one for each row.
+
+    sizes: their `loss_sizes`, summed where they are. The logarithm of a sum next to 1 is off by u,
+    however small it is.
+    """
+    if rtol is not None:
+        return _relative_allowance(right, candidate, rtol)
+    precision = type_precision(candidate.type)
+    steps = 4.0 + math.log2(classes) + math.log2(max(1, samples))
+    rate = np.full(right.shape, min(precision.epsilon / 2.0 * steps, LARGEST_RATE))
+    allowed = rate * (np.abs(right) + sizes) + precision.smallest_subnormal
     return Allowance(rate, allowed if candidate.unit is None else allowed + candidate.unit)
 
 
-def _relative_allowance(exact: Floats, candidate: Candidate, rtol: float) -> Allowance:
+def _relative_allowance(right: Floats, candidate: Candidate, rtol: float) -> Allowance:
     least = type_precision(candidate.type).smallest_subnormal
-    allowed = rtol * np.abs(exact) + np.where(exact == 0.0, 0.0, least)
-    return Allowance(np.full(exact.shape, rtol), allowed)
+    allowed = rtol * np.abs(right) + np.where(right == 0.0, 0.0, least)
+    return Allowance(np.full(right.shape, rtol), allowed)
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """Some of the numbers that were judged, (k,) each.
+
+    place: which they are, counted row by row. right: what they should be. allowed: what they may be
+    off by.
+    """
+
+    place: Integers
+    candidate: Floats
+    right: Floats
+    allowed: Floats
+
+    @property
+    def difference(self) -> Floats:
+        """candidate − right, 0 where both are the same infinity."""
+        with np.errstate(invalid="ignore"):
+            return np.where(self.candidate == self.right, 0.0, self.candidate - self.right)
+
+    @property
+    def excess(self) -> Floats:
+        """The difference over what is allowed, infinite for NaN."""
+        return _excess(_error(self.difference), self.allowed)
+
+    def take(self, which: Integers) -> Numbers:
+        """Some of them."""
+        return Numbers(
+            self.place[which], self.candidate[which], self.right[which], self.allowed[which]
+        )
+
+    def worst(self, count: int) -> Numbers:
+        """So many that are furthest off, these first; of equal ones the first."""
+        order = np.lexsort((self.place, -self.excess))[:count]
+        return self.take(order)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Numbers]) -> Numbers:
+        """Those of several."""
+        return cls(
+            np.concatenate([part.place for part in parts]),
+            np.concatenate([part.candidate for part in parts]),
+            np.concatenate([part.right for part in parts]),
+            np.concatenate([part.allowed for part in parts]),
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Graded:
-    """What `grade` returns.
+    """How numbers were graded.
 
     max_abs_error, max_rel_error, max_ulp_error: the largest, each by itself; a unit in the last
     place is that of the type, or with by_digits that of the last digit typed. worst: index of the
-    number that is furthest off, measured by what is allowed; place: where the arrays, flat, have
-    it. off, total: how many are below acceptable, and all.
-    exact, candidate, difference, allowed, excess (difference over allowed): arrays of one shape.
+    number that is furthest off, measured by what is allowed. off, total: how many are below
+    acceptable, and all. max_rel_error_off: the largest among those. shown: the numbers themselves,
+    all in their order where they are few, else the worst of them, the worst first.
     """
 
     grade: Grade
@@ -111,15 +174,21 @@ class Graded:
     max_abs_error: float
     max_rel_error: float
     max_ulp_error: float
+    max_rel_error_off: float
     worst: tuple[int, ...]
     off: int
     total: int
-    exact: Floats
-    candidate: Floats
-    difference: Floats
-    allowed: Floats
-    excess: Floats
-    place: int
+    shown: Numbers = field(repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all numbers are acceptable or better."""
+        return GRADES.index(self.grade) <= ACCEPTABLE
+
+    @property
+    def worst_number(self) -> Numbers:
+        """The number that is furthest off, alone; none where there are none."""
+        return self.shown.worst(1)
 
     def __repr__(self) -> str:
         """How many are off, and the one furthest off, in a line."""
@@ -128,65 +197,214 @@ class Graded:
         if not self.total or not self.max_abs_error:
             return count + judged
         place = f"the worst at {self.worst}, " if self.worst else ""
-        found, right = (float(a.reshape(-1)[self.place]) for a in (self.candidate, self.exact))
+        number = self.worst_number
+        found, right = float(number.candidate[0]), float(number.right[0])
         return f"{count}{judged}; {place}{found:.6g} where {right:.6g} is right"
 
-    @property
-    def passed(self) -> bool:
-        """Whether all numbers are acceptable or better."""
-        return GRADES.index(self.grade) <= ACCEPTABLE
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """What some numbers come to: how many have each grade, the largest errors, the worst.
+
+    open: those whose grade hangs on the last digits of what is right, with their ranks, (k,).
+    """
+
+    counts: Integers
+    max_abs_error: float
+    max_rel_error: float
+    max_ulp_error: float
+    max_rel_error_off: float
+    worst: Numbers
+    open: Numbers
+    open_ranks: Integers
+
+    def merged(self, other: Marks, keep: int) -> Marks:
+        """Those of both, with so many of the worst."""
+        opened = len(self.open.place) < MOST_OPEN
+        return Marks(
+            counts=self.counts + other.counts,
+            max_abs_error=max(self.max_abs_error, other.max_abs_error),
+            max_rel_error=max(self.max_rel_error, other.max_rel_error),
+            max_ulp_error=max(self.max_ulp_error, other.max_ulp_error),
+            max_rel_error_off=max(self.max_rel_error_off, other.max_rel_error_off),
+            worst=Numbers.joined([self.worst, other.worst]).worst(keep),
+            open=Numbers.joined([self.open, other.open]) if opened else self.open,
+            open_ranks=np.append(self.open_ranks, other.open_ranks) if opened else self.open_ranks,
+        )
 
 
-def grade(
-    candidate: Candidate, exact: Floats, allowance: Allowance, *, certain: bool = True
-) -> Graded:
-    """Grade numbers by the worst of them.
+def no_marks() -> Marks:
+    """Those of no numbers."""
+    nothing, nowhere = np.zeros(0), np.zeros(0, dtype=np.int64)
+    none = Numbers(nowhere, nothing, nothing, nothing)
+    return Marks(np.zeros(len(GRADES), np.int64), 0.0, 0.0, 0.0, 0.0, none, none, nowhere)
 
-    exact: what they should be, of the same shape. certain: these are correctly rounded; where they
+
+def _error(difference: Floats) -> Floats:
+    return np.where(np.isnan(difference), math.inf, np.abs(difference))
+
+
+def _excess(error: Floats, allowed: Floats) -> Floats:
+    with np.errstate(all="ignore"):
+        return np.where(error == 0.0, 0.0, error / allowed)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Of each number its grade's rank, its error, that over the right one, and its ulp.
+
+    allowed, excess: what it may be off by, and the error over that.
+    """
+
+    ranks: Integers
+    error: Floats
+    relative: Floats
+    ulp: Floats
+    allowed: Floats
+    excess: Floats
+
+
+def ranked(
+    candidate: Candidate, right: Floats, allowance: Allowance, *, certain: bool = True
+) -> Ranked:
+    """Grade each number.
+
+    right: what they should be, of the same shape. certain: these are correctly rounded; where they
     are not, no double is called exact.
     """
-    # an infinite number is the right one or it is not
-    allowed = np.where(np.isinf(exact), 0.0, allowance.total)
+    values, unit = candidate.values, candidate.unit
+    allowed = allowance.total
     with np.errstate(all="ignore"):
-        difference = np.where(candidate.values == exact, 0.0, candidate.values - exact)
-        error = np.where(np.isnan(difference), math.inf, np.abs(difference))
-        ulp = spacing(exact, candidate.type)
+        if np.isinf(right).any():  # an infinite number is the right one or it is not
+            allowed = np.where(np.isinf(right), 0.0, allowed)
+        equal = values == right
+        error = np.asarray(np.abs(values - right))
+        error[equal], error[np.isnan(error)] = 0.0, math.inf
+        ulp = spacing(right, candidate.type)
         few = ACCURATE_ULPS * ulp
-        if candidate.unit is None:
-            best = candidate.values == round_to_type(exact, candidate.type)
-            best &= certain or candidate.type != "float64"
+        if unit is None:
+            best = np.zeros_like(equal)
+            if certain or candidate.type != "float64":
+                best = values == round_to_type(right, candidate.type)
         else:
-            best = error <= candidate.unit / 2.0 + ulp / 2.0
-            ulp = np.where(candidate.unit > 0.0, candidate.unit, ulp)
-            few = np.where(candidate.unit > 0.0, candidate.unit, ACCURATE_ULPS * ulp)
-        relative = np.where(error == 0.0, 0.0, error / np.abs(exact))
-        excess = np.where(error == 0.0, 0.0, error / allowed)
-        ulps = error / ulp
-        ranks = np.select(
-            [
-                best & (error <= allowed),
-                error <= np.minimum(few, allowed),
-                error <= allowed,
-                relative < ONE_DIGIT,
-            ],
-            list(range(len(GRADES) - 1)),
-            len(GRADES) - 1,
+            best = error <= unit / 2.0 + ulp / 2.0
+            ulp = np.where(unit > 0.0, unit, ulp)
+            few = np.where(unit > 0.0, unit, few)
+        relative, excess = np.asarray(error / np.abs(right)), np.asarray(error / allowed)
+        relative[error == 0.0] = excess[error == 0.0] = 0.0
+        acceptable = error <= allowed
+        ranks = np.where(acceptable, 2, 4)
+        ranks -= acceptable & (error <= few)
+        ranks -= ~acceptable & (relative < ONE_DIGIT)
+        ranks[best & acceptable] = 0
+        return Ranked(ranks, error, relative, ulp, allowed, excess)
+
+
+def mark(
+    candidate: Candidate,
+    right: Floats,
+    allowance: Allowance,
+    first: int = 0,
+    keep: int = 1,
+    *,
+    certain: bool = True,
+) -> tuple[Marks, NDArray[np.bool_]]:
+    """Grade numbers, and tell which are below acceptable.
+
+    right, certain: as in `ranked`. first: the place of the first of them. keep: so many of the
+    worst.
+    """
+    unit = None if candidate.unit is None else candidate.unit.reshape(-1)
+    values, flat, rate, total = (
+        array.reshape(-1) for array in (candidate.values, right, allowance.rate, allowance.total)
+    )
+    marks, off = no_marks(), np.empty(right.shape, dtype=bool)
+    for start in range(0, flat.size, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        some = candidate.with_values(values[part], None if unit is None else unit[part])
+        allowed = Allowance(rate[part], total[part])
+        own, off.reshape(-1)[part] = _marked(
+            some, flat[part], allowed, first + start, keep, certain
         )
-    worst = int(excess.argmax()) if excess.size else 0
+        marks = own if not start else marks.merged(own, keep)
+    return marks, off
+
+
+def _marked(
+    candidate: Candidate,
+    right: Floats,
+    allowance: Allowance,
+    first: int,
+    keep: int,
+    certain: bool,
+) -> tuple[Marks, NDArray[np.bool_]]:
+    """The same of numbers that stay in cache, (k,)."""
+    found = ranked(candidate, right, allowance, certain=certain)
+    off = found.ranks > ACCEPTABLE
+    chosen = np.arange(right.size) if right.size <= keep else _largest(found.excess, keep)
+    open_ = np.zeros(0, dtype=np.int64)
+    if not certain:
+        open_ = np.flatnonzero(_is_open(candidate, right, found))[:MOST_OPEN]
+
+    def some(which: Integers) -> Numbers:
+        return Numbers(first + which, candidate.values[which], right[which], found.allowed[which])
+
+    marks = Marks(
+        np.bincount(found.ranks, minlength=len(GRADES)),
+        float(found.error.max(initial=0.0)),
+        float(found.relative.max(initial=0.0)),
+        float((found.error / found.ulp).max(initial=0.0)),
+        float(found.relative.max(initial=0.0, where=off)),
+        some(chosen),
+        some(open_),
+        found.ranks[open_],
+    )
+    return marks, off
+
+
+def _largest(numbers: Floats, count: int) -> Integers:
+    """Where the largest of many numbers are; of equal ones the first."""
+    least = np.partition(numbers, len(numbers) - count)[len(numbers) - count]
+    above, equal = np.flatnonzero(numbers > least), np.flatnonzero(numbers == least)
+    return np.append(above, equal[: count - len(above)])
+
+
+def _is_open(candidate: Candidate, right: Floats, found: Ranked) -> NDArray[np.bool_]:
+    """Where the grade hangs on what the core's doubles may be off by."""
+    bound = CORE_ERROR * np.abs(right)
+    is_open: NDArray[np.bool_] = np.abs(found.error - found.allowed) <= bound
+    if candidate.unit is None and candidate.type != "float64":
+        # the right number lies half way between two of the type
+        is_open |= np.abs(found.error - found.ulp / 2.0) <= bound
+    return is_open
+
+
+def graded(marks: Marks, candidate: Candidate, shape: tuple[int, ...], keep: int) -> Graded:
+    """What the marks come to; shape: of the numbers as they were judged."""
+    ranks = np.flatnonzero(marks.counts)
+    total, worst = int(marks.counts.sum()), marks.worst.worst(1).place
+    place = np.unravel_index(int(worst[0]) if len(worst) else 0, shape) if shape else ()
+    shown = marks.worst
+    if total <= keep:
+        shown = shown.take(np.argsort(shown.place))
     return Graded(
-        grade=GRADES[int(ranks.max(initial=0))],
+        grade=GRADES[int(ranks[-1])] if len(ranks) else "exact",
         precision=candidate.precision,
         by_digits=candidate.unit is not None and bool(candidate.unit.any()),
-        max_abs_error=float(error.max(initial=0.0)),
-        max_rel_error=float(relative.max(initial=0.0)),
-        max_ulp_error=float(ulps.max(initial=0.0)),
-        worst=tuple(int(i) for i in np.unravel_index(worst, exact.shape)) if exact.ndim else (),
-        off=int((ranks > ACCEPTABLE).sum()),
-        total=exact.size,
-        exact=exact,
-        candidate=candidate.values,
-        difference=difference,
-        allowed=allowed,
-        excess=excess,
-        place=worst,
+        max_abs_error=marks.max_abs_error,
+        max_rel_error=marks.max_rel_error,
+        max_ulp_error=marks.max_ulp_error,
+        max_rel_error_off=marks.max_rel_error_off,
+        worst=tuple(int(i) for i in place) if total else (),
+        off=int(marks.counts[ACCEPTABLE + 1 :].sum()),
+        total=total,
+        shown=shown,
     )
+
+
+def settled(marks: Marks, ranks: Integers) -> Marks:
+    """The marks with the ranks of those that were open known."""
+    counts = marks.counts.copy()
+    np.subtract.at(counts, marks.open_ranks, 1)
+    np.add.at(counts, ranks, 1)
+    return replace(marks, counts=counts)

@@ -1,132 +1,154 @@
-"""Which mistake of the catalogue explains a gradient or a loss that is wrong.
+"""Which mistake explains a gradient or a loss that is wrong.
 
-Tried in this order, and the first that leads to anything ends it: the catalogue; a constant factor
-and options with values of their own; a sum taken in half precision; the catalogue times a constant
-factor; errors in some rows only; errors of the size of a lower precision's. What is named explains
-every component within the precision that was given, and much better than the right gradient does.
+Tried in this order, and the first that leads to anything ends it: the catalogue and the right
+numbers in other places; a constant factor and options with values of their own; a sum taken in half
+precision; the catalogue times a constant factor; errors with a shape; errors in some rows only;
+errors of the size of a lower precision's. What is named explains every component within the
+precision that it has, and much better than the right gradient does. It is sought with a sample of
+the rows, and then confirmed over all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import pairwise
 
 import numpy as np
 
-from cecli.comparison.catalogue import CATALOGUE, PERMUTED_CLASSES, TRANSPOSED, Mistake, rearranged
+from cecli.comparison.catalogue import CATALOGUE
 from cecli.comparison.description import rows_text
 from cecli.comparison.evidence import (
-    COMPONENTS_PER_BLOCK,
     MARGIN,
     SHARE_OF_THE_ERROR,
     Evidence,
+    Found,
+    Hypothesis,
     Match,
-    Predict,
 )
-from cecli.comparison.fitted import FITTED, Fitted, find_value
-from cecli.comparison.grade import Allowance, Graded
-from cecli.comparison.textbook import Batch, changed, gradient_of, losses_of, summed_in_half
-from cecli.problem.dtypes import Floats
+from cecli.comparison.fitted import FITTED, Fitted, find_value, some_of
+from cecli.comparison.mistake import (
+    ACCURACY,
+    CONSTANT_FACTOR,
+    EXTRA_MASS,
+    LOW_PRECISION,
+    PERMUTED_CLASSES,
+    PERMUTED_ROWS,
+    PERPLEXITY,
+    ROUNDED,
+    SOME_ROWS,
+    SWAPPED_FILES,
+    TRANSPOSED,
+    Diagnosis,
+    Mistake,
+)
+from cecli.comparison.mistaken import Makes, Variant
+from cecli.comparison.structure import (
+    INFORMED_ENOUGH,
+    Facts,
+    decimals_of,
+    extra_mass,
+    half_sums,
+    ignored,
+    left_out,
+    order_of,
+    rounded,
+    weights,
+)
+from cecli.comparison.textbook import Batch, Textbook
+from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.precision import type_precision
 
-# An explanation with a free value needs this many components that tell something.
-INFORMED_ENOUGH = 2
 # Another explanation is as good where it fits nearly as well, or to well within rounding.
 AS_GOOD, GOOD = 4.0, 0.25
-# Their binary digits; a number of the coarser one is as a rule one of the other too.
-HALF_TYPES = {"bfloat16": 8, "float16": 11}
 LEAST_SHARE_OF_A_SIGN = 0.2
 TOO_SMALL = "the problem is too small to tell a factor from other causes"
+# So many numbers of predictions are made at once, and kept where they are all.
+NUMBERS_AT_ONCE = 2**18
 # One number fits many mistakes by chance: the fewer its digits, the fewer are tried.
-DIGITS_FOR_COMMON, DIGITS_FOR_ALL = 0.01, 1e-3
-COMMON = {
-    "sign-flipped",
-    "not-averaged",
-    "averaged-unasked",
-    "averaged-twice",
-    "divided-by-classes",
-    "divided-by-components",
-    "wrong-divisor",
-    "ignored-counted",
-    "log-base",
-    "smoothing-forgotten",
-    "smoothing-share",
-    "smoothing-twice",
-}
-USUAL_SMOOTHINGS = (0.1, 0.05, 0.2)
+DIGITS_FOR_COMMON, DIGITS_FOR_MOST, DIGITS_FOR_ALL = 0.01, 1e-3, 1e-5
+# What a loss is multiplied by: steps that are accumulated, devices, units.
+FACTORS = (*range(2, 33), 48, *(2**power for power in range(6, 15)), 100, 1000)
+COPIES = (2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256)
 
-PERPLEXITY = Mistake(
-    "perplexity",
-    "It is the perplexity, e to the power of the loss.",
-    "Take its logarithm.",
-)
-ACCURACY = Mistake(
-    "accuracy",
-    "It is the accuracy, the share of samples whose largest logit is the target's.",
-    "The loss is the mean of −log p at the target.",
-)
+Confirm = Callable[[Sequence[Hypothesis]], Found]
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """A mistake that explains what was given.
+@dataclass(frozen=True, eq=False)
+class WrongGradient:
+    """A gradient that is wrong: some of its rows, what is known of all, and how to ask these.
 
-    fit: the largest difference left, in relation to the largest component; 0 is perfect. of: what
-    it was found in. value: of an option or factor that was found. reason: why it is not the only
-    one, or where it applies.
+    confirm: goes through all rows, and keeps what explains them. right_of: right rows by their
+    numbers.
     """
 
-    id: str
-    explanation: str
-    remedy: str
-    fit: float
-    of: Literal["grad", "loss"] = "grad"
-    value: float | None = None
-    reason: str | None = None
-
-    def __str__(self) -> str:
-        """What it is and how to mend it, in a line."""
-        return f"{self.id}: {self.explanation} {self.remedy}"
+    sample: Evidence
+    facts: Facts
+    textbook: Textbook
+    confirm: Confirm
+    right_of: Callable[[Integers], Floats]
 
 
-Found = list[tuple[Match, Diagnosis]]
-
-
-def diagnose_gradient(evidence: Evidence) -> tuple[Diagnosis, ...]:
+def diagnose_gradient(wrong: WrongGradient) -> tuple[Diagnosis, ...]:
     """The mistakes that explain a gradient that is not acceptable; none where nothing does."""
-    with np.errstate(all="ignore"):
-        for search in (_catalogue, _values, _half_sums, _multiples, _some_rows, _low_precision):
-            found = search(evidence)
-            if found:
-                return told_apart(found, evidence.batch)
-    return ()
+    for search in (
+        _catalogue,
+        _values,
+        lambda wrong: half_sums(wrong.sample),
+        _multiples,
+        lambda wrong: ignored(wrong.sample),
+        lambda wrong: left_out(wrong.sample, wrong.facts),
+        lambda wrong: weights(wrong.sample, wrong.textbook),
+        lambda wrong: extra_mass(wrong.sample),
+        lambda wrong: rounded(wrong.sample),
+    ):
+        found = wrong.confirm(_likely(wrong.sample, search(wrong)))
+        if found:
+            return told_apart(found, wrong)
+    return told_apart(_some_rows(wrong), wrong) or _low_precision(wrong.sample, wrong.facts)
 
 
-def told_apart(found: Found, batch: Batch) -> tuple[Diagnosis, ...]:
+def _likely(sample: Evidence, hypotheses: Iterator[Hypothesis]) -> list[Hypothesis]:
+    """Those that explain the sample."""
+    likely = []
+    for hypothesis in hypotheses:
+        predicted = hypothesis.predict(sample)
+        if predicted is not None and sample.match(predicted).ratio <= sample.limit:
+            likely.append(hypothesis)
+    return likely
+
+
+def told_apart(found: Found, wrong: WrongGradient) -> tuple[Diagnosis, ...]:
     """The explanations as good as the best, each id once, with the reason where several are left.
 
     Their order, that of simplicity, is kept.
     """
-    best = min(match.ratio for match, _ in found)
-    good = [d for match, d in found if match.ratio <= max(AS_GOOD * best, GOOD)]
+    kept = _as_good(found, wrong.facts.largest)
+    if len(kept) > 1 and not any(diagnosis.reason for diagnosis in kept):
+        reason = _coincidence(wrong.sample.batch)
+        return tuple(replace(diagnosis, reason=reason) for diagnosis in kept)
+    return kept
+
+
+def _as_good(found: Found, largest: float, good: float = GOOD) -> tuple[Diagnosis, ...]:
+    best = min((match.ratio for match, _ in found), default=0.0)
     kept: dict[str, Diagnosis] = {}
-    for diagnosis in good:
+    for match, diagnosis in found:
+        if match.ratio > max(AS_GOOD * best, good):
+            continue
+        fit = match.error / largest if largest else 0.0
         known = kept.get(diagnosis.id)
-        if known is None or diagnosis.fit < known.fit:
-            kept[diagnosis.id] = diagnosis
-    if len(kept) > 1 and not any(diagnosis.reason for diagnosis in kept.values()):
-        reason = _coincidence(batch)
-        return tuple(replace(diagnosis, reason=reason) for diagnosis in kept.values())
+        if known is None or fit < known.fit:
+            kept[diagnosis.id] = replace(diagnosis, fit=fit)
     return tuple(kept.values())
 
 
 def _coincidence(batch: Batch) -> str:
     """What makes different mistakes the same on this problem."""
-    facts = []
-    if batch.samples == 1:
+    facts, whole = [], batch.whole
+    if whole.samples == 1:
         facts.append("there is only one sample")
-    elif batch.samples == batch.classes:
+    elif whole.samples == batch.classes:
         facts.append("there are as many samples as classes")
     if batch.classes == 2:
         facts.append("there are only two classes")
@@ -134,242 +156,321 @@ def _coincidence(batch: Batch) -> str:
         kept = batch.kept[:, 0]
         if (batch.scaled.argmax(axis=1) == batch.index)[kept].all():
             facts.append("every target has the largest logit")
-        if batch.samples > 1 and len(np.unique(batch.index[kept])) == 1:
+        counts = whole.target_counts
+        if whole.samples > 1 and counts is not None and np.count_nonzero(counts) == 1:
             facts.append("all targets are the same")
     because = ": " + ", and ".join(facts) if facts else " at the precision given"
     return "these give the same numbers on this problem" + because
 
 
-def _catalogue(evidence: Evidence) -> Found:
-    """Every mistake as it is, permutations among them."""
-    found = []
+# --- The catalogue --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What some variants predict of a batch's rows, (V, n, C)."""
+
+    made: Floats
+    variants: tuple[tuple[Mistake, Variant], ...]
+
+
+def predictions_of(batch: Batch) -> Iterator[Predictions]:
+    """The gradients of the catalogue; those of a small batch are made once."""
+    kept = vars(batch).get("predictions")
+    if kept is not None:
+        yield kept
+        return
+    whole, at_once = True, max(1, NUMBERS_AT_ONCE // max(1, batch.logits.size))
+    arrays: list[Floats] = []
+    variants: list[tuple[Mistake, Variant]] = []
     for mistake in CATALOGUE:
-        for maker in mistake.makers:
-            match = evidence.match(lambda batch, rows, maker=maker: gradient_of(maker, batch))  # type: ignore[misc]
-            if match is not None:
-                found.append((match, _named(mistake, match)))
-    for mistake, predicted in rearranged(evidence.exact, evidence.candidate.values):
-        match = evidence.match(_constant(predicted))
-        if match is not None:
-            found.append((match, _named(mistake, match)))
-    return found
+        for variant in mistake.variants:
+            made = None if variant.gradient is None else variant.gradient(batch)
+            if made is None:
+                continue
+            if len(arrays) == at_once:
+                yield Predictions(np.stack(arrays), tuple(variants))
+                arrays, variants, whole = [], [], False
+            arrays.append(made)
+            variants.append((mistake, variant))
+    if arrays:
+        last = Predictions(np.stack(arrays), tuple(variants))
+        if whole:
+            vars(batch)["predictions"] = last
+        yield last
 
 
-def _named(mistake: Mistake, match: Match) -> Diagnosis:
-    return Diagnosis(mistake.id, mistake.explanation, mistake.remedy, match.fit)
+def _catalogue(wrong: WrongGradient) -> Iterator[Hypothesis]:
+    """Every mistake as it is, and the right numbers in other places."""
+    yield from _formulas(wrong.sample)
+    yield from _rearranged(wrong)
 
 
-def _constant(predicted: Floats) -> Predict:
-    return lambda batch, rows: predicted[rows]
+def _formulas(sample: Evidence) -> Iterator[Hypothesis]:
+    """Every mistake that explains the sample."""
+    for predictions in predictions_of(sample.batch):
+        ratios = sample.fits(predictions.made)[0].max(axis=1, initial=0.0)
+        for place in np.flatnonzero(ratios <= sample.limit).tolist():
+            mistake, variant = predictions.variants[place]
+            yield Hypothesis(mistake.found(variant.words), _predicting(variant))
 
 
-def _values(evidence: Evidence) -> Found:
-    """The right gradient times a factor, or with another value of an option."""
-    found: Found = []
-    factor, match = _multiple(evidence, _constant(evidence.exact))
-    if match is not None:
-        found.append(
-            (
-                match,
-                Diagnosis(
-                    "constant-factor",
-                    f"It is the right gradient times {factor:.6g}.",
-                    "Look for a factor that is applied once too often, or not at all.",
-                    match.fit,
-                    value=factor,
-                    reason=None if evidence.informed >= INFORMED_ENOUGH else TOO_SMALL,
-                ),
-            )
-        )
-    if evidence.informed >= INFORMED_ENOUGH:
-        for fitted in FITTED:
-            found += _option(evidence, fitted)
-    return found
+def _predicting(variant: Variant, factor: float = 1.0) -> Callable[[Evidence], Floats | None]:
+    def predict(rows: Evidence) -> Floats | None:
+        made = None if variant.gradient is None else variant.gradient(rows.batch)
+        return made if made is None or factor == 1.0 else factor * made
+
+    return predict
 
 
-def _option(evidence: Evidence, fitted: Fitted) -> Found:
-    found: Found = []
-    for maker in fitted.makers:
-        value = find_value(evidence, fitted, maker)
-        if value is None:
-            continue
-        match = evidence.match(lambda batch, rows: maker(batch, value))  # noqa: B023
-        if match is not None:
-            batch = evidence.batch
-            found.append(
-                (
-                    match,
-                    Diagnosis(
-                        fitted.id_for(batch),
-                        fitted.explanation_for(batch, value),
-                        fitted.remedy_for(batch, value),
-                        match.fit,
-                        value=value,
-                    ),
-                )
-            )
-    return found
+def _rearranged(wrong: WrongGradient) -> Iterator[Hypothesis]:
+    """The right numbers in other places, as suggested by the order of random projections."""
+    facts, whole = wrong.facts, wrong.textbook.whole
+    if 1 < whole.samples == whole.classes and len(wrong.sample.right) == whole.samples:
+        right = wrong.sample.right
+        yield Hypothesis(TRANSPOSED.found(), lambda rows: right.T)
+    rows_order = None if facts.row_keys is None else _order_of_rows(facts)
+    if rows_order is not None and whole.samples > 1:
+        swapped = _swapped(rows_order, facts.files)
+        found = PERMUTED_ROWS.found() if swapped is None else SWAPPED_FILES.found(swapped)
+        yield Hypothesis(found, lambda rows: wrong.right_of(rows_order[rows.numbers]))
+    order = None if facts.class_keys is None else order_of(facts.class_keys)
+    if order is not None and whole.classes > 1:
+        yield Hypothesis(PERMUTED_CLASSES.found(), lambda rows: rows.right[:, order])
 
 
-def _half_sums(evidence: Evidence) -> Found:
-    if evidence.candidate.type not in ("float32", "float64") or evidence.candidate.unit is not None:
-        return []
-    for name, digits in HALF_TYPES.items():
-        match = evidence.match(
-            lambda batch, rows: summed_in_half(batch, evidence.candidate.values[rows], digits)  # noqa: B023
-        )
-        if match is not None and evidence.informed >= INFORMED_ENOUGH:
-            explanation = f"The sum of the exponentials is accumulated in {name}."
-            remedy = "Accumulate sums in float32 or wider, whatever the inputs are."
-            return [(match, Diagnosis("half-accumulation", explanation, remedy, match.fit))]
-    return []
+def _order_of_rows(facts: Facts) -> Integers | None:
+    """Where each row is from, if rows that are off have changed places."""
+    among = None if facts.row_keys is None else order_of(facts.row_keys)
+    if among is None:
+        return None
+    order, off = np.arange(len(facts.off_rows)), np.flatnonzero(facts.off_rows)
+    order[off] = off[among]
+    return order
 
 
-def _multiples(evidence: Evidence) -> Found:
+def _swapped(order: Integers, files: Sequence[int]) -> str | None:
+    """Which file stands in whose place, where whole files have changed places."""
+    pairs = list(pairwise(files))
+    swapped = []
+    for place, (start, stop) in enumerate(pairs):
+        own = order[start:stop]
+        whole = len(own) and (np.diff(own) == 1).all() and (own[0], own[-1] + 1) in pairs
+        if not whole:
+            return None
+        if own[0] != start:
+            swapped.append(f"{pairs.index((own[0], own[-1] + 1)) + 1} stands as {place + 1}")
+    return ", ".join(swapped) or None
+
+
+def _multiples(wrong: WrongGradient) -> Iterator[Hypothesis]:
     """Every mistake times a factor."""
-    found: Found = []
-    if evidence.informed < INFORMED_ENOUGH:
-        return found
-    for mistake in CATALOGUE:
-        for maker in mistake.makers:
-            factor, match = _multiple(
-                evidence,
-                lambda batch, rows, maker=maker: gradient_of(maker, batch),  # type: ignore[misc]
+    sample = wrong.sample
+    if sample.informed() < INFORMED_ENOUGH:
+        return
+    for predictions in predictions_of(sample.batch):
+        factors = _factors(sample, predictions.made)
+        ratios = sample.fits(factors[:, None, None] * predictions.made)[0].max(axis=1, initial=0.0)
+        for place in np.flatnonzero((ratios <= sample.limit) & (factors != 0.0)).tolist():
+            mistake, variant = predictions.variants[place]
+            factor, found = float(factors[place]), mistake.found(variant.words)
+            explanation = f"{found.explanation} Besides, it is multiplied by {factor:.6g}."
+            named = replace(found, explanation=explanation, value=factor)
+            yield Hypothesis(named, _predicting(variant, factor))
+
+
+def _factors(sample: Evidence, predicted: Floats) -> Floats:
+    """(V,) the factor that brings each of the predictions (V, n, C) closest; 0 for none."""
+    weight = 1.0 / np.maximum(sample.slack(sample.values), np.finfo(np.float64).tiny)
+    weight /= weight.max(initial=0.0)
+    weighted = predicted * weight
+    square = (weighted * weighted).sum(axis=(1, 2))
+    factor = (sample.values * weight * weighted).sum(axis=(1, 2)) / square
+    return np.where(np.isfinite(factor), factor, 0.0)
+
+
+# --- Values of their own --------------------------------------------------------------------------
+
+
+def _values(wrong: WrongGradient) -> Iterator[Hypothesis]:
+    """The right gradient times a factor, or with another value of an option."""
+    sample = wrong.sample
+    enough = sample.informed() >= INFORMED_ENOUGH
+    factor = float(_factors(sample, sample.right[None])[0])
+    if factor:
+        named = CONSTANT_FACTOR.found(f"gradient times {factor:.6g}", value=factor)
+        yield Hypothesis(
+            named if enough else replace(named, reason=TOO_SMALL),
+            lambda rows: factor * rows.right,
+        )
+    if enough:
+        few = some_of(sample)
+        for fitted in FITTED:
+            yield from _option(few, fitted)
+
+
+def _option(few: Evidence, fitted: Fitted) -> Iterator[Hypothesis]:
+    for maker in fitted.makers:
+        value = find_value(few, fitted, maker)
+        if value is not None:
+            yield Hypothesis(
+                fitted.found(few.batch, value),
+                lambda rows, maker=maker, value=value: maker(rows.batch, value),  # type: ignore[misc]
             )
-            if match is not None:
-                explanation = f"{mistake.explanation} Besides, it is multiplied by {factor:.6g}."
-                named = Diagnosis(mistake.id, explanation, mistake.remedy, match.fit, value=factor)
-                found.append((match, named))
-    return found
 
 
-def _multiple(evidence: Evidence, predict: Predict) -> tuple[float, Match | None]:
-    """The factor that brings a prediction closest, and how well it then fits."""
-    rows = evidence.first
-    predicted = predict(evidence.first_batch, rows)
-    candidate = evidence.candidate.values[rows]
-    if predicted is None or not np.isfinite(predicted).all() or not np.isfinite(candidate).all():
-        return 1.0, None
-    weight = 1.0 / np.maximum(evidence.slack(candidate, rows), np.finfo(np.float64).tiny)
-    weighted = predicted * weight / weight.max(initial=1.0)
-    square = float((weighted * weighted).sum())
-    factor = float((candidate * weight / weight.max(initial=1.0) * weighted).sum())
-    if not square or not factor:
-        return 1.0, None
-    factor /= square
-
-    def scaled(batch: Batch, rows: object) -> Floats | None:
-        made = predict(batch, rows)  # type: ignore[arg-type]
-        return None if made is None else factor * made
-
-    return factor, evidence.match(scaled)
+# --- Some rows, and low precision -----------------------------------------------------------------
 
 
-def _some_rows(evidence: Evidence) -> Found:
-    """Errors in some rows only, and what was done to those."""
-    off, samples = evidence.off_rows, len(evidence.exact)
-    kept = evidence.batch.kept[:, 0]
+def _some_rows(wrong: WrongGradient) -> Found:
+    """What explains the rows that are off, where others are right."""
+    off, kept = np.flatnonzero(wrong.facts.off_rows), wrong.facts.kept
     # that ignored rows are 0 makes no difference between rows
-    if not 0 < len(off) < samples or kept[off].sum() == kept.sum():
+    if not 0 < len(off) < len(kept) or kept[off].sum() == kept.sum():
         return []
-    explanation = f"Only some rows are wrong: {rows_text(off, kept)}."
-    remedy = "Look for what is different there: a mask, a bound of a loop, a block's tail."
-    right = np.delete(np.arange(samples), off)
-    whole = Diagnosis(
-        "some-rows", explanation, remedy, evidence.compare(evidence.exact[right], right).fit
-    )
-    inner = evidence.take(off)
-    return [(Match(0.0, 0.0), whole)] + [
-        (Match(0.0, match.fit), replace(diagnosis, reason="in these rows"))
-        for match, diagnosis in _catalogue(inner)
-        if diagnosis.id not in (PERMUTED_CLASSES.id, TRANSPOSED.id)
+    inner = wrong.sample.take(np.flatnonzero(wrong.sample.off.any(axis=1)))
+    likely = [_in_rows_that_are_off(found) for found in _formulas(inner)]
+    found = [
+        (match, replace(diagnosis, reason="in these rows"))
+        for match, diagnosis in wrong.confirm(likely)
     ]
-
-
-def _low_precision(evidence: Evidence) -> Found:
-    """Errors to both sides, as small as rounding in a lower precision makes them."""
-    if evidence.candidate.unit is not None or evidence.informed < 2 * INFORMED_ENOUGH:
+    if not found:
         return []
-    difference = evidence.candidate.values - evidence.exact
-    off = np.abs(difference) > evidence.allowance.total
+    least = Match(0.0, min(match.error for match, _ in found))
+    return [(least, SOME_ROWS.found(rows_text(off, kept))), *found]
+
+
+def _in_rows_that_are_off(hypothesis: Hypothesis) -> Hypothesis:
+    def predict(rows: Evidence) -> Floats | None:
+        made = hypothesis.predict(rows)
+        off = rows.off.any(axis=1, keepdims=True)
+        return None if made is None else np.where(off, made, rows.right)
+
+    return replace(hypothesis, predict=predict)
+
+
+def _low_precision(sample: Evidence, facts: Facts) -> tuple[Diagnosis, ...]:
+    """Errors to both sides, as small as rounding in a lower precision makes them."""
+    if sample.unit is not None or sample.informed() < 2 * INFORMED_ENOUGH:
+        return ()
+    difference, off = sample.values - sample.right, sample.off
     up = float((difference[off] > 0.0).mean())
     if not LEAST_SHARE_OF_A_SIGN <= up <= 1.0 - LEAST_SHARE_OF_A_SIGN:
-        return []
-    excess = float((np.abs(difference[off]) / evidence.allowance.total[off]).max())
-    own = type_precision(evidence.candidate.type).epsilon
+        return ()
+    excess = float((np.abs(difference[off]) / sample.allowance.total[off]).max())
+    own = type_precision(sample.type).epsilon
     for name in ("float32", "float16", "bfloat16"):
         if 1.0 < excess <= type_precision(name).epsilon / own:
-            explanation = f"The errors are those of arithmetic in {name}: small, to both sides."
-            remedy = f"See what is computed or stored in {name} before it is widened again."
-            fit = float(np.abs(difference).max()) / (evidence.largest or 1.0)
-            named = Diagnosis("low-precision", explanation, remedy, fit)
-            return [(Match(0.0, fit), named)]
-    return []
+            fit = float(np.abs(difference).max()) / (facts.largest or 1.0)
+            found = LOW_PRECISION.found(name, fit)
+            return (replace(found, remedy=found.remedy.replace("{}", name)),)
+    return ()
 
 
-def _usual(smoothing: float) -> Mistake:
-    return Mistake(
-        "unasked-smoothing",
-        f"A label smoothing of {smoothing:g} is applied, which was not asked for.",
-        f"Take it out, or compare with --label-smoothing {smoothing:g}.",
-        lambda batch: None if batch.smoothing else changed(smoothing=lambda _: smoothing)(batch),
-    )
+# --- Losses ---------------------------------------------------------------------------------------
 
 
-def diagnose_loss(batch: Batch, graded: Graded, allowance: Allowance) -> tuple[Diagnosis, ...]:
-    """The mistakes that explain a loss that is not acceptable; none where nothing does."""
-    candidate, exact = graded.candidate, graded.exact
-    finite = np.abs(candidate[np.isfinite(candidate)])
+@dataclass(frozen=True, eq=False)
+class WrongLoss:
+    """A loss that is wrong: one number, (1,), or each row's own, (N,).
+
+    values, right: it and what it should be. rate: what it may be off by in relation to that; unit:
+    and what typed digits leave open; allowed: all of it. predict: what each of some ways to make a
+    loss comes to, None where there is no room for it.
+    """
+
+    values: Floats
+    right: Floats
+    rate: Floats
+    unit: Floats
+    allowed: Floats
+    each: bool
+    type: str
+    predict: Callable[[Sequence[Makes]], Sequence[Floats | None]]
+
+    def match(self, predicted: Floats) -> Match:
+        """How closely a prediction fits."""
+        error = np.where(self.values == predicted, 0.0, np.abs(self.values - predicted))
+        slack = self.unit + MARGIN * self.rate * (np.abs(predicted) + np.abs(self.right))
+        ratio = np.where(error == 0.0, 0.0, error / slack)
+        ratio[np.isnan(ratio)] = np.inf
+        return Match(float(ratio.max(initial=0.0)), float(error.max(initial=0.0)))
+
+
+def diagnose_loss(wrong: WrongLoss, batch: Batch) -> tuple[Diagnosis, ...]:
+    """The mistakes that explain a loss that is not acceptable; none where nothing does.
+
+    batch: some rows of the problem.
+    """
+    finite = np.abs(wrong.values[np.isfinite(wrong.values)])
     if not finite.size or not finite.max():
         return ()
-    digits = float((allowance.total / np.abs(candidate)).min())
+    digits = float(((wrong.unit + wrong.rate * np.abs(wrong.right)) / np.abs(wrong.values)).min())
     if digits > DIGITS_FOR_COMMON:
         return ()
-    unit = allowance.total - allowance.rate * np.abs(exact)
-
-    def ratio(predicted: Floats) -> float:
-        error = np.where(candidate == predicted, 0.0, np.abs(candidate - predicted))
-        slack = unit + MARGIN * allowance.rate * (np.abs(predicted) + np.abs(exact))
-        return float(np.where(error == 0.0, 0.0, error / slack).max())
-
-    limit = min(1.0, SHARE_OF_THE_ERROR * ratio(exact))
-    found: Found = []
-    with np.errstate(all="ignore"):
-        for mistake, predicted in _predictions(batch, exact, digits <= DIGITS_FOR_ALL):
-            close = ratio(predicted)
-            if close <= limit:
-                fit = float(np.abs(candidate - predicted).max() / finite.max())
-                named = Diagnosis(mistake.id, mistake.explanation, mistake.remedy, fit, "loss")
-                found.append((Match(close, fit), named))
-        return told_apart(found, batch) if found else ()
+    limit = min(1.0, SHARE_OF_THE_ERROR * wrong.match(wrong.right).ratio)
+    for predictions in (_by_formula(wrong, digits), _by_value(wrong, batch, digits)):
+        found = []
+        for diagnosis, predicted in predictions:
+            match = wrong.match(predicted)
+            if match.ratio <= limit:
+                found.append((match, replace(diagnosis, of="loss")))
+        # of digits that were typed, all that they leave open is as good
+        good = 1.0 if wrong.unit.any() else GOOD
+        kept = _as_good(found, float(finite.max()), good)
+        if kept:
+            reason = _coincidence(batch) if len(kept) > 1 else None
+            return tuple(replace(diagnosis, reason=reason) for diagnosis in kept)
+    return ()
 
 
-def _predictions(batch: Batch, exact: Floats, every: bool) -> Iterator[tuple[Mistake, Floats]]:
+def _by_formula(wrong: WrongLoss, digits: float) -> Iterator[tuple[Diagnosis, Floats]]:
+    tried: list[tuple[Diagnosis, Makes]] = []
     for mistake in CATALOGUE:
-        if every or mistake.id in COMMON:
-            yield from _losses(mistake, batch, exact)
-    if every:
-        for smoothing in USUAL_SMOOTHINGS:
-            yield from _losses(_usual(smoothing), batch, exact)
-    yield PERPLEXITY, np.exp(exact)
-    if batch.index is not None and batch.counted:
-        right = (batch.scaled.argmax(axis=1) == batch.index)[batch.kept[:, 0]]
-        yield ACCURACY, np.broadcast_to(right.mean(), exact.shape)
-
-
-def _losses(mistake: Mistake, batch: Batch, exact: Floats) -> Iterator[tuple[Mistake, Floats]]:
-    for maker in mistake.makers:
-        predicted = _over_blocks(batch, lambda part, maker=maker: losses_of(maker, part))  # type: ignore[misc]
+        for variant in mistake.variants:
+            enough = DIGITS_FOR_ALL if variant.rare else DIGITS_FOR_MOST
+            if variant.losses is not None and (variant.common or digits <= enough):
+                tried.append((mistake.found(variant.words), variant.losses))
+    tried.append((ACCURACY.found(), _hits))
+    made = wrong.predict([losses for _, losses in tried])
+    for (diagnosis, _), predicted in zip(tried, made, strict=True):
         if predicted is not None:
-            yield mistake, predicted.reshape(exact.shape) if exact.ndim else predicted.sum()
+            yield diagnosis, predicted
+    yield PERPLEXITY.found(), np.exp(wrong.right)
 
 
-def _over_blocks(batch: Batch, losses: Callable[[Batch], Floats | None]) -> Floats | None:
-    size = max(1, COMPONENTS_PER_BLOCK // batch.classes)
-    parts = []
-    for start in range(0, len(batch.logits), size):
-        part = losses(batch.take(slice(start, start + size)))
-        if part is None:
-            return None
-        parts.append(part)
-    return np.concatenate(parts) if parts else None
+def _hits(batch: Batch) -> Floats | None:
+    """What each row adds to the accuracy."""
+    if batch.index is None or not batch.whole.counted:
+        return None
+    hits = (batch.scaled.argmax(axis=1) == batch.index) & batch.kept[:, 0]
+    return np.asarray(hits / batch.whole.counted)
+
+
+def _by_value(wrong: WrongLoss, batch: Batch, digits: float) -> Iterator[tuple[Diagnosis, Floats]]:
+    """What has a value that many people choose."""
+    if digits > DIGITS_FOR_MOST:
+        return
+    for factor in FACTORS:
+        for value, text in ((float(factor), f"{factor:,}"), (1.0 / factor, f"1/{factor:,}")):
+            yield CONSTANT_FACTOR.found(f"loss times {text}", value=value), value * wrong.right
+    counted = batch.whole.counted if batch.weight is None else batch.whole.total_weight
+    each = 1.0 if wrong.right.ndim else counted / batch.divisor
+    for copies in COPIES:
+        words = f"it is {copies} times the right one, as of {copies} shards that each add all of it"
+        yield EXTRA_MASS.found(words, value=float(copies)), wrong.right + each * np.log(copies)
+    decimals = decimals_of(np.atleast_1d(wrong.values), wrong.type)
+    if decimals is not None and not wrong.unit.any():
+        rounded = np.round(wrong.right, decimals)
+        yield ROUNDED.found(decimals, value=float(decimals)), rounded
+    tried = [
+        (fitted.found(batch, value), lambda b, f=fitted, v=value: f.losses(b, v))
+        for fitted in FITTED
+        for value in fitted.usual
+        if digits <= DIGITS_FOR_ALL or fitted.option == "smoothing"
+    ]
+    for (diagnosis, _), predicted in zip(
+        tried, wrong.predict([losses for _, losses in tried]), strict=True
+    ):
+        if predicted is not None:
+            yield diagnosis, predicted

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cecli.api import solve
-from cecli.comparison.grade import gradient_allowance, loss_allowance
-from cecli.comparison.textbook import batch_of
+from cecli.comparison.grade import gradient_allowance, loss_allowance, loss_sizes
+from cecli.comparison.survey import Reference
 from cecli.conformance.judge import problem_of
 from cecli.conformance.model import SUITE, Case, Inputs
 from cecli.input.candidate import Candidate
@@ -59,11 +58,15 @@ def _is_soft(inputs: Inputs) -> bool:
 
 def _expected(inputs: Inputs) -> dict[str, Any]:
     problem = problem_of(inputs)
-    result, batch = solve(problem, exact=True), batch_of(problem)
+    reference = Reference(problem, exact=True)
+    result, batch = reference.exact_result, reference.textbook.everything
     loss, grad = np.asarray(result.loss), result.grad
     upstream = np.reshape(inputs.upstream, (-1, 1))
+    sizes = loss_sizes(batch)
+    sizes = sizes if loss.ndim else np.asarray(sizes.sum())
+    judged = Candidate(loss, inputs.dtype)
     may_be_off = {
-        "loss": loss_allowance(batch, loss, Candidate(loss, inputs.dtype), None).total,
+        "loss": loss_allowance(sizes, problem.classes, problem.samples, loss, judged, None).total,
         "grad": gradient_allowance(batch, grad, Candidate(grad, inputs.dtype), None).total
         * np.abs(upstream),
     }

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.api import solve
 from cecli.comparison.compare import Comparison, compare_with
-from cecli.comparison.grade import Grade, Graded, grade, gradient_allowance
-from cecli.comparison.search import Diagnosis
-from cecli.comparison.textbook import batch_of
+from cecli.comparison.grade import ACCEPTABLE, Grade, Graded, gradient_allowance, ranked
+from cecli.comparison.mistake import Diagnosis
+from cecli.comparison.survey import Reference
 from cecli.conformance.model import Case, Failure, Inputs, Reply, Verdict
 from cecli.input.candidate import Candidate
 from cecli.problem.dtypes import Floats
@@ -51,6 +50,7 @@ class Judged:
     @classmethod
     def of(cls, graded: Graded) -> Judged:
         """The figures alone, so that nobody holds on to the arrays."""
+        number = graded.worst_number
         return cls(
             grade=graded.grade,
             precision=graded.precision,
@@ -58,8 +58,8 @@ class Judged:
             max_rel_error=graded.max_rel_error,
             max_ulp_error=graded.max_ulp_error,
             worst=graded.worst,
-            exact=float(graded.exact[graded.worst]),
-            candidate=float(graded.candidate[graded.worst]),
+            exact=float(number.right[0]),
+            candidate=float(number.candidate[0]),
             off=graded.off,
             total=graded.total,
         )
@@ -72,7 +72,8 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     reply of another shape or with NaN in it has failed, whatever the rest.
     """
     problem = problem_of(inputs)
-    result = solve(problem, exact=True)
+    reference = Reference(problem, exact=True)
+    result = reference.exact_result
     try:
         losses, grad = _numbers("loss", reply.loss), _numbers("gradient", reply.grad)
         _check_shapes(problem, losses, grad)
@@ -88,14 +89,14 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
         if losses is not None:
             rounded = round_to_type(losses, precision).reshape(np.shape(result.loss))
             of_loss = Candidate(rounded, precision)
-    few = problem.rows.size <= MOST_DIAGNOSED
-    compared = compare_with(problem, result, of_grad, of_loss, diagnose=few)
+    few = problem.samples * problem.classes <= MOST_DIAGNOSED
+    compared = compare_with(reference, of_grad, of_loss, diagnose=few, keep=1)
     digits = _digits(compared)
     telling = fault is not None or digits < TELLING * -math.log10(type_precision(precision).epsilon)
     diagnosis = compared.diagnosis if telling else ()
     multiplied = bool(np.any(np.not_equal(inputs.upstream, 1.0)))
     if multiplied and grad is not None and not compared.passed:
-        diagnosis = upstream_diagnosis(problem, inputs, grad, result.grad, precision) or diagnosis
+        diagnosis = upstream_diagnosis(reference, inputs, grad, precision) or diagnosis
     loss_judged, grad_judged = (
         None if graded is None else Judged.of(graded) for graded in (compared.loss, compared.grad)
     )
@@ -185,10 +186,10 @@ def _without_upstream(grad: Floats, inputs: Inputs, right: NDArray[np.float64]) 
 
 
 def upstream_diagnosis(
-    problem: Problem, inputs: Inputs, grad: Floats, right: Floats, precision: str
+    reference: Reference, inputs: Inputs, grad: Floats, precision: str
 ) -> tuple[Diagnosis, ...]:
     """Whether the gradient is right but for what it was multiplied by."""
-    batch = batch_of(problem)
+    batch, right = reference.textbook.everything, reference.exact_result.grad
     each = np.reshape(inputs.upstream, (-1, 1))
     for factor, explanation in (
         (1.0, "It is not multiplied by the upstream gradient."),
@@ -196,7 +197,8 @@ def upstream_diagnosis(
         (each.mean(), "All rows are multiplied by the mean of the upstream gradients."),
     ):
         candidate = Candidate(np.asarray(grad / factor) if np.all(factor) else grad, precision)
-        if grade(candidate, right, gradient_allowance(batch, right, candidate, None)).passed:
+        allowance = gradient_allowance(batch, right, candidate, None)
+        if (ranked(candidate, right, allowance).ranks <= ACCEPTABLE).all():
             remedy = "Multiply the gradient of each row by that row's upstream gradient."
             return (Diagnosis("upstream", explanation, remedy, 0.0),)
     return ()
@@ -204,11 +206,6 @@ def upstream_diagnosis(
 
 def _digits(compared: Comparison) -> float:
     """How many decimal digits are right of the number that has fewest of those below acceptable."""
-    worst = 0.0
-    for graded in (compared.grad, compared.loss):
-        if graded is not None:
-            off = np.abs(graded.difference) > graded.allowed
-            with np.errstate(all="ignore"):
-                relative = np.abs(graded.difference[off] / graded.exact[off])
-            worst = max(worst, float(relative.max(initial=0.0)))
+    both = [graded for graded in (compared.grad, compared.loss) if graded is not None]
+    worst = max(graded.max_rel_error_off for graded in both)
     return -math.log10(worst) if worst else math.inf

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from cecli.comparison.search import Diagnosis
+    from cecli.comparison.mistake import Diagnosis
     from cecli.conformance.judge import Judged
 
 # Counted up when cases are added. A case never changes what it holds: another one has another name.

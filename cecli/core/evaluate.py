@@ -7,7 +7,7 @@ larger than memory. The formulas stand in `rows`, and once more, compiled, in `m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,11 @@ class Wanted:
 
 def sweep(problem: Problem, wanted: Wanted, jobs: int | None = None) -> Iterator[Part]:
     """The parts of a problem, one for each block, in the order of the rows."""
+    return each_block(problem, part_of(problem, wanted), jobs, checked=False)
+
+
+def part_of(problem: Problem, wanted: Wanted) -> Callable[[Block], Part]:
+    """What makes the part of a block of the problem, which need not be checked."""
     if wanted.losses:
         _ = problem.divisor  # what is wrong with it is said before anything is computed
     plan = plan_of(problem, wanted.array, wanted.losses)
@@ -53,7 +58,7 @@ def sweep(problem: Problem, wanted: Wanted, jobs: int | None = None) -> Iterator
     def work(block: Block) -> Part:
         return _part_of(block, wanted, plan, unweighted)
 
-    return each_block(problem, work, jobs, checked=False)
+    return work
 
 
 def plan_of(problem: Problem, array: ArrayName | None, losses: bool) -> Plan:

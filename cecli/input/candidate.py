@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -17,9 +18,10 @@ from numpy.typing import ArrayLike
 
 from cecli.errors import CecliError
 from cecli.input.numbers import array_of, load_json, nested_lists
-from cecli.problem.dtypes import Floats, as_doubles, as_real_array
+from cecli.problem.dtypes import AnyArray, Floats, as_any_array, as_doubles
 from cecli.problem.foreign import BFLOAT16
 from cecli.problem.precision import round_to_type
+from cecli.problem.rows import Joined, Rows, rows_of
 from cecli.text.messages import NotJSONError, describe
 
 # What is judged.
@@ -28,6 +30,7 @@ Judged = Literal["grad", "loss"]
 PRINTED_DIGITS, DOUBLE_DIGITS = 8, 16
 NARROW_TYPES = ("float16", "bfloat16", "float32")
 TOO_FEW_DIGITS = 3
+AT_ONCE = 2**18
 _NUMBER = re.compile(r"(?<![\w.])[+-]?([0-9]*)(?:(\.)([0-9]*))?(?:[eE]([+-]?[0-9]+))?(?![\w.])")
 
 
@@ -35,42 +38,65 @@ _NUMBER = re.compile(r"(?<![\w.])[+-]?([0-9]*)(?:(\.)([0-9]*))?(?:[eE]([+-]?[0-9
 class Candidate:
     """Numbers to judge and the precision that they were given in.
 
-    values: float64. type: float64, float32, float16 or bfloat16. unit: of typed numbers that of the
-    last digit, 0 for one that is exact; None for an array. shape as values.
+    given: an array of real numbers, perhaps of several files. type: float64, float32, float16 or
+    bfloat16. unit: of typed numbers that of the last digit, 0 for one that is exact; None for an
+    array.
     """
 
-    values: Floats
+    given: AnyArray
     type: str
     unit: Floats | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the array."""
+        return self.given.shape
+
+    @cached_property
+    def values(self) -> Floats:
+        """All numbers as doubles."""
+        given = np.asarray(self.given)
+        return given if given.dtype == np.float64 else as_doubles(given)
 
     @property
     def precision(self) -> str:
         """What the numbers are judged as: their type, or typed."""
         return self.type if self.unit is None else "typed"
 
-    def with_values(self, values: Floats, unit: Floats | None) -> Candidate:
+    def with_values(self, values: AnyArray, unit: Floats | None = None) -> Candidate:
         """Other numbers of the same precision."""
         return Candidate(values, self.type, unit)
 
 
-def candidate_of_array(values: ArrayLike, name: Judged) -> Candidate:
+def candidate_of_array(values: ArrayLike | Joined, name: Judged) -> Candidate:
     """An array, judged as the narrowest type that holds all its values.
 
     Whole numbers, zeros among them, and those of few binary digits, as 1/2 or 3/4, come from every
     type and tell nothing: where there are no others, they keep their own.
     """
-    array = as_real_array(name, values)
+    array = as_any_array(name, values)
     own = "bfloat16" if array.dtype == BFLOAT16 else array.dtype.name
     own = own if own in NARROW_TYPES else "float64"
-    with np.errstate(invalid="ignore"):
-        numbers = as_doubles(array)
-        finite = numbers[np.isfinite(numbers)]
-        first_digits = np.ldexp(np.frexp(finite)[0], TOO_FEW_DIGITS)
-        if not ((np.rint(finite) == finite) | (np.rint(first_digits) == first_digits)).all():
-            for narrow in NARROW_TYPES:
-                if (round_to_type(finite, narrow) == finite).all():
-                    return Candidate(numbers, narrow)
-    return Candidate(numbers, own)
+    return Candidate(array, _narrowest(rows_of(array, None), own))
+
+
+def _narrowest(numbers: Rows, own: str) -> str:
+    """The narrowest type that holds all numbers; their own where they tell nothing."""
+    narrower = list(NARROW_TYPES[: NARROW_TYPES.index(own)] if own != "float64" else NARROW_TYPES)
+    if own == "bfloat16":
+        return own
+    telling = False
+    with np.errstate(all="ignore"):
+        for start in range(0, len(numbers), AT_ONCE):
+            some = as_doubles(numbers[start : start + AT_ONCE])
+            some = some[np.isfinite(some)]
+            first_digits = np.ldexp(np.frexp(some)[0], TOO_FEW_DIGITS)
+            whole = (np.rint(some) == some) | (np.rint(first_digits) == first_digits)
+            telling = telling or not whole.all()
+            narrower = [name for name in narrower if (round_to_type(some, name) == some).all()]
+            if not narrower:
+                return own
+    return narrower[0] if telling else own
 
 
 def candidate_of_text(text: str, key: Judged) -> Candidate:

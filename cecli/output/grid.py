@@ -43,6 +43,7 @@ class Column:
 class Grid:
     """Columns of equal length, the rows to stress, and lines to print below.
 
+    mark: what the rows that are stressed are, the target or off.
     verdict: the line that comes first below a check, which passed or not. unfit: the line for
     optional columns that there was no room for.
     """
@@ -53,6 +54,7 @@ class Grid:
     verdict: str = ""
     passed: bool = True
     unfit: str = "the classes do not fit side by side: --json or -o FILE shows them"
+    mark: Literal["target", "off"] = "target"
 
 
 def objective_text(objective: Objective) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cecli.answer.summary import Sample
     from cecli.comparison.compare import Comparison
     from cecli.comparison.grade import Graded
-    from cecli.comparison.search import Diagnosis
+    from cecli.comparison.mistake import Diagnosis
     from cecli.gradcheck.check import GradientCheck
 
 MOST_CLASS_COLUMNS = 12
@@ -311,79 +311,67 @@ def _sample_name(answer: Answer, row: int) -> str:
 
 
 def comparison_grids(answer: Answer, comparison: Comparison, digits: int, top: int) -> list[Grid]:
-    """A table each of gradient and loss, where they were given, and what explains the errors."""
+    """A line for what is right; of what is not, a table and what explains the errors."""
+    found = {"gradient": comparison.grad, "loss": comparison.loss}
     grids = []
-    if comparison.grad is not None:
-        grids.append(_gradient_grid(answer, comparison.grad, digits, top))
-    if comparison.loss is not None:
-        grids.append(_loss_grid(answer, comparison.loss, digits, top))
+    for name, graded in found.items():
+        if graded is not None:
+            grid = Grid([], verdict=_judged_verdict(name, graded), notes=[_judged_errors(graded)])
+            if not graded.passed:
+                grid = _judged_grid(answer, name, graded, digits, top)
+            elif name == "gradient" and not comparison.passed and comparison.grade == "wrong":
+                grid = _turned_back(comparison, grid)
+            grids.append(grid)
     options = objective_text(answer.problem.objective)
     if options:
-        grids[0].notes.append(f"with {options}")
-    if not comparison.passed:
-        grids.append(Grid([], notes=_explanations(comparison)))
-    return grids
+        grids[-1].notes.append(f"with {options}")
+    if comparison.passed:
+        return [Grid([], verdict="; ".join([g.verdict, *g.notes])) for g in grids]
+    return [*grids, _explanations(comparison)]
 
 
-def _gradient_grid(answer: Answer, graded: Graded, digits: int, top: int) -> Grid:
-    """Yours beside the exact value: all components in order, or the worst of many."""
-    shown = _worst_numbers(graded, top)
-    rows, classes = np.unravel_index(shown, graded.exact.shape)
-    columns = []
-    if answer.problem.batch_shape:
-        samples = np.stack(np.unravel_index(rows, answer.problem.batch_shape), axis=1)
-        columns.append(Column("sample", "text", [tuple_name(s) for s in samples.tolist()]))
-    columns.append(Column("class", "text", [class_name(answer, i) for i in classes.tolist()]))
-    grid = _judged_grid("gradient", columns, graded, shown, digits)
-    grid.notes[0] += f"; worst at {_component_name(answer, graded.worst)}"
-    return grid
+def _turned_back(comparison: Comparison, grid: Grid) -> Grid:
+    """A gradient that is right but for its shape."""
+    if all(found.id != "transposed" for found in comparison.diagnosis):
+        return grid
+    name, _, rest = grid.verdict.partition(": ")
+    verdict = f"{name.partition(' ')[0]} WRONG: transposed; turned back, {rest}"
+    return replace(grid, verdict=verdict, passed=False)
 
 
-def _loss_grid(answer: Answer, graded: Graded, digits: int, top: int) -> Grid:
-    shown = _worst_numbers(graded, top)
-    columns = [Column("", "text", ["loss"])]
-    if graded.exact.ndim:
-        samples = np.stack(np.unravel_index(shown, graded.exact.shape), axis=1)
-        columns = [Column("sample", "text", [tuple_name(s) for s in samples.tolist()])]
-    return _judged_grid("loss", columns, graded, shown, digits)
-
-
-def _worst_numbers(graded: Graded, top: int) -> Integers:
-    """Positions of all numbers where they are few, else of those furthest off."""
-    if graded.total <= top:
-        return np.arange(graded.total)
-    excess = graded.excess.reshape(-1)
-    return np.argsort(-excess, kind="stable")[:top]
-
-
-def _judged_grid(
-    name: str, columns: list[Column], graded: Graded, shown: Integers, digits: int
-) -> Grid:
-    yours, exact, difference, allowed, excess = (
-        array.reshape(-1)[shown]
-        for array in (
-            graded.candidate,
-            graded.exact,
-            graded.difference,
-            graded.allowed,
-            graded.excess,
-        )
-    )
+def _judged_grid(answer: Answer, name: str, graded: Graded, digits: int, top: int) -> Grid:
+    """Yours beside the exact value: all numbers in order, or the worst of many."""
+    shown = graded.shown if len(graded.shown.place) <= top else graded.shown.worst(top)
     columns = [
-        *columns,
-        numbers("yours", formatted(yours, digits)),
-        numbers("exact", formatted(exact, digits)),
-        numbers("difference", [short(value) for value in difference.tolist()]),
-        numbers("allowed", [short(value) for value in allowed.tolist()]),
+        *_places(answer, name, graded, shown.place),
+        numbers("yours", formatted(shown.candidate, digits)),
+        numbers("exact", formatted(shown.right, digits)),
+        numbers("difference", [short(value) for value in shown.difference.tolist()]),
+        numbers("allowed", [short(value) for value in shown.allowed.tolist()]),
     ]
-    if not len(shown):
-        columns = []
-    hidden = graded.total - len(shown)
     notes = [_judged_errors(graded)]
-    if hidden and len(shown):
-        notes.append(f"above: the {len(shown):,} worst of {graded.total:,}")
-    stressed = frozenset(np.flatnonzero(~(excess <= 1.0)).tolist())
-    return Grid(columns, stressed, notes, _judged_verdict(name, graded), graded.passed)
+    if name == "gradient":
+        notes[0] += f"; worst at {_component_name(answer, graded.worst)}"
+    if not len(shown.place):
+        columns = []
+    elif graded.total > len(shown.place):
+        notes.append(f"above: the {len(shown.place):,} worst of {graded.total:,}")
+    off = frozenset(np.flatnonzero(~(shown.excess <= 1.0)).tolist())
+    return Grid(columns, off, notes, _judged_verdict(name, graded), False, mark="off")
+
+
+def _places(answer: Answer, name: str, graded: Graded, place: Integers) -> list[Column]:
+    """The columns that say which numbers these are."""
+    problem, columns = answer.problem, []
+    rows, classes = place, None
+    if name == "gradient":
+        rows, classes = np.divmod(place, problem.classes)
+    if problem.batch_shape and (classes is not None or graded.worst):
+        samples = np.stack(np.unravel_index(rows, problem.batch_shape), axis=1)
+        columns.append(Column("sample", "text", [tuple_name(s) for s in samples.tolist()]))
+    if classes is not None:
+        columns.append(Column("class", "text", [class_name(answer, i) for i in classes.tolist()]))
+    return columns or [Column("", "text", ["loss"])]
 
 
 def _judged_verdict(name: str, graded: Graded) -> str:
@@ -408,17 +396,20 @@ def _component_name(answer: Answer, worst: tuple[int, ...]) -> str:
     return name + (f" of sample {tuple_name(samples)}" if samples else "")
 
 
-def _explanations(comparison: Comparison) -> list[str]:
+def _explanations(comparison: Comparison) -> Grid:
     """What went wrong, how to mend it and how closely that fits; or what the errors are like."""
     diagnosis, grad, loss = comparison.diagnosis, comparison.grad, comparison.loss
     notes = [line for found in diagnosis for line in _explained(found)]
     notes += dict.fromkeys(found.reason for found in diagnosis if found.reason is not None)
+    ids = list(dict.fromkeys(found.id for found in diagnosis))
     if grad is not None and comparison.description:
-        notes += ["no known mistake explains the gradient:", *comparison.description]
+        notes += ["no known mistake explains the gradient:"]
+        notes += [f"  {line}" for line in comparison.description]
     loss_explained = any(found.of == "loss" for found in diagnosis)
     if loss is not None and not loss.passed and not loss_explained:
         notes.append("no known mistake explains the loss")
-    return notes
+    verdict = f"{comparison.grade.upper()}: {', '.join(ids) or 'unexplained'}"
+    return Grid([], notes=notes, verdict=verdict, passed=False)
 
 
 def _explained(diagnosis: Diagnosis) -> list[str]:

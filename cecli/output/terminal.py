@@ -12,6 +12,7 @@ from typing import IO
 from rich.box import Box
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -20,12 +21,14 @@ from cecli.output.grid import Column, Grid
 WIDEST_BAR, NARROWEST_BAR = 20, 5
 SHORTEST_NAME = 8
 GAP = 2
-MARK = "▸ "
+MARKS = {"target": "▸ ", "off": "✗ "}
 EIGHTHS = " ▏▎▍▌▋▊▉"
 # A line below the header and nothing else. Said to be ASCII, rich leaves it alone where the output
 # is: there the line is printed with its plain stand-in, like every other character.
 RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n", ascii=True)
-STRESSED, BAR, UP, DOWN = "bold", "cyan", "green", "red"
+MARK_WIDTH = 2
+STRESSED = {"target": "bold", "off": "bold red"}
+BAR, UP, DOWN = "cyan", "green", "red"
 PASSED, FAILED = "bold green", "bold red"
 
 
@@ -83,7 +86,9 @@ def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
         if grid.verdict:
             console.print(Text(grid.verdict, style=PASSED if grid.passed else FAILED))
         for note in notes:
-            console.print(Text(note))
+            text = note.lstrip(" ")
+            # what is wrapped keeps its indent
+            console.print(Padding(Text(text), (0, 0, 0, len(note) - len(text)), expand=False))
     console.width = widest  # a picture is as wide as the widest of its grids
 
 
@@ -112,7 +117,7 @@ def _cut(names: Sequence[str], longest: int) -> list[str]:
 
 def _width(columns: Sequence[Column], bar: int) -> int:
     widths = [bar if c.is_bar else max(map(cell_len, [c.header, *c.cells])) for c in columns]
-    return len(MARK) + sum(widths) + GAP * (len(columns) - 1)
+    return MARK_WIDTH + sum(widths) + GAP * (len(columns) - 1)
 
 
 def _bar_width(columns: Sequence[Column], width: int | None) -> int:
@@ -128,14 +133,14 @@ def _table(columns: Sequence[Column], grid: Grid, bar_width: int) -> Table:
     )
     cells = []
     for place, column in enumerate(columns):
-        header = f"{' ' * len(MARK)}{column.header}" if place == 0 else column.header
+        header = f"{' ' * MARK_WIDTH}{column.header}" if place == 0 else column.header
         if column.kind == "signed":
             header = _centred(header, bar_width)
         table.add_column(Text(header, style="bold"), no_wrap=True, overflow="ignore")
         cells.append(_cells(column, bar_width))
     for row, texts in enumerate(zip(*cells, strict=True)):
-        mark = Text(MARK if row in grid.stressed else " " * len(MARK))
-        style = STRESSED if row in grid.stressed else ""
+        mark = Text(MARKS[grid.mark] if row in grid.stressed else " " * MARK_WIDTH)
+        style = STRESSED[grid.mark] if row in grid.stressed else ""
         table.add_row(mark + texts[0], *texts[1:], style=style)
     return table
 

@@ -10,5 +10,4 @@ from support.cases import solve_once
 @pytest.fixture(autouse=True)
 def _exact_answers_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the suite's cases have for answers does not change from one test to the next."""
-    for module in ("judge", "export"):
-        monkeypatch.setattr(f"cecli.conformance.{module}.solve", solve_once)
+    monkeypatch.setattr("cecli.comparison.survey.solve", solve_once)

@@ -63,6 +63,14 @@ def compare(**options: Any) -> None:
 
 def _compared(settings: Settings, request: Request, output: Output | None) -> Answer:
     from cecli.answer.answer import find_comparison
+    from cecli.cli.progress import Progress
 
-    exact = settings.compute.exact
-    return find_comparison(request, rtol=settings.rtol, exact=exact, output=output)
+    with Progress("comparing", request.problem.nbytes) as progress:
+        return find_comparison(
+            request,
+            rtol=settings.rtol,
+            exact=settings.compute.exact,
+            keep=settings.view.top,
+            output=output,
+            report=progress,
+        )

@@ -1,0 +1,462 @@
+"""All rows of a gradient gone through, block by block: what is right, and what is made of it.
+
+The right numbers are the core's doubles, or correctly rounded ones where the problem is small or
+these are asked for. Nothing is kept of a block but counts, the worst numbers and what tells rows
+and classes apart, so that a gradient may be larger than memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cecli.api import solve
+from cecli.comparison.evidence import Evidence, Found, Hypothesis, Match
+from cecli.comparison.grade import (
+    ACCEPTABLE,
+    Marks,
+    gradient_allowance,
+    loss_sizes,
+    mark,
+    no_marks,
+    ranked,
+    settled,
+)
+from cecli.comparison.mistake import Diagnosis
+from cecli.comparison.mistaken import Makes
+from cecli.comparison.structure import Facts
+from cecli.comparison.textbook import Batch, Textbook, rows_at_once
+from cecli.core.evaluate import Wanted, part_of
+from cecli.core.totals import Part, Totals
+from cecli.input.candidate import Candidate
+from cecli.machine.blocks import each_block
+from cecli.problem.dtypes import Floats, Integers, as_doubles
+from cecli.problem.precision import round_to_type
+from cecli.problem.problem import Block, Problem
+from cecli.problem.result import CrossEntropy
+from cecli.problem.rows import rows_of
+
+# Up to here the numbers to compare with are correctly rounded, at about 50 µs each.
+MOST_EXACT = 4000
+# And so many more where a grade hangs on their last digits.
+MOST_SETTLED = 20_000
+# What tells rows apart is kept of so many.
+MOST_KEYS = 2**20
+# So many components, and at least so many rows, are looked at to find a mistake.
+SAMPLE_COMPONENTS, SAMPLE_ROWS = 2**13, 8
+LONG_ROW = 2**18
+
+Result = TypeVar("Result")
+ProgressCallback = Callable[[float], None]
+
+
+class Reference:
+    """The right numbers of a problem, and the textbook beside them.
+
+    exact: they are correctly rounded, else they are the core's doubles. result: all of them, where
+    they are exact.
+    """
+
+    def __init__(
+        self, problem: Problem, *, exact: bool, result: CrossEntropy | None = None
+    ) -> None:
+        self.problem = problem.rounded_to(np.dtype(np.float64))
+        self.textbook = Textbook(self.problem)
+        self.exact, self.result = exact, result
+        if exact and result is None:
+            self.result = solve(self.problem, exact=True)
+
+    @property
+    def exact_result(self) -> CrossEntropy:
+        """All numbers, of a reference that is exact."""
+        if self.result is None:
+            raise ValueError("the reference is not exact")
+        return self.result
+
+    @cached_property
+    def _part_of(self) -> Callable[[Block], Part]:
+        return part_of(self.problem, Wanted("grad", worst=0))
+
+    @cached_property
+    def _rows(self) -> Floats | None:
+        return None if self.result is None else self.problem.to_rows(self.result.grad)
+
+    def right_of(self, rows: Integers) -> Floats:
+        """(n, C) the right gradient of some rows."""
+        if self._rows is not None:
+            return self._rows[rows]
+        return np.asarray(solve(self.problem.only(rows)).grad, np.float64)
+
+    def of_block(self, block: Block) -> tuple[Floats, Part | None]:
+        """(n, C) the right gradient of a block, and what else the core has found of it."""
+        if self._rows is not None:
+            return self._rows[block.start : block.start + len(block.kept)], None
+        part = self._part_of(block)
+        assert part.array is not None
+        return np.asarray(part.array, np.float64), replace(part, array=None)
+
+
+def reference_of(problem: Problem, *, exact: bool = False) -> Reference:
+    """exact: correctly rounded numbers whatever the size; else only small problems have them."""
+    return Reference(problem, exact=exact or problem.samples * problem.classes <= MOST_EXACT)
+
+
+class Gradient:
+    """A gradient that is judged: its rows beside those of the problem."""
+
+    def __init__(self, reference: Reference, candidate: Candidate, rtol: float | None) -> None:
+        self.reference, self.candidate, self.rtol = reference, candidate, rtol
+        axis = reference.problem.objective.axis
+        self.rows = rows_of(candidate.given, axis)
+        self._unit = None if candidate.unit is None else rows_of(candidate.unit, axis)
+
+    def _evidence(self, rows: Integers | slice, batch: Batch, right: Floats) -> Evidence:
+        unit = None if self._unit is None else self._unit[rows]
+        some = self.candidate.with_values(as_doubles(self.rows[rows]), unit)
+        numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        allowance = gradient_allowance(batch, right, some, self.rtol)
+        return Evidence(numbers, batch, some, right, allowance)
+
+    def some(self, rows: Integers) -> Evidence:
+        """The evidence of any rows."""
+        reference = self.reference
+        return self._evidence(rows, reference.textbook.rows(rows), reference.right_of(rows))
+
+    def of_block(self, block: Block) -> tuple[Iterator[Evidence], Part | None]:
+        """That of a block's rows, a few at a time, and what else the core has found of them."""
+        right, part = self.reference.of_block(block)
+
+        def pieces() -> Iterator[Evidence]:
+            size, count = rows_at_once(right.shape[1]), len(block.kept)
+            for start in range(0, count, size):
+                stop = min(start + size, count)
+                piece = piece_of(block, start, stop)
+                batch = self.reference.textbook.of_block(piece)
+                rows = slice(block.start + start, block.start + stop)
+                yield self._evidence(rows, batch, right[start:stop])
+
+        return pieces(), part
+
+
+def _each_block(problem: Problem, work: Callable[[Block], Result]) -> Iterator[Result]:
+    """What work makes of each block; the core checks them, or the exact arithmetic has."""
+    # one thread where a row alone makes for large arrays
+    jobs = 1 if problem.classes > LONG_ROW else None
+    return each_block(problem, work, jobs, checked=False)
+
+
+def piece_of(block: Block, start: int, stop: int) -> Block:
+    """Some of a block's rows as a block."""
+    return replace(
+        block,
+        start=block.start + start,
+        logits=block.logits[start:stop],
+        index=None if block.index is None else block.index[start:stop],
+        soft=None if block.soft is None else block.soft[start:stop],
+        kept=block.kept[start:stop],
+    )
+
+
+# --- The first pass -------------------------------------------------------------------------------
+
+
+class Counts:
+    """What is counted and kept of rows, one piece after another."""
+
+    def __init__(self, keep: int, classes: int) -> None:
+        self._keep = keep
+        self.marks = no_marks()
+        self.off_at_target, self.largest = 0, 0.0
+        self.off_rows: list[NDArray[np.bool_]] = []
+        self.broken_rows: list[NDArray[np.bool_]] = []
+        self.row_keys: list[tuple[Floats, Floats]] = []
+        self.loss_sizes: list[Floats] = []
+        self.off_classes = np.zeros(classes, dtype=bool)
+        self.zero_classes = np.ones(classes, dtype=bool)
+        self.untouched_classes = np.ones(classes, dtype=bool)
+        self.class_keys = np.zeros((2, classes))
+
+    def add(self, rows: Evidence, *, certain: bool, with_keys: bool) -> None:
+        """Take the rows that follow."""
+        values, right, batch = rows.values, rows.right, rows.batch
+        classes = right.shape[1]
+        first, keep = int(rows.numbers[0]) * classes, self._keep
+        marks, off = mark(rows.candidate, right, rows.allowance, first, keep, certain=certain)
+        self.marks = self.marks.merged(marks, keep)
+        kept, finite = batch.kept[:, 0], np.isfinite(values)
+        off_rows: NDArray[np.bool_] = np.asarray(off.any(axis=1))
+        self.off_rows.append(off_rows)
+        self.broken_rows.append(np.any(~finite, axis=1))
+        self.largest = max(self.largest, float(np.abs(values).max(initial=0.0, where=finite)))
+        self.loss_sizes.append(loss_sizes(batch))
+        if off.any():
+            self.off_classes |= off.any(axis=0)
+            self.zero_classes &= (values[kept] == 0.0).all(axis=0)
+            logits = round_to_type(batch.logits[kept], rows.type)
+            self.untouched_classes &= (values[kept] == logits).all(axis=0)
+            if batch.index is not None:
+                inside = np.flatnonzero(kept)
+                self.off_at_target += int(off[inside, batch.index[inside]].sum())
+            self._add_keys(values, right, off_rows, first, with_keys)
+
+    def _add_keys(
+        self,
+        values: Floats,
+        right: Floats,
+        off: NDArray[np.bool_],
+        first: int,
+        with_keys: bool,
+    ) -> None:
+        """Random projections of rows that are off, and of the classes in them.
+
+        Not by matrix products, for which BLAS begins threads of its own.
+        """
+        by_row = np.random.default_rng((0, first)).random(len(right))
+        self.class_keys[0] += np.einsum("i,ij->j", by_row, values)
+        self.class_keys[1] += np.einsum("i,ij->j", by_row, right)
+        if with_keys:
+            by_class = np.random.default_rng(0).random(right.shape[1])
+            keys = [np.einsum("ij,j->i", array[off], by_class) for array in (values, right)]
+            self.row_keys.append((keys[0], keys[1]))
+
+    def extend(self, other: Counts) -> None:
+        """Take what is counted of the rows that follow."""
+        self.marks = self.marks.merged(other.marks, self._keep)
+        self.off_at_target += other.off_at_target
+        self.largest = max(self.largest, other.largest)
+        for name in ("off_rows", "broken_rows", "row_keys", "loss_sizes"):
+            getattr(self, name).extend(getattr(other, name))
+        self.off_classes |= other.off_classes
+        self.zero_classes &= other.zero_classes
+        self.untouched_classes &= other.untouched_classes
+        self.class_keys += other.class_keys
+
+    def facts(self, gradient: Gradient) -> Facts:
+        """What is known of all rows."""
+        ends = np.cumsum([0, *(stretch.length for stretch in gradient.rows.stretches)])
+        keys = [np.concatenate(some) for some in zip(*self.row_keys, strict=True)]
+        return Facts(
+            off=int(self.marks.counts[ACCEPTABLE + 1 :].sum()),
+            off_at_target=self.off_at_target,
+            off_rows=np.concatenate(self.off_rows),
+            off_classes=self.off_classes,
+            kept=gradient.reference.problem.kept,
+            broken_rows=np.concatenate(self.broken_rows),
+            zero_classes=self.zero_classes,
+            untouched_classes=self.untouched_classes,
+            largest=self.largest,
+            row_keys=(keys[0], keys[1]) if keys else None,
+            class_keys=(self.class_keys[0], self.class_keys[1]),
+            files=tuple(ends.tolist()) if len(ends) > 2 else (),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What the first pass comes to.
+
+    marks, facts: of the gradient, None where there is none. totals: of the losses, None where the
+    right numbers are exact and there before. losses, loss_sizes (N,): where each loss was asked
+    for, else no losses and the sum of their sizes.
+    """
+
+    marks: Marks | None
+    facts: Facts | None
+    totals: Totals | None
+    losses: Floats | None
+    loss_sizes: Floats
+
+
+def survey(
+    reference: Reference,
+    gradient: Gradient | None,
+    *,
+    keep: int,
+    each_loss: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Survey:
+    """Go through all rows once. keep: so many of the worst components. each_loss: and the losses.
+
+    progress is told the share of the rows that is done.
+    """
+    problem, exact = reference.problem, reference.exact
+    with_keys = problem.samples <= MOST_KEYS
+    counts, totals, losses = Counts(keep, problem.classes), Totals(worst=0), []
+
+    def work(block: Block) -> tuple[int, Counts, Part | None]:
+        found = Counts(keep, problem.classes)
+        with np.errstate(all="ignore"):
+            if gradient is None:
+                _, part = reference.of_block(block)
+                found.loss_sizes.append(loss_sizes(reference.textbook.of_block(block)))
+            else:
+                pieces, part = gradient.of_block(block)
+                for rows in pieces:
+                    found.add(rows, certain=exact, with_keys=with_keys)
+        if not each_loss:
+            found.loss_sizes = [np.array([size.sum()]) for size in found.loss_sizes]
+        return block.start + len(block.kept), found, part
+
+    for done, found, part in _each_block(problem, work):
+        counts.extend(found)
+        if part is not None:
+            totals.add(part)
+            if each_loss:
+                losses.append(part.total)
+        if progress is not None:
+            progress(done / problem.samples)
+    sizes = np.concatenate(counts.loss_sizes) if counts.loss_sizes else np.zeros(0)
+    return Survey(
+        marks=None if gradient is None else _settled(gradient, counts.marks),
+        facts=None if gradient is None or not problem.samples else counts.facts(gradient),
+        totals=None if exact else totals,
+        losses=np.concatenate(losses) if losses else None,
+        loss_sizes=sizes if each_loss else np.asarray(sizes.sum()),
+    )
+
+
+def _settled(gradient: Gradient, marks: Marks) -> Marks:
+    """The marks, of which no grade hangs on the last digits of the core's doubles any more.
+
+    Only those are looked at that the grade of all may hang on, and few enough for their time.
+    """
+    reference, classes = gradient.reference, gradient.reference.problem.classes
+    if reference.exact or not len(marks.open.place):
+        return marks
+    worst = int(np.flatnonzero(marks.counts)[-1])
+    hangs = (marks.open_ranks >= worst - 1) & (worst <= ACCEPTABLE + 1)
+    rows = marks.open.place // classes
+    ranks = marks.open_ranks.copy()
+    for row in np.unique(rows[hangs])[: MOST_SETTLED // classes].tolist():
+        right = np.asarray(solve(reference.problem.only(np.array([row])), exact=True).grad)
+        evidence, here = gradient.some(np.array([row])), np.flatnonzero(rows == row)
+        allowance = gradient_allowance(evidence.batch, right, evidence.candidate, gradient.rtol)
+        exact = ranked(evidence.candidate, right, allowance).ranks
+        ranks[here] = exact[0, marks.open.place[here] - row * classes]
+    return settled(marks, ranks)
+
+
+# --- Looking for what explains it -----------------------------------------------------------------
+
+
+def sample_of(gradient: Gradient, survey: Survey) -> Evidence:
+    """Rows to find a mistake with: all of few, else the worst, the first, the last and others."""
+    facts, marks = survey.facts, survey.marks
+    assert facts is not None
+    assert marks is not None
+    count, classes = len(facts.off_rows), len(facts.off_classes)
+    most = max(SAMPLE_ROWS, SAMPLE_COMPONENTS // classes)
+    if count <= most:
+        return gradient.some(np.arange(count))
+    off = np.flatnonzero(facts.off_rows)
+    right = np.flatnonzero(~facts.off_rows)
+    worst = np.unique(marks.worst.place // classes)[: most // 4]
+    chosen = [worst, off[:2], off[-2:], right[:1], right[-1:]]
+    random = np.random.default_rng(0)
+    chosen.append(random.choice(off, min(len(off), most // 2), replace=False))
+    if len(right):
+        chosen.append(random.choice(right, min(len(right), most // 8), replace=False))
+    return gradient.some(np.unique(np.concatenate(chosen).astype(np.int64)))
+
+
+def confirmed(gradient: Gradient, sample: Evidence, hypotheses: Sequence[Hypothesis]) -> Found:
+    """Those that explain all rows, which are gone through once more where the sample is not all."""
+    left = [Trial(hypothesis) for hypothesis in hypotheses]
+    limit = sample.limit
+
+    def work(block: Block) -> list[Trial]:
+        trials = [trial.again() for trial in left]
+        with np.errstate(all="ignore"):
+            for rows in gradient.of_block(block)[0]:
+                for trial in trials:
+                    trial.add(rows, limit)
+        return trials
+
+    if len(sample.numbers) == len(gradient.rows):
+        for trial in left:
+            trial.add(sample, limit)
+    elif left:
+        problem = gradient.reference.problem
+        for trials in _each_block(problem, work):
+            for trial, more in zip(left, trials, strict=True):
+                trial.extend(more)
+            if not any(trial.holds for trial in left):
+                break
+    found = []
+    for trial in left:
+        diagnosis = trial.named() if trial.holds else None
+        if diagnosis is not None:
+            found.append((trial.match, diagnosis))
+    return found
+
+
+class Trial:
+    """A hypothesis held against one piece of rows after another; holds: whether it fits them."""
+
+    def __init__(self, hypothesis: Hypothesis) -> None:
+        self.hypothesis = hypothesis
+        self.holds, self.match = True, Match(0.0, 0.0)
+        self.seen: list[object] = []
+
+    def again(self) -> Trial:
+        """Another one of the same, which need not be held where this one does not."""
+        other = Trial(self.hypothesis)
+        other.holds = self.holds
+        return other
+
+    def add(self, rows: Evidence, limit: float) -> None:
+        """Take the rows that follow."""
+        predicted = self.hypothesis.predict(rows) if self.holds else None
+        if predicted is None:
+            self.holds = False
+            return
+        self.match = self.match.worse(rows.match(predicted))
+        self.holds = self.match.ratio <= limit
+        if self.hypothesis.watch is not None:
+            self.seen.append(self.hypothesis.watch(rows))
+
+    def extend(self, later: Trial) -> None:
+        """Take what became of the rows that follow."""
+        self.holds = self.holds and later.holds
+        self.match = self.match.worse(later.match)
+        self.seen += later.seen
+
+    def named(self) -> Diagnosis | None:
+        """What it is called after all that was seen."""
+        name = self.hypothesis.name
+        return self.hypothesis.diagnosis if name is None else name(self.seen)
+
+
+def losses_by(
+    reference: Reference, makes: Sequence[Makes], *, each: bool
+) -> Sequence[Floats | None]:
+    """What some ways to make a loss come to: a sum, or (N,) with each; None without room for it."""
+
+    def work(block: Block) -> list[Floats | None]:
+        parts: list[list[Floats | None]] = []
+        size, count = rows_at_once(block.logits.shape[1]), len(block.kept)
+        with np.errstate(all="ignore"):
+            for start in range(0, count, size):
+                piece = piece_of(block, start, min(start + size, count))
+                batch = reference.textbook.of_block(piece)
+                made = [make(batch) for make in makes]
+                parts.append([m if m is None or each else np.atleast_1d(m.sum()) for m in made])
+        return list(map(_together, zip(*parts, strict=True)))
+
+    blocks = list(_each_block(reference.problem, work))
+    if not blocks:
+        return [None for _ in makes]
+    found = list(map(_together, zip(*blocks, strict=True)))
+    if each:
+        return found
+    return [None if losses is None else np.asarray(losses.sum()) for losses in found]
+
+
+def _together(parts: Sequence[Floats | None]) -> Floats | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
