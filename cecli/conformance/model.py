@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cecli.conformance.judge import Judged
 
 # Counted up when cases are added. A case never changes what it holds: another one has another name.
-SUITE = 1
+SUITE = 2
 
 Outcome = Literal[
     "exact", "accurate", "acceptable", "inaccurate", "wrong", "failed", "not supported"
@@ -56,7 +56,7 @@ class Inputs:
     layout: Callable[[NDArray[Any]], NDArray[Any]] | None = None
 
 
-Property = Literal["result", "unmodified", "deterministic"]
+Property = Literal["result", "unmodified", "kept", "deterministic"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +67,9 @@ class Case:
     features: what it takes beyond logits (N, C), class indices and the mean: names of options with
     hyphens (weight, ignore-index, label-smoothing, temperature, softcap, z-loss), sum, none,
     soft-target, upstream, float32, float16, bfloat16, and arrays, which only who is handed arrays
-    in memory has. tests: the result alone, or also that the inputs are left as they were, or that
-    a second call replies the same. make: the same inputs every time, in new arrays. since: the
-    first suite that has it.
+    in memory has. tests: the result alone, or also that the inputs are left as they were, that the
+    reply stays when they are overwritten, or that a second call replies the same. make: the same
+    inputs every time, in new arrays. since: the first suite that has it.
     """
 
     name: str

@@ -19,6 +19,8 @@ from support.paths import CASES as STORED
 from support.paths import MANUAL
 
 HASHES = STORED / "conformance.json"
+# Of the names and the hashes of the cases that each suite has added.
+SUITES = {1: "04e4079ac2d77b23", 2: "dd17aab6cc34b20d"}
 FAMILIES = [
     *("ordinary", "single", "shift", "saturation", "far-losers", "ties", "magnitude", "masks"),
     *("subnormal", "classes", "rows", "reduction", "ignored", "weight", "smoothing"),
@@ -82,7 +84,7 @@ def test_features_are_those_of_the_inputs() -> None:
         narrow = case.features & {"float32", "float16", "bfloat16"}
         assert narrow == {inputs.dtype} - {"float64"}, case.name
         plain = inputs.logits.flags.c_contiguous
-        special = not plain or case.tests == "unmodified"
+        special = not plain or case.tests in ("unmodified", "kept")
         assert ("arrays" in case.features) == special, case.name
 
 
@@ -105,12 +107,21 @@ def test_inputs_are_of_their_type_and_make_sense() -> None:
 
 
 def test_inputs_are_the_same_every_time_and_everywhere() -> None:
-    """If this fails on purpose, count up SUITE and store the hashes again, from tests/:
+    """Where cases are added, count up SUITE and store the hashes again, from tests/:
 
     python -c 'from conformance import test_cases; test_cases.store_hashes()'
     """
     stored = json.loads(HASHES.read_text())
     assert {case.name: fingerprint(case.make()) for case in CASES} == stored["inputs"]
+
+
+def test_a_case_never_changes() -> None:
+    """What a baseline or an exported case of a suite meant, it means for all time."""
+    inputs = json.loads(HASHES.read_text())["inputs"]
+    for suite, digest in SUITES.items():
+        names = sorted(case.name for case in CASES if case.since == suite)
+        text = json.dumps([[name, inputs[name]] for name in names])
+        assert hashlib.sha256(text.encode()).hexdigest()[:16] == digest, suite
 
 
 def store_hashes() -> None:
@@ -140,7 +151,15 @@ def test_layouts_are_what_they_say() -> None:
     assert strides("expanded") == (0, 1)
 
 
-LARGE = [case for case in all_cases(large=True) if case.family == "large"]
+LARGE = [case for case in all_cases(large=True) if "-stride" in case.name]
+
+
+def test_every_number_of_classes_around_a_power_of_two_is_there() -> None:
+    names = {
+        case.name.rpartition("/")[2].removeprefix("classes-") for case in all_cases(large=True)
+    }
+    around = {2**power + more for power in range(2, 18) for more in (-1, 0, 1)}
+    assert set(map(str, around)) <= names
 
 
 @pytest.mark.parametrize("case", LARGE, ids=lambda case: case.name)

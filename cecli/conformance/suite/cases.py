@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from cecli.conformance.model import Case
-from cecli.conformance.suite import calls, numbers, options, precisions, sizes
+from cecli.conformance.suite import calls, field, numbers, options, precisions, sizes
 
 
 def all_cases(*, large: bool = False) -> Sequence[Case]:
@@ -18,6 +18,7 @@ def all_cases(*, large: bool = False) -> Sequence[Case]:
         *options.cases(),
         *calls.cases(),
         *precisions.cases(),
+        *field.cases(),
     )
 
 

@@ -31,6 +31,7 @@ def case(
     upstream: float | Sequence[float] = 1.0,
     dtype: str = "float64",
     layout: Callable[[Array], Array] | None = None,
+    since: int = 1,
     **options: Any,
 ) -> Case:
     """A case whose features are those of its options.
@@ -58,8 +59,8 @@ def case(
     features |= {options.get("reduction", "mean"), dtype} - {"mean", "float64"}
     features |= {"soft-target"} if soft else set()
     features |= {"upstream"} if upstream != 1.0 else set()
-    features |= {"arrays"} if layout or tests == "unmodified" else set()
-    return Case(name, reason, make, frozenset(features), source, tests)
+    features |= {"arrays"} if layout or tests in ("unmodified", "kept") else set()
+    return Case(name, reason, make, frozenset(features), source, tests, since)
 
 
 def as_type(numbers: ArrayLike, dtype: str) -> Array:

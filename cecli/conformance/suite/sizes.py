@@ -41,7 +41,7 @@ def cases() -> Iterator[Case]:
 
 
 def large_cases() -> Iterator[Case]:
-    """Those that need address space, though hardly any memory."""
+    """Those that need address space, though hardly any memory; and every number of classes."""
     strided = "an index of 32 bits overflows where a row begins 2³¹ numbers after the first"
     pytorch = "https://github.com/pytorch/pytorch/issues/"
     for dtype, source in (("float32", "85786"), ("float16", "111484")):
@@ -60,6 +60,15 @@ def large_cases() -> Iterator[Case]:
         dtype="float32",
         layout=lambda values: _far_apart(values, rows=False),
     )
+    around = (2**power + more for power in range(1, 18) for more in (-1, 0, 1))
+    for count in sorted({*around} - {1, *CLASS_COUNTS}):
+        yield case(
+            f"large/classes-{count}",
+            "a block may be as long as any power of two",
+            _with_last_class(count),
+            source="https://github.com/unslothai/unsloth/pull/10616",
+            since=2,
+        )
 
 
 def _classes() -> Iterator[Case]:

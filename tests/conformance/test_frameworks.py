@@ -1,0 +1,48 @@
+"""The files of a few lines that the manual has for frameworks, each tried where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.paths import MANUAL
+from support.process import ENVIRONMENT, LIMIT
+
+PAGE = (MANUAL / "cecli-verify.1").read_text().partition(".Ss Frameworks")[2]
+FILE = re.compile(r"^\.Pa (with_\w+\.py) :\n\.Bd -literal.*\n((?:.+\n)+?)\.Ed", re.MULTILINE)
+FILES = {name: text.replace("\\-", "-").replace("\\(aq", "'") for name, text in FILE.findall(PAGE)}
+# Kernels without a GPU or a compiler.
+INTERPRETED = {"TRITON_INTERPRET": "1", "DEV": "PYTHON"}
+
+
+def test_there_is_one_for_each() -> None:
+    names = {name.removeprefix("with_").removesuffix(".py") for name in FILES}
+    assert names == {"mlx", "tinygrad", "tensorflow", "liger"}
+    for text in FILES.values():
+        compile(text, "with.py", "exec")
+        assert text.count("\n") <= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_it_passes_everyday_cases(name: str, tmp_path: Path) -> None:
+    package = str(re.search(r"(?:import|from) (\w+)", FILES[name])[1])  # type: ignore[index]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    (tmp_path / name).write_text(FILES[name])
+    kind = ["--torch"] if package == "liger_kernel" else []
+    function = f"./{name}:cross_entropy"
+    run = subprocess.run(
+        [sys.executable, "-m", "cecli", "verify", *kind, function, "-k", "ordinary", "-k", "ties"],
+        cwd=tmp_path,
+        env={**ENVIRONMENT, **INTERPRETED, "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LIMIT,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
