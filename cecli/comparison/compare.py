@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,6 +108,15 @@ class Comparison:
                 lines.append(f"{name}: {judged}")
         lines += [str(found) for found in self.diagnosis]
         return "\n".join([*lines, *self.description])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A comparison can be pickled; what it was compared with stays behind."""
+        kept = {**vars(self), "result": None, "totals": None}
+        return Comparison, tuple(kept.values())
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return f"<pre>{escape(repr(self))}</pre>"
 
 
 NOTHING_GIVEN = "nothing to compare: give a gradient (--grad) or a loss (--loss)"

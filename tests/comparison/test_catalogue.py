@@ -20,7 +20,7 @@ from cecli.comparison.survey import Reference
 from cecli.input.candidate import Candidate, candidate_of_array
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
-from support.paths import CASES
+from support.paths import CASES, MANUAL
 
 Array = NDArray[Any]
 SLOW = pytest.mark.slow
@@ -467,3 +467,10 @@ def test_a_formula_written_down_here_is_named(name: str, wrong: Any) -> None:
     for precision in PRECISIONS:
         comparison = scene_called("plain").judged(rows, precision)
         assert [diagnosis.id for diagnosis in comparison.diagnosis] == [name]
+
+
+def test_the_manual_lists_every_id_with_its_formula() -> None:
+    page = (MANUAL / "cecli-compare.1").read_text(encoding="utf-8")
+    items = [part.partition("\n")[0] for part in page.split(".It Sy ")[1:]]
+    for mistake in [*CATALOGUE, *OTHERS]:
+        assert mistake.id.replace("-", "\\-") in items, mistake.id

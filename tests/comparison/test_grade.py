@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from fractions import Fraction
 from typing import Any
 
@@ -354,3 +355,15 @@ def test_the_verdict_reads_as_a_message() -> None:
         "0.242433 where -0.757567 is right\n"
         "missing-one-hot: The gradient is the softmax itself"
     )
+
+
+def test_a_comparison_shows_itself_in_a_notebook() -> None:
+    comparison = compare([2.0, 1.0, 0.1], 0, grad=[-0.3, 0.2, 0.1], rtol=1e-3)
+    assert comparison._repr_html_().startswith("<pre>WRONG")
+
+
+def test_a_comparison_is_a_value() -> None:
+    comparison = compare([2.0, 1.0, 0.1], 0, grad=[0.659, 0.2424, 0.0986], rtol=1e-2)
+    copy = pickle.loads(pickle.dumps(comparison))
+    assert repr(copy) == repr(comparison)
+    assert copy.diagnosis == comparison.diagnosis
