@@ -18,12 +18,16 @@ from cecli.machine.plan import OPTIONAL, UNUSABLE, Plan, Results, Rows
 from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, Case, cases, checksum, described
 from machine.driver import SANITIZERS, compile_driver, found, run_driver
 
+pytestmark = pytest.mark.xdist_group("kernel")  # which takes seconds to compile
 CLASSES = (1, 2, 3, 4, 5, 10, 33, 63, 64, 65, 66, 100, 128, 200, 513, 1000, 4097)
 
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[compiled.Kernel]:
-    """The kernels that this CPU can run, compiled from the source."""
+    """The kernels that this CPU can run: those of the package, else compiled from the source."""
+    installed = compiled.kernels(Path(compiled.__file__).with_name(compiled.FILE))
+    if installed:
+        return installed
     compiler = find_compiler()
     if compiler is None:
         pytest.skip("there is no C compiler")
