@@ -33,8 +33,10 @@ def wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A core whose gradient is off by 1e-9 in the second class."""
     right = evaluate.evaluate
 
-    def wrong(plan: Plan, block: Block, array: NDArray[Any] | None = None) -> Results:
-        results = right(plan, block, array)
+    def wrong(
+        plan: Plan, block: Block, array: NDArray[Any] | None = None, **options: bool
+    ) -> Results:
+        results = right(plan, block, array, **options)
         if array is not None and plan.array == "grad":
             array[..., 1] += 1e-9
         return results
