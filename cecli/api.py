@@ -72,6 +72,8 @@ def cross_entropy(
     temperature: float = 1.0,
     softcap: float | None = None,
     z_loss: float = 0.0,
+    sample_weight: ArrayLike | None = None,
+    divisor: float | None = None,
     axis: int = -1,
     exact: bool = False,
 ) -> CrossEntropy:
@@ -82,6 +84,8 @@ def cross_entropy(
     logits' shape), told apart by their type as in PyTorch.
     weight (C,), ignore_index, label_smoothing, reduction: PyTorch's, to the divisor of the mean.
     temperature, softcap: as in `softmax`. z_loss: adds z_loss·logsumexp² for each sample.
+    sample_weight: of the batch's shape, multiplies all that a sample adds; one of 0 does not count,
+    whatever the sample holds, and the mean divides by the sum. divisor: of the mean instead.
     exact: every number correctly rounded, by decimal arithmetic (about 50 µs a component).
 
     For index targets the loss is within 3 ulps and every component of softmax and gradient within
@@ -101,6 +105,8 @@ def cross_entropy(
         temperature=temperature,
         softcap=softcap,
         z_loss=z_loss,
+        sample_weight=sample_weight,
+        divisor=divisor,
         axis=axis,
     )
     return solve(Problem.of(logits, target, objective), exact=exact)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-About = Literal["logits", "target", "soft_target", "weight", "grad", "loss"]
+About = Literal["logits", "target", "soft_target", "weight", "sample_weight", "grad", "loss"]
 
 
 class CecliError(ValueError):

@@ -194,7 +194,7 @@ def _problem(document: Document, common: Common, dimensions: int) -> Problem:
         if target is None:
             raise CecliError('a target is needed: {"logits": [...], "target": ...}')
     logits = logits_from(document.logits, common.from_, -1)
-    return Problem.of(logits, target, replace(objective, axis=-1, reduction="none"))
+    return Problem.of(logits, target, replace(objective, axis=-1, reduction="none", divisor=None))
 
 
 # --- Lines that are written -----------------------------------------------------------------------

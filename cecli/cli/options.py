@@ -143,6 +143,22 @@ loss_options = group(
     ),
 )
 
+averaging_options = group(
+    "Objective",
+    option(
+        "--sample-weight",
+        metavar="WEIGHTS",
+        shell_complete=file_names,
+        help="A weight for each sample: a comma list or a file; one of 0 does not count.",
+    ),
+    option(
+        "--divisor",
+        type=float,
+        metavar="N",
+        help="What the mean divides by, as a global count of tokens (default: its own).",
+    ),
+)
+
 exact_option = group(
     "Precision",
     option("--exact", is_flag=True, help="Round every number correctly, by decimal arithmetic."),

@@ -33,6 +33,7 @@ _WRITTEN: dict[Command, tuple[Kind, ...]] = {
 # What makes no sense for samples one by one, and how it is called.
 _OF_A_BATCH = {
     "reduction": "--reduction",
+    "divisor": "--divisor",
     "worst": "--worst",
     "check": "--check",
     "check_method": "--check-method",
@@ -107,6 +108,7 @@ class Settings:
             typed = self.typed
             said = {"--target": typed.target, "--soft-target": typed.soft_target}
             said |= {"--key": typed.key, "--columns": typed.columns}
+            said["--sample-weight"] = self.overrides.sample_weight
             for option, value in said.items():
                 if value is not None:
                     raise CecliError(

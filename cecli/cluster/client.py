@@ -114,6 +114,8 @@ def find_answer_on_cluster(
 def _rows_in_files(request: Request) -> tuple[Rows, Rows]:
     """Logits and target as rows that a worker reads from their files."""
     problem, typed = request.problem, request.typed
+    if problem.sample_weight is not None:
+        raise CecliError("--sample-weight does not go with --cluster: weights are read here alone")
     if request.files is None and request.sources.logits is None:
         raise CecliError("--cluster needs logits that are in files")
     named = typed.target if problem.indexed else typed.soft_target

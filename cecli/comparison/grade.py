@@ -67,7 +67,7 @@ def gradient_allowance(
         scale = batch.slope / batch.divisor
         size = np.abs(right) + np.where(batch.kept, batch.mass * scale, 0.0)
         if batch.z_loss:
-            factor = 2.0 * batch.z_loss / batch.z_divisor * np.abs(batch.log_sum_exp)
+            factor = 2.0 * batch.z_factor * np.abs(batch.log_sum_exp)
             size += np.where(batch.kept, factor * batch.softmax * batch.slope, 0.0)
         least = precision.smallest_subnormal * np.maximum(1.0, batch.total * scale)
     total = rate * size + np.where(size > 0.0, least, 0.0)
@@ -79,7 +79,7 @@ def loss_sizes(batch: Batch) -> Floats:
     with np.errstate(all="ignore"):
         size = batch.total / batch.divisor
         if batch.z_loss:
-            size = size + batch.z_loss / batch.z_divisor * batch.log_sum_exp**2
+            size = size + batch.z_factor * batch.log_sum_exp**2
         return np.where(batch.kept, size, 0.0)[:, 0]
 
 

@@ -462,7 +462,7 @@ def smoothed_z_loss(batch: Batch) -> Floats | None:
     """2 λ lse (p − ε/C) in place of 2 λ lse p."""
     if not batch.smoothing or not batch.z_loss:
         return None
-    share = 2.0 * batch.z_loss / batch.z_divisor * batch.log_sum_exp * batch.smoothing
+    share = 2.0 * batch.z_factor * batch.log_sum_exp * batch.smoothing
     return batch.gradient() - np.where(batch.kept, share / batch.classes * batch.slope, 0.0)
 
 

@@ -64,8 +64,9 @@ class Batch:
     before, after (n,): the targets of the neighbouring samples; previous, following (n,): of those
     in the same sequence, the ends of which are neighbours; position (n,): in it; own_sequence
     (n, 1): how many rows count in it, or their weight. All of these are None for soft targets, the
-    last also where there is but one sequence. kept (n, 1): not ignored. divisor, z_divisor: 1 where
-    nothing is averaged.
+    last also where there is but one sequence. kept (n, 1): not ignored. sample_weight (n, 1): what
+    all that a row adds is multiplied by, None for 1. divisor, z_divisor: 1 where nothing is
+    averaged.
     """
 
     whole: Whole
@@ -80,6 +81,7 @@ class Batch:
     own_sequence: Floats | None
     make_across: Callable[[], tuple[Floats, ...]]
     kept: NDArray[np.bool_]
+    sample_weight: Floats | None
     weight: Floats | None
     smoothing: float
     temperature: float
@@ -102,6 +104,7 @@ class Batch:
             own_sequence=part(self.own_sequence),
             make_across=lambda: tuple(map(part, self.across)),
             kept=self.kept[rows],
+            sample_weight=part(self.sample_weight),
             **chosen,
         )
 
@@ -196,7 +199,15 @@ class Batch:
     def mass_of(self, target: Floats) -> Floats:
         """w ((1 − ε) q + ε/C) of any target q (n, C) or (C,)."""
         mass = (1.0 - self.smoothing) * target + self.smoothing / self.classes
+        if self.sample_weight is not None:
+            mass = mass * self.sample_weight
         return np.asarray(mass if self.weight is None else mass * self.weight)
+
+    @property
+    def z_factor(self) -> Floats | float:
+        """λ, times the samples' weights (n, 1), over its divisor"""
+        factor = self.z_loss / self.z_divisor
+        return factor if self.sample_weight is None else factor * self.sample_weight
 
     @cached_property
     def total(self) -> Floats:
@@ -221,7 +232,7 @@ class Batch:
             by_scaled = self.total * p - (self.mass if mass is None else mass)
         gradient = by_scaled / self.divisor
         if self.z_loss:
-            gradient = gradient + 2.0 * self.z_loss / self.z_divisor * self.log_sum_exp * p
+            gradient = gradient + 2.0 * self.z_factor * self.log_sum_exp * p
         return np.where(self.kept, gradient * (self.slope if slope is None else slope), 0.0)
 
     def losses(self, plain: Floats | None = None) -> Floats:
@@ -231,7 +242,7 @@ class Batch:
             plain = self.expected(self.scaled - self.maximum - np.log(self.total_exponential))
         losses = plain / self.divisor
         if self.z_loss:
-            losses = losses + self.z_loss / self.z_divisor * self.log_sum_exp[:, 0] ** 2
+            losses = losses + (self.z_factor * self.log_sum_exp**2)[:, 0]
         return np.where(self.kept[:, 0], losses, 0.0)
 
     def expected(self, log_softmax: Floats) -> Floats:
@@ -264,7 +275,10 @@ class Textbook:
             kept, counts = problem.kept, problem.truth.counts
             first = int(np.count_nonzero(kept[:: self._length]))
             last = int(np.count_nonzero(kept[self._length - 1 :: self._length]))
-        if problem.weight is not None:
+        if problem.divisors.shares is not None:
+            products = np.multiply(*problem.divisors.shares)
+            weight, squared = float(products.sum()), float((products**2).sum())
+        elif problem.weight is not None:
             weight, squared = self._weights(counts)
         sequences = len(problem.kept) // max(1, self._length)
         if self._sequence_totals is not None:
@@ -347,6 +361,7 @@ class Textbook:
 
     def _batch(self, rows: Integers, logits: Floats, soft: Floats | None) -> Batch:
         problem, objective, length = self.problem, self.problem.objective, self._length
+        own = problem.sample_weight
         targets, totals = self._targets, self._sequence_totals
         around: dict[str, Any] = dict.fromkeys(
             ("index", "before", "after", "previous", "following", "position")
@@ -371,6 +386,7 @@ class Textbook:
             own_sequence=None if totals is None else totals[rows // length, None],
             make_across=lambda: tuple(softmax[rows] for softmax in self._across),
             kept=problem.kept[rows, None],
+            sample_weight=None if own is None else own[rows, None],
             weight=problem.weight,
             smoothing=float(objective.label_smoothing),
             temperature=float(objective.temperature),

@@ -86,7 +86,12 @@ def plan_of(problem: Problem, array: ArrayName | None, losses: bool) -> Plan:
 def _part_of(block: Block, wanted: Wanted, plan: Plan, unweighted: Plan | None) -> Part:
     place = None if wanted.array is None else _place_for(block, wanted.into)
     has_plain = unweighted is not None and block.index is not None
-    results = evaluate(plan, block, place, plain=has_plain)
+    weights = block.weights if wanted.losses else None
+    # Weighted numbers are rounded to the problem's type when they are weighted.
+    rows = place if weights is None or place is None else np.empty(place.shape)
+    results = evaluate(plan, block, rows, plain=has_plain)
+    if weights is not None:
+        _weigh(results, weights, place)
     part = Part(block.start, block.start + len(block.kept), array=place)
     if not wanted.losses:
         return part
@@ -130,8 +135,19 @@ def evaluate(
     return results
 
 
+def _weigh(results: Results, weights: Floats, place: NDArray[Any] | None) -> None:
+    """Multiply all that the samples add by their weights, the rows of the array into place."""
+    with np.errstate(all="ignore"):
+        results.losses[...] *= weights
+        if results.z_losses is not None:
+            results.z_losses[...] *= weights
+        if results.array is not None and place is not None:
+            place[...] = results.array * weights[:, None] + 0.0  # a zero is never −0
+
+
 def _changes_losses(objective: Objective) -> bool:
-    return objective.weight is not None or bool(objective.label_smoothing)
+    weights = (objective.weight, objective.sample_weight)
+    return any(weight is not None for weight in weights) or bool(objective.label_smoothing)
 
 
 def _place_for(block: Block, into: NDArray[Any] | None) -> NDArray[Any]:

@@ -31,6 +31,8 @@ def own_problem(problem: Problem, sample: int | None) -> Problem:
     if row >= count:
         valid = "there is one sample, 0" if count == 1 else f"the samples are 0 to {count - 1}"
         raise CecliError(f"sample {row} is out of range: {valid if count else 'there are none'}")
+    if problem.sample_weight is not None or problem.objective.divisor is not None:
+        raise CecliError("weights of samples and a divisor of one's own are not explained")
     problem.block(row, row + 1)  # what is wrong with its numbers is said of this sample
     own = problem.only(np.array([row]), divided=False)
     if not own.kept[0]:

@@ -110,7 +110,9 @@ def _alike(problem: Problem) -> list[list[int]]:
     targets = None if problem.target is None else problem.target_rows
     for row in np.flatnonzero(problem.kept).tolist():
         target = b"" if targets is None else targets[row].tobytes()
-        alike.setdefault((problem.rows[row].tobytes(), target), []).append(row)
+        weights = problem.sample_weight
+        weight = b"" if weights is None else weights[row].tobytes()
+        alike.setdefault((problem.rows[row].tobytes(), target + weight), []).append(row)
     return list(alike.values())
 
 

@@ -56,8 +56,16 @@ class FloatDifferences(Differences):
         moved = np.tile(self.problem.rows[number], (len(columns), 1))
         moved[np.arange(len(columns)), columns] += step
         target = self.problem.target_rows[number : number + 1]
-        objective = replace(self.problem.objective, reduction="none", ignore_index=None, axis=-1)
+        objective = replace(
+            self.problem.objective,
+            reduction="none",
+            ignore_index=None,
+            sample_weight=None,
+            divisor=None,
+            axis=-1,
+        )
         losses, z_losses = losses_of(
             Problem.of(moved, np.repeat(target, len(columns), axis=0), objective)
         )
-        return losses / float(row.divisor) + z_losses / float(row.z_divisor)
+        own = float(row.weight)
+        return own * losses / float(row.divisor) + own * z_losses / float(row.z_divisor)

@@ -239,7 +239,7 @@ def labels_of(value: object) -> tuple[str, ...]:
 def objective_in(document: Mapping[str, Any]) -> dict[str, object]:
     """The objective of a document, whose names may also stand at the document's top."""
     objective = objective_of(document.get("objective", {}))
-    for name in _READ_SETTING:
+    for name in OBJECTIVE:
         if document.get(name) is None:
             continue
         setting = _READ_SETTING[name](document[name], name)
@@ -291,6 +291,9 @@ _READ_SETTING: Mapping[str, Callable[[object, str], object]] = {
     "temperature": _number_of,
     "softcap": _number_of,
     "z_loss": _number_of,
+    "sample_weight": array_of,
+    "divisor": _number_of,
     "axis": _integer_of,
 }
-OBJECTIVE = tuple(_READ_SETTING)
+# At the top of a document the divisor is a result.
+OBJECTIVE = tuple(name for name in _READ_SETTING if name != "divisor")

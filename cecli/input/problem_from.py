@@ -101,7 +101,7 @@ class Input:
 class Overrides:
     """What the command line says about the objective; None where it leaves that to a document.
 
-    weight: numbers or a file, as it was typed.
+    weight, sample_weight: numbers or a file, as they were typed.
     """
 
     weight: str | None = None
@@ -111,6 +111,8 @@ class Overrides:
     temperature: float | None = None
     softcap: float | None = None
     z_loss: float | None = None
+    sample_weight: str | None = None
+    divisor: float | None = None
     axis: int | None = None
 
     def read(self) -> dict[str, object]:
@@ -118,6 +120,8 @@ class Overrides:
         said = {name: value for name, value in vars(self).items() if value is not None}
         if self.weight is not None:
             said["weight"] = read_values(self.weight, "--weight")
+        if self.sample_weight is not None:
+            said["sample_weight"] = read_values(self.sample_weight, "--sample-weight")
         return said
 
 
@@ -128,6 +132,7 @@ class Sources:
     logits: str | None
     target: str | None
     weight: str | None
+    sample_weight: str | None
 
     @contextmanager
     def naming(self) -> Iterator[None]:
@@ -143,6 +148,8 @@ class Sources:
     def _file_of(self, about: About | None) -> str | None:
         if about == "weight":
             return self.weight
+        if about == "sample_weight":
+            return self.sample_weight
         if about in ("target", "soft_target"):
             return self.target
         return self.logits if about == "logits" else None
@@ -172,7 +179,7 @@ def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Re
     files = _several_files(typed.logits)
     document: Document | JoinedDocument
     labels = None if typed.labels is None else read_labels(typed.labels)
-    choice = _choice(typed, labels)
+    choice = _choice(typed, overrides, labels)
     if files is None:
         document = read_document(typed.logits, typed.stream, typed.key, labels, choice)
     else:
@@ -209,7 +216,7 @@ def require_probabilities(shape: tuple[int, ...], logits: tuple[int, ...]) -> No
         )
 
 
-def _choice(typed: Input, labels: tuple[str, ...] | None) -> Choice:
+def _choice(typed: Input, overrides: Overrides, labels: tuple[str, ...] | None) -> Choice:
     """What is known about the columns and rows of the logits' tables."""
 
     def samples() -> int | None:
@@ -221,7 +228,8 @@ def _choice(typed: Input, labels: tuple[str, ...] | None) -> Choice:
             return None
 
     tables = {path_and_key(text)[0] for text in typed.logits}
-    named = [path_and_key(word.strip()) for word in (typed.target or "").split(",")]
+    words = (typed.target or "").split(",")
+    named = [path_and_key(word.strip()) for word in [*words, overrides.sample_weight or ""]]
     others = tuple(key for path, key in named if key is not None and path in tables)
     return Choice(typed.columns, typed.header, others, samples)
 
@@ -270,7 +278,7 @@ def _read_candidates(typed: Input) -> tuple[Candidate | None, Candidate | None]:
 
 def _sources(typed: Input, overrides: Overrides, labels: tuple[str, ...] | None) -> Sources:
     """The files that numbers stand in: what no option gives, in the document of the logits."""
-    target = weight = logits = logits_file(typed.logits)
+    target = weight = own = logits = logits_file(typed.logits)
     if typed.target is not None:
         several = _names_several(typed.target, labels)
         target = typed.target if several else target_file(typed.target, labels)
@@ -278,7 +286,9 @@ def _sources(typed: Input, overrides: Overrides, labels: tuple[str, ...] | None)
         target = typed.soft_target if names_file(typed.soft_target) else None
     if overrides.weight is not None:
         weight = overrides.weight if names_file(overrides.weight) else None
-    return Sources(logits, target, weight)
+    if overrides.sample_weight is not None:
+        own = overrides.sample_weight if names_file(overrides.sample_weight) else None
+    return Sources(logits, target, weight, own)
 
 
 def _target(

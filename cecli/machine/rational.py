@@ -16,7 +16,8 @@ from cecli.problem.problem import Problem
 def exact_mass(problem: Problem, row: int) -> list[Fraction]:
     """y_k = weight_k · ((1 − ε)·q_k + ε/C) of one row; all 0 for no target.
 
-    Classes of the same probability and weight share one object.
+    Where samples have weights, times that of the row. Classes of the same probability and weight
+    share one object.
     """
     classes, smoothing = problem.classes, Fraction(float(problem.objective.label_smoothing))
     target = [0.0] * classes
@@ -28,16 +29,25 @@ def exact_mass(problem: Problem, row: int) -> list[Fraction]:
         return [Fraction(0)] * classes
     weight = [1.0] * classes if problem.weight is None else problem.weight.tolist()
     pairs = list(zip(target, weight, strict=True))
+    own = exact_weight(problem, row)
     mass = {
-        (q, w): Fraction(w) * ((1 - smoothing) * Fraction(q) + smoothing / classes)
+        (q, w): own * Fraction(w) * ((1 - smoothing) * Fraction(q) + smoothing / classes)
         for q, w in set(pairs)
     }
     return [mass[pair] for pair in pairs]
 
 
+def exact_weight(problem: Problem, row: int) -> Fraction:
+    """What all that a row adds is multiplied by."""
+    weights = problem.sample_weight
+    return Fraction(1 if weights is None else float(weights[row]))
+
+
 def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
     """What the sums of the loss and of the z-loss are divided by, unrounded; 1 for no mean."""
     divisors, weight = problem.divisors, problem.weight
+    if divisors.shares is not None:
+        return divisors.of_shares
     z_divisor = Fraction(divisors.z_losses or 1.0)
     if divisors.counts is None or weight is None:
         return Fraction(divisors.losses or 1.0), z_divisor
@@ -48,8 +58,9 @@ def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
 class RationalRow:
     """One row of a problem, every number a double or a fraction of them.
 
-    unmasked: the classes whose logit is not −inf. mass: y of each class. divisor, z_divisor: what
-    the losses and the z-losses of the problem are divided by.
+    unmasked: the classes whose logit is not −inf. mass: y of each class, with the sample's weight
+    in it, which z_loss is multiplied by too. divisor, z_divisor: what the losses and the z-losses
+    of the problem are divided by.
     """
 
     def __init__(self, problem: Problem, row: int) -> None:
@@ -60,4 +71,5 @@ class RationalRow:
         self.divisor, self.z_divisor = exact_divisors(problem)
         self.temperature = Fraction(float(objective.temperature))
         self.softcap = None if objective.softcap is None else float(objective.softcap)
-        self.z_loss = Fraction(float(objective.z_loss))
+        self.weight = exact_weight(problem, row)
+        self.z_loss = self.weight * Fraction(float(objective.z_loss))

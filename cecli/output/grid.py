@@ -68,6 +68,8 @@ def objective_text(objective: Objective) -> str:
         parts.append(f"label smoothing {objective.label_smoothing:g}")
     if objective.weight is not None:
         parts.append("class weights")
+    if objective.sample_weight is not None:
+        parts.append("sample weights")
     if objective.z_loss:
         parts.append(f"z-loss {objective.z_loss:g}")
     return ", ".join(parts)

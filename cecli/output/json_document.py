@@ -46,6 +46,9 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
         size = rows if problem.indexed else whole
         given = _Array(size, lambda: problem.target)
         found[name] = given if problem.batch_shape or not problem.indexed else problem.target
+    weights = problem.sample_weight
+    if weights is not None:
+        found["sample_weight"] = _Array(rows, lambda: weights.reshape(problem.batch_shape))
     found["softmax"] = _Array(whole, lambda: answer.softmax)
     found["log_softmax"] = _Array(whole, lambda: answer.log_softmax)
     if answer.labels is not None:
@@ -105,6 +108,7 @@ def _objective(objective: Objective) -> dict[str, Any]:
     """The options that are not at their default."""
     default, given = vars(Objective()), vars(objective)
     changed = {name: value for name, value in given.items() if value is not default[name]}
+    changed.pop("sample_weight", None)  # which is an array of the document itself
     if "weight" in changed:
         changed["weight"] = np.asarray(changed["weight"], dtype=np.float64)
     return {

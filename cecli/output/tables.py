@@ -265,17 +265,22 @@ def _loss_text(answer: Answer, digits: int) -> str:
     if divided_by is None:
         return ""
     value = format_number(float(answer.loss), digits)
-    reduction, weighted = problem.objective.reduction, problem.weight is not None
-    if not problem.batch_shape and not weighted:
+    objective = problem.objective
+    reduction, of_samples = objective.reduction, problem.sample_weight is not None
+    weighted = of_samples or problem.weight is not None
+    if not problem.batch_shape and not weighted and objective.divisor is None:
         plain = problem.indexed and not problem.objective.label_smoothing
         formula = f"−log ŷ_{int(problem.target_rows[0])}" if plain else "−Σ y_i log ŷ_i"
         return f"L = {formula} = {value}" if not problem.objective.z_loss else f"L = {value}"
     divisor = format_divisor(divided_by, digits)
     if reduction == "sum":
         return f"{value}, the sum over {_samples(answer)}"
-    by = f"Σ weight = {divisor}" if weighted and problem.indexed else divisor
+    by = f"Σ weight = {divisor}" if of_samples or (weighted and problem.indexed) else divisor
+    if objective.divisor is not None:
+        by = f"{divisor}, as --divisor says"
     text = f"{value}, the mean over {_samples(answer)}: Σ loss / {by}"
-    if not problem.batch_shape and problem.indexed:
+    divides_weight_out = objective.divisor is None and (of_samples or problem.indexed)
+    if not problem.batch_shape and divides_weight_out:
         text += ", which divides the weight out again"
     if answer.z_loss_divisor is not None:
         text += f" (z-loss / {format_divisor(answer.z_loss_divisor, digits)})"

@@ -23,6 +23,9 @@ class Objective:
     z is first capped to softcap·tanh(z/softcap), then divided by the temperature. label_smoothing
     moves that much of the target's mass evenly onto all classes, weight multiplies each class's
     mass, ignore_index names the target whose samples do not count, and z_loss·logsumexp² is added.
+    sample_weight multiplies all that a sample adds: one of weight 0 does not count, whatever it
+    holds, and the mean divides by the sum of the weights. divisor is what the mean divides by
+    instead of its own count.
     """
 
     weight: ArrayLike | None = None
@@ -32,6 +35,8 @@ class Objective:
     temperature: float = 1.0
     softcap: float | None = None
     z_loss: float = 0.0
+    sample_weight: ArrayLike | None = None
+    divisor: float | None = None
     axis: int = -1
 
     def __post_init__(self) -> None:
@@ -46,6 +51,10 @@ class Objective:
         reduction: object = self.reduction
         if not isinstance(reduction, str) or reduction not in REDUCTIONS:
             raise CecliError(f"reduction is {self.reduction!r}: it must be mean, sum or none")
+        if self.divisor is not None:
+            _require_number("divisor", self.divisor, above_zero=True)
+            if self.reduction != "mean":
+                raise CecliError(f"divisor is for the mean: reduction {self.reduction} has none")
 
 
 def _require_integer(name: str, value: int) -> None:

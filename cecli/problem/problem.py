@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -39,11 +40,21 @@ class Divisors:
     """What the summed losses and the summed z-losses are divided by: 1 for sum, None for none.
 
     counts (C,): where losses is Σ weight[target], how many rows kept have each class as target.
+    shares: where samples have weights, those of the rows kept, and what each weighs in the losses.
     """
 
     losses: float | None
     z_losses: float | None
     counts: Integers | None = None
+    shares: tuple[Floats, Floats] | None = None
+
+    @cached_property
+    def of_shares(self) -> tuple[Fraction, Fraction]:
+        """Both divisors as they are before they are rounded, where samples have weights."""
+        weights, of_classes = self.shares or (np.zeros(0), np.zeros(0))
+        pairs = zip(weights.tolist(), of_classes.tolist(), strict=True)
+        total = sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction(0))
+        return total, sum(map(Fraction, weights.tolist()), Fraction(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +63,7 @@ class Block:
 
     logits (N, C): float32 where they were given in half or single precision, else float64; perhaps
     the caller's own memory. index (N,) or soft (N, C): the target, neither where only the softmax
-    is wanted. kept (N,): not ignored; all_kept: whether none is.
+    is wanted. kept (N,): not ignored; all_kept: whether none is. weights (N,): of the samples.
     """
 
     problem: Problem
@@ -62,6 +73,7 @@ class Block:
     soft: Floats | None
     kept: NDArray[np.bool_]
     all_kept: bool
+    weights: Floats | None = None
 
     def refuse(self) -> NoReturn:
         """Raise CecliError for a row that is kept and has NaN, +∞ or nothing but −∞."""
@@ -76,7 +88,8 @@ class Problem:
     same or some of them and are not checked once more.
 
     given: the logits as given, as an array, perhaps of several files. truth: the target, None where
-    only the softmax is wanted. weight (C,): of the classes. dtype: of the arrays that come out.
+    only the softmax is wanted. weight (C,): of the classes; sample_weight (N,): of the samples.
+    dtype: of the arrays that come out.
     shared: the divisors, where they are those of a batch that this is a part of.
     The logits themselves are looked at when their `block` is taken, and the targets piece by piece,
     so that a problem may be larger than memory.
@@ -88,6 +101,7 @@ class Problem:
     weight: Floats | None
     dtype: np.dtype[Any]
     shared: Divisors | None = None
+    sample_weight: Floats | None = None
 
     @classmethod
     def of(
@@ -123,10 +137,12 @@ class Problem:
                 f"logits of shape {given.shape} have no classes: an empty sample", about="logits"
             )
         truth: ClassIndices | Probabilities | None = None
+        sample_weight = _checked_sample_weight(batch_shape, objective)
         if target is not None:
-            truth = _checked_truth(target, given.shape, batch_shape, objective)
+            truth = _checked_truth(target, given.shape, batch_shape, objective, sample_weight)
         weight = _checked_weight(classes, objective)
-        return cls(given, truth, objective, weight, dtype or result_dtype(given.dtype), divisors)
+        dtype = dtype or result_dtype(given.dtype)
+        return cls(given, truth, objective, weight, dtype, divisors, sample_weight)
 
     # --- What it consists of ------------------------------------------------------------------
 
@@ -224,12 +240,12 @@ class Problem:
     @property
     def kept_count(self) -> int:
         """The number of rows that are not ignored."""
-        return self.truth.kept_count if isinstance(self.truth, ClassIndices) else self.samples
+        return self.samples if self.truth is None else self.truth.kept_count
 
     def _kept_in(self, start: int, stop: int) -> NDArray[np.bool_]:
-        if isinstance(self.truth, ClassIndices):
-            return self.truth.kept(start, stop)
-        return np.ones(stop - start, dtype=bool)
+        if self.truth is None:
+            return np.ones(stop - start, dtype=bool)
+        return self.truth.kept(start, stop)
 
     # --- What it is divided by ------------------------------------------------------------------
 
@@ -250,17 +266,35 @@ class Problem:
         if not self.samples:
             raise CecliError("the mean is undefined: the batch has no samples")
         count = self.kept_count
+        if self.objective.divisor is not None:
+            return Divisors(float(self.objective.divisor), float(self.objective.divisor))
+        if not count and self.sample_weight is not None:
+            raise CecliError("the mean is undefined: no sample has a weight and a target")
         if not count:
             raise CecliError(
                 f"the mean is undefined: every target is {self.objective.ignore_index}, "
                 "the index to ignore"
             )
+        if self.sample_weight is not None:
+            return self._weighted_divisors(self.sample_weight)
         if self.weight is None or not isinstance(self.truth, ClassIndices):
             return Divisors(float(count), float(count))
         total = self.truth.total_weight(self.weight)
         if not 0.0 < total < math.inf:
             raise CecliError(f"the mean is undefined: the weights of the targets sum to {total:g}")
         return Divisors(total, float(count), self.truth.counts)
+
+    def _weighted_divisors(self, sample_weight: Floats) -> Divisors:
+        """Σ sample weight·weight[target], and Σ sample weight, over the rows kept."""
+        weights = sample_weight[self.kept]
+        of_classes = np.ones_like(weights)
+        if self.weight is not None and self.index is not None:
+            of_classes = self.weight[self.index[self.kept]]
+        found = Divisors(None, None, shares=(weights, of_classes))
+        losses, z_losses = map(float, found.of_shares)
+        if not 0.0 < losses < math.inf:
+            raise CecliError(f"the mean is undefined: the weights sum to {losses:g}")
+        return replace(found, losses=losses, z_losses=z_losses)
 
     @property
     def divisor(self) -> float | None:
@@ -276,11 +310,19 @@ class Problem:
 
     def unweighted(self) -> Problem:
         """The same logits and target without weights, smoothing and z-loss, under the mean."""
-        return self._under(weight=None, label_smoothing=0.0, z_loss=0.0, reduction="mean")
+        plain = self._under(
+            weight=None,
+            label_smoothing=0.0,
+            z_loss=0.0,
+            reduction="mean",
+            sample_weight=None,
+            divisor=None,
+        )
+        return replace(plain, sample_weight=None)
 
     def unreduced(self) -> Problem:
         """The same problem without a reduction: each sample by itself."""
-        return self._under(reduction="none")
+        return self._under(reduction="none", divisor=None)
 
     def _under(self, **changes: Any) -> Problem:
         objective = replace(self.objective, **changes)
@@ -291,13 +333,15 @@ class Problem:
         """Some of the rows as a batch of their own, over the divisors of the whole or over none."""
         objective = replace(self.objective, axis=-1)
         if not divided:
-            objective = replace(objective, reduction="none")
+            objective = replace(objective, reduction="none", divisor=None)
+        weights = self.sample_weight
         return replace(
             self,
             given=self.given_rows[rows],
             truth=None if self.truth is None else self.truth.only(rows),
             objective=objective,
             shared=self.divisors if divided else None,
+            sample_weight=None if weights is None else weights[rows],
         )
 
     def rounded_to(self, dtype: np.dtype[Any]) -> Problem:
@@ -328,7 +372,8 @@ class Problem:
         truth = self.truth
         index = truth.columns(start, stop) if isinstance(truth, ClassIndices) else None
         soft = truth.checked(start, stop) if isinstance(truth, Probabilities) else None
-        return Block(self, start, logits, index, soft, kept, all_kept)
+        weights = None if self.sample_weight is None else self.sample_weight[start:stop]
+        return Block(self, start, logits, index, soft, kept, all_kept, weights)
 
     def _checked_rows(self, logits: Logits, kept: NDArray[np.bool_] | None, start: int) -> Logits:
         if kept is not None:
@@ -417,16 +462,17 @@ def _checked_truth(
     shape: tuple[int, ...],
     batch_shape: tuple[int, ...],
     objective: Objective,
+    weights: Floats | None,
 ) -> ClassIndices | Probabilities:
     given = as_any_array("target", target)
     if isinstance(given, np.ndarray):
         given = as_indices(given, shape, batch_shape, objective.axis)
     if given.dtype.kind in "iu":
-        return _checked_indices(given, shape, batch_shape, objective)
+        return _checked_indices(given, shape, batch_shape, objective, weights)
     if given.shape == shape and given.dtype.kind != "b":
         if objective.ignore_index is not None:
             raise CecliError("an index to ignore needs class indices: the target is soft")
-        return Probabilities(given, rows_of(given, objective.axis))
+        return Probabilities(given, rows_of(given, objective.axis), weights)
     found = (
         f"a target of type {given.dtype} and shape {given.shape}"
         if given.shape
@@ -441,12 +487,16 @@ def _checked_truth(
 
 
 def _checked_indices(
-    given: AnyArray, shape: tuple[int, ...], batch_shape: tuple[int, ...], objective: Objective
+    given: AnyArray,
+    shape: tuple[int, ...],
+    batch_shape: tuple[int, ...],
+    objective: Objective,
+    weights: Floats | None,
 ) -> ClassIndices:
     if given.shape != batch_shape:
         raise _misshapen(given.shape, shape, batch_shape)
     rows, classes = rows_of(given, None), shape[objective.axis]
-    truth = ClassIndices(given, rows, classes, objective.ignore_index)
+    truth = ClassIndices(given, rows, classes, objective.ignore_index, weights)
     _ = truth.kept_count  # a class that there is not is told at once
     return truth
 
@@ -466,6 +516,31 @@ def _misshapen(
     targets = f"{size} target{'s' if size != 1 else ''}"
     samples = f"{count} sample{'s' if count != 1 else ''}"
     return CecliError(f"{targets} for {samples}: {wanted}{hint}", about="target")
+
+
+def _checked_sample_weight(batch_shape: tuple[int, ...], objective: Objective) -> Floats | None:
+    """(N,) the weights of the samples."""
+    if objective.sample_weight is None:
+        return None
+    weights = as_doubles(as_real_array("sample_weight", objective.sample_weight))
+    if weights.size != math.prod(batch_shape) or (
+        weights.ndim > 1 and weights.shape != batch_shape
+    ):
+        raise CecliError(
+            f"sample_weight has shape {weights.shape}: samples of shape {batch_shape} need a "
+            "weight each",
+            about="sample_weight",
+        )
+    weights = weights.reshape(-1)
+    bad = ~((weights >= 0) & (weights < np.inf))
+    if bad.any():
+        row = int(bad.argmax())
+        raise CecliError(
+            f"sample_weight{sample_name(row, batch_shape)} is {weights[row]:g}: weights are 0 or "
+            "more and finite",
+            about="sample_weight",
+        )
+    return weights
 
 
 def _checked_weight(classes: int, objective: Objective) -> Floats | None:

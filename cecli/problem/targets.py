@@ -72,25 +72,33 @@ class ClassIndices:
     """Targets that are class indices.
 
     given: integers of any type, as they were given. rows (N,): the same. classes: how many there
-    are. ignore_index: the target of rows that do not count, or None.
+    are. ignore_index: the target of rows that do not count, or None. weights (N,): of the samples,
+    of which those of 0 do not count either, or None.
     """
 
     given: NDArray[Any] | Joined | Rows
     rows: Rows
     classes: int
     ignore_index: int | None
+    weights: Floats | None = None
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing says of any row that it does not count."""
+        return self.ignore_index is None and self.weights is None
 
     def kept(self, start: int, stop: int) -> NDArray[np.bool_]:
         """Which of the rows from start to stop are not ignored."""
-        if self.ignore_index is None:
-            return np.ones(stop - start, dtype=bool)
-        return np.asarray(self.rows[start:stop] != self.ignore_index)
+        kept = np.ones(stop - start, dtype=bool)
+        if self.ignore_index is not None:
+            kept = np.asarray(self.rows[start:stop] != self.ignore_index)
+        return kept if self.weights is None else kept & (self.weights[start:stop] > 0.0)
 
     def columns(self, start: int, stop: int) -> Integers:
         """The classes of the rows from start to stop, 0 where a row is ignored."""
         columns = self.rows[start:stop]
-        if self.ignore_index is not None:
-            columns = np.where(columns != self.ignore_index, columns, 0)
+        if not self.keeps_all:
+            columns = np.where(self.kept(start, stop), columns, 0)
         return columns.astype(np.int64, copy=False)
 
     @cached_property
@@ -153,7 +161,9 @@ class ClassIndices:
     def only(self, rows: Integers) -> ClassIndices:
         """Those of some of the rows."""
         chosen = self.rows[rows]
-        return ClassIndices(chosen, rows_of(chosen, None), self.classes, self.ignore_index)
+        weights = None if self.weights is None else self.weights[rows]
+        own = rows_of(chosen, None)
+        return ClassIndices(chosen, own, self.classes, self.ignore_index, weights)
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
         samples = len(self.rows)
@@ -162,10 +172,25 @@ class ClassIndices:
 
 @dataclass(frozen=True, eq=False)
 class Probabilities:
-    """Soft targets: given, floats of the logits' shape, and rows (N, C), the same."""
+    """Soft targets: given, floats of the logits' shape, and rows (N, C), the same.
+
+    weights (N,): of the samples, of which those of 0 may hold anything, or None.
+    """
 
     given: NDArray[Any] | Joined | Rows
     rows: Rows
+    weights: Floats | None = None
+
+    def kept(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """Which of the rows from start to stop count."""
+        if self.weights is None:
+            return np.ones(stop - start, dtype=bool)
+        return np.asarray(self.weights[start:stop] > 0.0)
+
+    @cached_property
+    def kept_count(self) -> int:
+        """How many rows count."""
+        return len(self.rows) if self.weights is None else int(np.count_nonzero(self.weights))
 
     def checked(self, start: int, stop: int) -> Floats:
         """The probabilities of the rows from start to stop, as doubles.
@@ -173,6 +198,8 @@ class Probabilities:
         Raises CecliError for what is negative or does not sum to one.
         """
         soft = as_doubles(self.rows[start:stop])
+        if self.weights is not None:
+            soft[~self.kept(start, stop)] = 1.0 / soft.shape[1]
         bad = ~((soft >= 0) & (soft < np.inf))
         if bad.any():
             row, column = np.argwhere(bad)[0].tolist()
@@ -197,4 +224,5 @@ class Probabilities:
     def only(self, rows: Integers) -> Probabilities:
         """Those of some of the rows."""
         chosen = self.rows[rows]
-        return Probabilities(chosen, rows_of(chosen, -1))
+        weights = None if self.weights is None else self.weights[rows]
+        return Probabilities(chosen, rows_of(chosen, -1), weights)

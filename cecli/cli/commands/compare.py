@@ -8,6 +8,7 @@ import click
 
 from cecli.cli.arguments import NumbersCommand
 from cecli.cli.options import (
+    averaging_options,
     class_options,
     compare_options,
     exact_option,
@@ -41,6 +42,7 @@ Examples:
 @compare_options
 @class_options
 @loss_options
+@averaging_options
 @scaling_options
 @exact_option
 @output_options

@@ -8,6 +8,7 @@ import click
 
 from cecli.cli.arguments import NumbersCommand
 from cecli.cli.options import (
+    averaging_options,
     check_options,
     class_options,
     cluster_option,
@@ -65,6 +66,7 @@ Examples:
 @target_options
 @class_options
 @loss_options
+@averaging_options
 @scaling_options
 @summary_options
 @exact_option
@@ -92,6 +94,7 @@ Examples:
 @target_options
 @class_options
 @loss_options
+@averaging_options
 @scaling_options
 @check_options
 @summary_options
