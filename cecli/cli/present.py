@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -162,8 +161,12 @@ def _write(answer: Answer, settings: Settings, destination: Destination) -> None
 
 def _tell_what_is_written(destination: Destination) -> None:
     """Name the file and its size, where somebody looks on."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return
+    from pathlib import Path
+
     path = Path(destination.path)
-    if sys.stderr is not None and sys.stderr.isatty() and path.is_file():
+    if path.is_file():
         click.echo(f"wrote {path}, {format_bytes(path.stat().st_size)}", err=True)
 
 

@@ -16,7 +16,6 @@ from cecli.output.files.destination import Destination, Kind, destination_of
 
 if TYPE_CHECKING:
     from cecli.answer.answer import Command
-    from cecli.conformance.api import FunctionKind, Strict, Subject
     from cecli.gradcheck.check import Method
 
 Form = Literal["table", "json", "jsonl", "markdown", "latex"]
@@ -170,10 +169,10 @@ def _view(
     quiet: bool = False,
 ) -> View:
     forms: dict[Form, bool] = {"json": json, "jsonl": jsonl, "markdown": markdown, "latex": latex}
-    return View(_form(forms), digits, 0 if quiet else top, arrays)
+    return View(form_of(forms), digits, 0 if quiet else top, arrays)
 
 
-def _form(forms: Mapping[Form, bool]) -> Form:
+def form_of(forms: Mapping[Form, bool]) -> Form:
     """The form that was chosen, of which there is one at most."""
     chosen = [form for form, is_chosen in forms.items() if is_chosen]
     if len(chosen) > 1:
@@ -200,118 +199,3 @@ def _check_goes_with_cluster(destination: Destination) -> None:
             f"cannot write {destination.path}: with --cluster an array goes into .npy files, whose "
             "rows have their places from the beginning"
         )
-
-
-# --- verify ---------------------------------------------------------------------------------------
-
-# Before a pattern of -k.
-_NOT = "not "
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verification:
-    """All that is said to `cecli verify`, by the names of its options.
-
-    Raises CecliError for what excludes each other.
-    """
-
-    implementation: str | None
-    program: tuple[str, ...]
-    torch: bool
-    jax: bool
-    device: str | None
-    dtype: str | None
-    features: str | None
-    one_hot: bool | None
-    isolate: bool | None
-    timeout: float | None
-    globs: tuple[str, ...]
-    skip: tuple[str, ...]
-    large: bool
-    strict: Strict
-    baseline: str | None
-    update_baseline: bool
-    verbose: bool
-    list_cases: bool
-    export: str | None
-    junit: str | None
-    json: bool
-    markdown: bool
-
-    def __post_init__(self) -> None:
-        wanted = {
-            "MODULE:FUNCTION": self.implementation,
-            "a program": self.program,
-            "--list": self.list_cases,
-            "--export": self.export,
-        }
-        if not any(wanted.values()):
-            raise CecliError(
-                "nothing to verify: give MODULE:FUNCTION, or -- and a program with its arguments"
-            )
-        _exclude(wanted)
-        _exclude({"--torch": self.torch, "--jax": self.jax})
-        _exclude({"--json": self.json, "--markdown": self.markdown, "--export": self.export})
-        of_a_run = {"--baseline": self.baseline, "--junit": self.junit}
-        for name, value in of_a_run.items():
-            if value is not None and (self.list_cases or self.export is not None):
-                raise CecliError(f"{name} is for an implementation that is run over the cases")
-        if self.update_baseline and self.baseline is None:
-            raise CecliError("--update-baseline writes the file of --baseline FILE: name it")
-        if self.timeout is not None and not self.timeout > 0.0:
-            raise CecliError(f"--timeout is {self.timeout:g}: it must be greater than 0")
-        if self.program:
-            of_a_function = {
-                "torch": self.torch,
-                "jax": self.jax,
-                "device": self.device,
-                "one-hot": self.one_hot,
-                "isolate": self.isolate,
-            }
-            for name, is_said in of_a_function.items():
-                if is_said:
-                    raise CecliError(
-                        f"--{name} is for a function, which stands before --, not behind"
-                    )
-
-    @property
-    def isolated(self) -> bool:
-        """Whether a function runs in a process of its own: a limit of time asks for one."""
-        return self.timeout is not None if self.isolate is None else self.isolate
-
-    @property
-    def seconds(self) -> float:
-        """How long a case may take."""
-        return 10.0 if self.timeout is None else self.timeout
-
-    @property
-    def only(self) -> tuple[str, ...]:
-        """The patterns of cases to run."""
-        return tuple(glob for glob in self.globs if not glob.startswith(_NOT))
-
-    @property
-    def without(self) -> tuple[str, ...]:
-        """The patterns of cases to leave out."""
-        negated = (glob.removeprefix(_NOT).strip() for glob in self.globs if glob.startswith(_NOT))
-        return (*self.skip, *negated)
-
-    @property
-    def subject(self) -> Subject:
-        """What is verified, where something is."""
-        from cecli.conformance.api import Subject
-
-        if self.program:
-            return Subject("program", None, self.dtype)
-        kind: FunctionKind = "torch" if self.torch else "jax" if self.jax else "python"
-        return Subject(kind, self.implementation, self.dtype, self.device)
-
-    @property
-    def form(self) -> Form:
-        """What is printed."""
-        return _form({"json": self.json, "markdown": self.markdown})
-
-
-def _exclude(said: Mapping[str, object]) -> None:
-    names = [name for name, value in said.items() if value]
-    if len(names) > 1:
-        raise CecliError(f"{names[0]} and {names[1]} exclude each other")

@@ -6,11 +6,9 @@ classes that nobody named as such beside columns that are something else.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import groupby
 
 from cecli.errors import CecliError
@@ -155,6 +153,8 @@ def _numbered(names: Sequence[str], places: Sequence[int]) -> list[int]:
 
 def column_places(text: str, names: Sequence[str] | None, width: int) -> list[int]:
     """Where the columns are that a text names: A,B,C, numbers from 1, A:C, or a pattern."""
+    import csv
+
     places: list[int] = []
     for word in next(csv.reader([text], skipinitialspace=True), []):
         found = _places_of_word(word.strip(), names, width)
@@ -165,6 +165,8 @@ def column_places(text: str, names: Sequence[str] | None, width: int) -> list[in
 
 
 def _places_of_word(word: str, names: Sequence[str] | None, width: int) -> Sequence[int]:
+    from fnmatch import fnmatchcase
+
     place = _place_of(word, names, width)
     if place is not None:
         return [place]

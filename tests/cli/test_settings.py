@@ -9,7 +9,8 @@ import pytest
 
 from cecli.answer.answer import Command
 from cecli.cli.main import main
-from cecli.cli.settings import Check, Settings, Verification, settings_of
+from cecli.cli.settings import Check, Settings, settings_of
+from cecli.cli.verification import Verification
 from cecli.errors import CecliError
 from cecli.output.files.destination import Destination, destination_of
 from support.in_process import COMMANDS, complaint

@@ -22,7 +22,7 @@ from cecli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from cecli.cli.settings import Verification
+    from cecli.cli.verification import Verification
     from cecli.conformance.baseline import Baseline
     from cecli.conformance.model import Case, Implementation, Remote
     from cecli.conformance.report import Report
@@ -51,7 +51,7 @@ def verify(**options: Any) -> None:
     PyTorch or JAX is differentiated. A program reads a case and answers it, a line of JSON each.
     The exit status is 1 where a case does not pass.
     """
-    from cecli.cli.settings import Verification
+    from cecli.cli.verification import Verification
     from cecli.conformance.api import chosen
 
     asked = Verification(**options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from cecli.errors import CecliError
@@ -41,6 +40,8 @@ class Destination:
 
 def destination_of(path: str, kinds: Collection[Kind], dtype: str | None = None) -> Destination:
     """The file that a path names; CecliError for a suffix of none of these kinds."""
+    from pathlib import Path  # which takes a while to import, and most commands write no file
+
     suffix = Path(path).suffix.lower()
     known = [suffix for suffix, kind in KINDS.items() if suffix and kind in kinds]
     if suffix and suffix not in known:
