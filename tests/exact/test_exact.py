@@ -303,6 +303,15 @@ def test_reduced_losses_are_rounded_once() -> None:
         assert_correctly_rounded(logits, target, z_loss=0.01, **options)
 
 
+@pytest.mark.parametrize("options", [{}, {"weight": [0.5, 2.0, 3.0], "z_loss": 0.1}], ids=str)
+def test_equal_logits_with_other_targets_have_other_results(options: dict[str, Any]) -> None:
+    rows = np.array([[0.3, -1.7, 2.1], [0.5, 0.25, -4.0]])
+    logits, target = np.tile(rows, (4, 1)), np.array([0, 1, 1, 0, 2, 2, 0, 1])
+    assert_correctly_rounded(logits, target, **options)
+    soft = np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]]).repeat(4, axis=0)
+    assert_correctly_rounded(logits, soft, **options)
+
+
 def test_ignored_rows() -> None:
     logits = [[NAN, 1.0], [2.0, 1.0], [-INF, -INF]]
     assert_correctly_rounded(logits, [9, 0, 9], ignore_index=9, z_loss=0.1)

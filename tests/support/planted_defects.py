@@ -131,8 +131,8 @@ PLANTED = [
     Planted(
         "exact: rows that are alike but for the target",
         "exact/solve.py",
-        "        alike.setdefault((problem.rows[row].tobytes(), target), []).append(row)",
-        '        alike.setdefault((problem.rows[row].tobytes(), b""), []).append(row)',
+        "(problem.rows[row].tobytes(), target + weight)",
+        "(problem.rows[row].tobytes(), weight)",
         room="exact",
     ),
     Planted(
@@ -380,8 +380,8 @@ PLANTED = [
     Planted(
         "compare: the half unit of a typed digit",
         "comparison/grade.py",
-        "            best = error <= candidate.unit / 2.0 + ulp / 2.0",
-        "            best = error <= candidate.unit + ulp / 2.0",
+        "            best = error <= unit / 2.0 + ulp / 2.0",
+        "            best = error <= unit + ulp / 2.0",
         room="comparison/test_grade.py",
     ),
     Planted(
@@ -517,10 +517,14 @@ def seek(defect: Planted, jobs: int) -> str | None:
             shutil.copytree(TOP / name, copy / name, ignore=LEFT_BEHIND)
         for name in ("pyproject.toml", "README.md"):
             shutil.copy(TOP / name, copy / name)
+        whole = (copy / "cecli" / defect.file).read_text(encoding="utf-8")
         plant(defect, copy / "cecli")
         for chosen in rounds_of(copy, defect):
             test = found(copy, chosen, jobs)
             if test is not None:
+                (copy / "cecli" / defect.file).write_text(whole, encoding="utf-8")
+                if found(copy, [test], 1) is not None:
+                    raise SystemExit(f"planted_defects: {test} fails without any defect")
                 return test
     return None
 
