@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -318,7 +319,8 @@ def _document_of_stream(stream: BinaryIO, labels: Labels, choice: Choice) -> Doc
     from cecli.input.tables import FIRST_BYTES, looks_like_table
 
     head = stream.read(FIRST_BYTES) or b""  # None from a pipe that does not block
-    whole = Resumed(head, stream)
+    # Its end was met where it had no more; a terminal would wait to be ended once more.
+    whole = Resumed(head, stream if len(head) == FIRST_BYTES else BytesIO())
     if head.startswith(GZIP):
         return _document_of_stream(unpacked(whole), labels, choice)
     if head.startswith(NPY):
