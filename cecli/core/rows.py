@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.machine.elementary import (
+    BIAS,
     LARGEST_PLAIN,
     SCALE,
     SMALLEST_EXPONENT,
@@ -44,6 +45,7 @@ from cecli.machine.plan import FINE, RARE, UNUSABLE, Plan, Results, Rows
 
 FEW_CLASSES = 64
 AT_ONCE = 2**15  # numbers of all rows that are worked on together
+HALF_UNSCALE = 2.0 ** (-BIAS // 2)
 SMALLEST_FACTOR, LARGEST_FACTOR = 2.0**-400, 2.0**64
 
 Parts = tuple[Floats, Floats]  # a number and what it leaves out, or two that belong together
@@ -397,18 +399,27 @@ def _spread_grad(
     share = (mass.amount * plan.rate + z_term) / shifted.sum
     share = _corrected(share, plan.rate_low - shifted.lost)
     up = (mass.others * plan.rate + z_term) * reciprocal
-    down = shifted.rest
-    grad = _scaled_by(shifted, share)
+    own = (mass.top * plan.rate) * reciprocal
     flat = mass.mass * plan.rate
-    if shifted.slopes is not None:
+    grad = shifted.scaled
+    if shifted.slopes is None:
+        grad *= (share * UNSCALE)[:, None]
+        grad -= flat
+        top = up - shifted.rest * (own * UNSCALE)
+    else:
+        grad *= share[:, None]
+        flat *= SCALE
+        grad -= flat
+        grad = _sloped(grad, shifted.slopes)
         slope = shifted.pick(shifted.slopes, shifted.top)
-        up = up * (slope * UNSCALE)
-        down = (down * slope) * UNSCALE
-        flat *= shifted.slopes * UNSCALE
-    grad -= flat
-    top = up - down * (((mass.top * plan.rate) * reciprocal) * UNSCALE)
+        top = _sloped(up * SCALE - shifted.rest * own, slope)
     grad[np.arange(len(top)), shifted.top] = top
     return grad, share
+
+
+def _sloped(numbers: Floats, slope: Floats) -> Floats:
+    """numbers·slope, both 2^BIAS times as large as they are: rounded once, also if subnormal."""
+    return ((numbers * HALF_UNSCALE) * (slope * HALF_UNSCALE)) * UNSCALE
 
 
 def _corrected(numbers: Floats, part: Floats) -> Floats:

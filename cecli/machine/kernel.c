@@ -68,6 +68,7 @@ typedef struct {
 
 #define SCALE 0x1p+500
 #define UNSCALE 0x1p-500
+#define HALF_UNSCALE 0x1p-250
 #define SMALLEST_EXPONENT (-830.0)
 #define ROUND_TO_INTEGER (0x1.8p+52 + 1523.0)
 #define LOG2_E 0x1.71547652b82fep+0
@@ -290,6 +291,11 @@ typedef struct {
     double log_scaled, loss, z_loss, plain, log_sum_exp, factor, target_grad, top_grad, flag;
 } Row;
 
+/* x·slope for numbers 2^BIAS times as large as they are: rounded once, also to a subnormal one. */
+inlined double sloped(double x, double slope) {
+    return ((x * HALF_UNSCALE) * (slope * HALF_UNSCALE)) * UNSCALE;
+}
+
 /* A number of which a small part was left out. */
 inlined double corrected(double x, double part) { return x + x * part; }
 
@@ -354,11 +360,9 @@ inlined void close_row(Row *row, const Work *work, int mass, int array, int capp
         double share = (amount * work->rate + z_term) / sum;
         share = corrected(share, work->rate_low - log_sum.lost);
         double up = (row->others * work->rate + z_term) * reciprocal;
-        if (capped) {
-            up = up * (row->top_slope * UNSCALE);
-            down = (down * row->top_slope) * UNSCALE;
-        }
-        row->top_grad = up - down * (((row->top_mass * work->rate) * reciprocal) * UNSCALE);
+        double own = (row->top_mass * work->rate) * reciprocal;
+        row->top_grad = capped ? sloped(up * SCALE - down * own, row->top_slope)
+                               : up - down * (own * UNSCALE);
         plain *= between(share);
         row->factor = share * UNSCALE;
     }
@@ -761,12 +765,18 @@ stage array_of_tile(const Work *work, const Tile *tile, const Line *restrict hig
         } else if (work->array == SOFTMAX) {
             EACH_ROW line[r] = line[r] * tile->factor[r];
         } else {
-            if (work->capped) EACH_ROW line[r] = (line[r] * slopes[c][r]) * UNSCALE;
-            EACH_ROW line[r] = line[r] * tile->factor[r];
-            if (spread && work->capped)
-                EACH_ROW line[r] = line[r] - (masses[c][r] * work->rate) * (slopes[c][r] * UNSCALE);
-            else if (spread)
-                EACH_ROW line[r] = line[r] - masses[c][r] * work->rate;
+            double rate = work->rate;
+            if (spread && work->capped) {
+                EACH_ROW {
+                    double mass = (masses[c][r] * rate) * SCALE;
+                    line[r] = sloped(line[r] * (tile->factor[r] * SCALE) - mass, slopes[c][r]);
+                }
+            } else if (spread) {
+                EACH_ROW line[r] = line[r] * tile->factor[r] - masses[c][r] * rate;
+            } else {
+                if (work->capped) EACH_ROW line[r] = (line[r] * slopes[c][r]) * UNSCALE;
+                EACH_ROW line[r] = line[r] * tile->factor[r];
+            }
         }
     }
     if (work->array == GRAD && work->mass == ONE_HOT)
@@ -1168,17 +1178,17 @@ static void array_of_row(const Work *work, int64_t index, const void *highs, int
             int64_t count = j + SPAN < classes ? SPAN : classes - j;
             double mass[SPAN], line[SPAN];
             const double *restrict scaled = at->scaled + j, *restrict slope = at->slopes + j;
-            if (work->capped)
-                for (int64_t l = 0; l < count; l++)
-                    line[l] = ((scaled[l] * slope[l]) * UNSCALE) * factor;
-            else
-                for (int64_t l = 0; l < count; l++) line[l] = scaled[l] * factor;
+            double share = factor * SCALE, rate = work->rate;
             if (spread) mass_span(work, index, j, count, mass);
             if (spread && work->capped)
                 for (int64_t l = 0; l < count; l++)
-                    line[l] = line[l] - (mass[l] * work->rate) * (slope[l] * UNSCALE);
+                    line[l] = sloped(scaled[l] * share - (mass[l] * rate) * SCALE, slope[l]);
             else if (spread)
-                for (int64_t l = 0; l < count; l++) line[l] = line[l] - mass[l] * work->rate;
+                for (int64_t l = 0; l < count; l++)
+                    line[l] = scaled[l] * factor - mass[l] * rate;
+            else
+                for (int64_t l = 0; l < count; l++)
+                    line[l] = ((scaled[l] * slope[l]) * UNSCALE) * factor;
             store_span(work, place + j, row, line, count);
         }
     }

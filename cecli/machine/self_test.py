@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cecli.machine.compiled import Kernel, Work, work_of
 from cecli.machine.plan import ArrayName, MassName, Plan
 
-CHECKSUM = 0xB45BFF0A
+CHECKSUM = 0xA53F83CA
 RESULTS = ("losses", "z_losses", "plain", "log_sum_exp")
 OUTPUTS = ("out", *RESULTS, "flags")
 MASSES: tuple[MassName, ...] = ("one-hot", "smoothed", "soft")
