@@ -210,7 +210,8 @@ def _losses(
         high, low = x[each, mass.column], remainder[each, mass.column]
         plain = (one - low) - high
         if isinstance(mass, OneHot):
-            loss = (near - low * mass.amount) - high * mass.amount
+            far = high * mass.amount
+            loss = np.where(far == -np.inf, np.inf, (near - low * mass.amount) - far)
             return np.where(mass.amount == 0.0, 0.0, loss), plain
     return near + mass.dot, plain
 

@@ -344,7 +344,8 @@ def _losses(shifted: Shifted, mass: Mass | None, one: Floats) -> tuple[Floats, F
         high, low = shifted.difference_at(mass.column)
         plain = (one - low) - high
         if isinstance(mass, OneHot):
-            loss = (near - low * mass.amount) - high * mass.amount
+            far = high * mass.amount
+            loss = np.where(far == -np.inf, np.inf, (near - low * mass.amount) - far)
             return np.where(mass.amount == 0.0, 0.0, loss), plain
     return near + mass.dot, plain
 

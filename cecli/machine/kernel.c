@@ -316,7 +316,8 @@ inlined void close_row(Row *row, const Work *work, int mass, int array, int capp
     double remainder = left_out(target);
     row->log_scaled = log_sum.log_scaled;
     if (mass == ONE_HOT) {
-        double loss = (near - remainder * amount) - target.high * amount;
+        double far = target.high * amount; /* what overflows is infinite, whatever it leaves out */
+        double loss = far == -INFINITE ? INFINITE : (near - remainder * amount) - far;
         row->loss = amount == 0.0 ? 0.0 : loss;
     } else {
         row->loss = near + row->dot;

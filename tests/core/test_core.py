@@ -525,6 +525,11 @@ def test_any_row(row: list[float], data: st.DataObject) -> None:
     assert_accurate(row, target, weight=weight, reduction="sum")
 
 
+def test_a_weighted_loss_that_overflows_is_infinite() -> None:
+    result = cross_entropy([-6e265, 1e261], 0, weight=[3.9e160, 1.0], reduction="sum")
+    assert result.loss == INF
+
+
 @given(ROWS, st.data())
 def test_any_row_with_a_soft_target(row: list[float], data: st.DataObject) -> None:
     shares = data.draw(
