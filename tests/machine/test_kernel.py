@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cecli.core import rows as definition
 from cecli.machine import compiled
 from cecli.machine.build_kernel import compile_kernel, find_compiler
-from cecli.machine.plan import OPTIONAL, UNUSABLE, Plan, Results, Rows
+from cecli.machine.plan import FINE, OPTIONAL, Plan, Results, Rows
 from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, Case, cases, checksum, described
 from machine.driver import SANITIZERS, compile_driver, found, run_driver
 
@@ -68,7 +68,7 @@ def test_bits(kernels: list[compiled.Kernel], seed: int) -> None:
     plan, rows, dtype = hostile_case(random)
     expected = room(plan, rows, dtype)
     definition.work_out(plan, rows, expected)
-    usable = expected.flags != UNUSABLE
+    usable = expected.flags == FINE
     for kernel in kernels:
         seen = room(plan, rows, dtype)
         kernel.work_out(plan, rows, seen)
@@ -84,7 +84,7 @@ def test_a_row_depends_on_itself_alone(kernels: list[compiled.Kernel], seed: int
     plan, rows, dtype = hostile_case(random)
     whole = room(plan, rows, dtype)
     kernels[-1].work_out(plan, rows, whole)
-    usable = whole.flags != UNUSABLE
+    usable = whole.flags == FINE
     start = int(random.integers(len(rows)))
     part = rows.part(slice(start, None))
     own = room(plan, part, dtype)
