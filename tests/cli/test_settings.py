@@ -22,7 +22,11 @@ NPY_ONLY = (
 
 def options_of(name: str, *arguments: str) -> dict[str, Any]:
     """What Click makes of the arguments of a command."""
-    return COMMANDS[name].make_context(name, list(arguments), click.Context(main)).params
+    return (
+        COMMANDS[name]
+        .make_context(name, list(arguments), click.Context(main, **main.context_settings))
+        .params
+    )
 
 
 def settings(name: Command, *arguments: str) -> Settings:
