@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as in typing, which takes a while to import
 if TYPE_CHECKING:
-    from cecli.api import cross_entropy, log_softmax, softmax
+    from cecli.api import CrossEntropy, cross_entropy, log_softmax, softmax
     from cecli.comparison.compare import Comparison, compare
     from cecli.comparison.mistake import Diagnosis
     from cecli.conformance.api import cases, verify
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cecli.errors import CecliError
     from cecli.gradcheck.check import GradientCheck, check_gradient
     from cecli.machine.compiled import arithmetic
-    from cecli.problem.result import CrossEntropy
 
 __version__ = "0.1.0"
 
@@ -43,7 +42,7 @@ _HOMES = {
     "Case": "conformance.model",
     "CecliError": "errors",
     "Comparison": "comparison.compare",
-    "CrossEntropy": "problem.result",
+    "CrossEntropy": "api",
     "Diagnosis": "comparison.mistake",
     "GradientCheck": "gradcheck.check",
     "Report": "conformance.report",

@@ -6,16 +6,27 @@ correctly rounded (`exact`). The rules for what may be asked stand in `problem`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cecli.core import evaluate
+from cecli.core.evaluate import sweep
+from cecli.core.totals import Part, Tally, Totals, tally_of
 from cecli.errors import CecliError
+from cecli.machine.blocks import check_rows
 from cecli.machine.float_mode import in_standard_mode
+from cecli.problem.dtypes import Floats, result_dtype
 from cecli.problem.objective import Objective, Reduction
 from cecli.problem.problem import Problem
-from cecli.problem.result import CrossEntropy
+from cecli.problem.wanted import RowArray, RowsName, Wanted
+
+if TYPE_CHECKING:
+    from cecli.exact.solve import ExactSums
 
 
 @in_standard_mode
@@ -112,28 +123,189 @@ def cross_entropy(
     return solve(Problem.of(logits, target, objective), exact=exact)
 
 
-def softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
-    """`softmax` of a problem that is checked already."""
-    if exact:
-        from cecli.exact import solve as decimal_arithmetic
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class CrossEntropy:
+    """What `cross_entropy` returns: numbers of its own, whatever becomes of the arrays given.
 
-        return decimal_arithmetic.softmax_of(problem)
-    return evaluate.softmax_of(problem)
+    softmax, log_softmax, grad: arrays of the logits' shape; float32 for half and single precision
+    input, else float64. losses, log_sum_exp: float64, one for each sample, in the batch's shape;
+    the latter is log Σ_j e^{v_j} of the logits after softcap and temperature, within 2 ulps of the
+    larger of its parts max_j v_j and log Σ_j e^{v_j − max}, and NaN for an ignored sample. loss:
+    the reduced loss, a double, or losses again for reduction none. divisor: what the mean divided
+    by (None for reduction none); z_loss_divisor: the same for the z-loss term.
+    """
 
+    losses: Floats
+    loss: float | Floats
+    grad: NDArray[Any]
+    log_sum_exp: Floats
+    divisor: float | None
+    z_loss_divisor: float | None
+    # Both arrays, or the logits and the axis to make them of: who wants neither does not wait.
+    _arrays: Mapping[RowsName, NDArray[Any]] | tuple[Problem, int]
 
-def log_softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
-    """`log_softmax` of a problem that is checked already."""
-    if exact:
-        from cecli.exact import solve as decimal_arithmetic
+    @cached_property
+    def softmax(self) -> NDArray[Any]:
+        """ŷ, of the logits' shape."""
+        return self._array("softmax")
 
-        return decimal_arithmetic.log_softmax_of(problem)
-    return evaluate.log_softmax_of(problem)
+    @cached_property
+    def log_softmax(self) -> NDArray[Any]:
+        """log ŷ, of the logits' shape."""
+        return self._array("log_softmax")
+
+    def _array(self, name: RowsName) -> NDArray[Any]:
+        if not isinstance(self._arrays, tuple):
+            return self._arrays[name]
+        logits, axis = self._arrays
+        array = _array_of(logits, name, exact=False)
+        array[np.isnan(self.log_sum_exp)] = np.nan
+        return np.ascontiguousarray(np.moveaxis(array, -1, axis))
+
+    def __repr__(self) -> str:
+        """The loss and what it was divided by, and what arrays there are."""
+        batch, logits = (f"{array.dtype} {array.shape}" for array in (self.losses, self.grad))
+        z_divisor = "" if self.z_loss_divisor is None else f", the z-loss's {self.z_loss_divisor!r}"
+        reduced = f"loss {self.loss!r}, divisor {self.divisor!r}{z_divisor}"
+        if self.divisor is None:
+            reduced = "loss of each sample, not reduced"
+        return (
+            f"CrossEntropy: {reduced}\n"
+            f"  losses, log_sum_exp: {batch}\n"
+            f"  softmax, log_softmax, grad: {logits}"
+        )
 
 
 def solve(problem: Problem, *, exact: bool = False) -> CrossEntropy:
     """`cross_entropy` of a problem that is checked already."""
-    if exact:
-        from cecli.exact import solve as decimal_arithmetic
+    return solve_and_count(problem, None, exact=exact)[0]
 
-        return decimal_arithmetic.solve(problem)
-    return evaluate.solve(problem)
+
+def solve_and_count(
+    problem: Problem, worst: int | None, *, exact: bool = False
+) -> tuple[CrossEntropy, Pass]:
+    """The same with what is counted of the rows: worst as in `Wanted`."""
+    shape = problem.samples, problem.classes
+    names: tuple[RowsName, ...] = ("grad", "softmax", "log_softmax") if exact else ("grad",)
+    rows = {name: np.empty(shape, problem.dtype) for name in names}
+    logits = None if exact else np.empty(shape, result_dtype(problem.given.dtype))
+    each, log_sum_exp = np.empty(problem.samples), np.empty(problem.samples)
+    wanted = Wanted(
+        {RowArray(name, problem.dtype): array for name, array in rows.items()},
+        log_sum_exp=True,
+        logits=logits,
+        worst=worst,
+    )
+    run = Pass(problem, wanted, exact=exact)
+    for part in run:
+        each[part.start : part.stop] = part.total
+        log_sum_exp[part.start : part.stop] = part.log_sum_exp
+    losses, loss = each.reshape(problem.batch_shape), run.loss
+    arrays = {name: problem.restore(array) for name, array in rows.items()}
+    objective = problem.objective
+    later: Mapping[RowsName, NDArray[Any]] | tuple[Problem, int] = arrays
+    if logits is not None:
+        plain = Objective(temperature=objective.temperature, softcap=objective.softcap)
+        own = logits.reshape(*problem.batch_shape, problem.classes)
+        later = Problem(own, None, plain, None, problem.dtype), objective.axis
+    result = CrossEntropy(
+        losses=losses,
+        loss=losses if loss is None else loss,
+        grad=arrays["grad"],
+        log_sum_exp=log_sum_exp.reshape(problem.batch_shape),
+        divisor=problem.divisor,
+        z_loss_divisor=problem.z_loss_divisor if objective.z_loss else None,
+        _arrays=later,
+    )
+    return result, run
+
+
+def softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
+    """`softmax` of a problem that is checked already."""
+    return _array_of(problem, "softmax", exact=exact)
+
+
+def log_softmax_of(problem: Problem, *, exact: bool = False) -> NDArray[Any]:
+    """`log_softmax` of a problem that is checked already."""
+    return _array_of(problem, "log_softmax", exact=exact)
+
+
+def _array_of(problem: Problem, name: RowsName, *, exact: bool) -> NDArray[Any]:
+    array = np.empty((problem.samples, problem.classes), dtype=problem.dtype)
+    wanted = Wanted({RowArray(name, problem.dtype): array}, losses=False)
+    deque(Pass(problem, wanted, exact=exact), maxlen=0)
+    return problem.restore(array)
+
+
+class Pass:
+    """One pass over the rows of a problem in either arithmetic, and what they come to together.
+
+    Iterated over, once, it gives the parts of the problem block by block; the rest is there then.
+    jobs: threads, default one a core. totals: of the rows, where these were taken elsewhere.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        wanted: Wanted,
+        *,
+        exact: bool = False,
+        jobs: int | None = None,
+        totals: Totals | None = None,
+    ) -> None:
+        self.problem, self.wanted, self.exact = problem, wanted, exact
+        self._jobs, self._totals = jobs, totals or Totals(wanted.worst or 0)
+        self._sums: ExactSums | None = None
+        if exact:
+            from cecli.exact.solve import ExactSums
+
+            self._sums = ExactSums(problem)
+
+    def __iter__(self) -> Iterator[Part]:
+        if self._sums is None:
+            parts = sweep(self.problem, self.wanted, self._jobs)
+        else:
+            parts = self._exact_parts(self._sums)
+        for part in parts:
+            self._totals.add(part)
+            yield part
+
+    def _exact_parts(self, sums: ExactSums) -> Iterator[Part]:
+        from cecli.exact.solve import sweep as exact_sweep
+
+        if self.wanted.losses:
+            _ = self.problem.divisors
+        check_rows(self.problem, self._jobs)  # before long work on those above a bad one
+        worst = self.wanted.worst
+        for rows in exact_sweep(self.problem, self.wanted, sums):
+            yield Part(
+                rows.block.start,
+                rows.block.start + len(rows.losses),
+                losses=rows.losses,
+                log_sum_exp=rows.log_sum_exp,
+                arrays=rows.arrays,
+                tally=None if worst is None else tally_of(rows.block, rows.losses, worst),
+                predictions=rows.predictions,
+                first_rows=rows.first_rows,
+            )
+
+    @property
+    def tally(self) -> Tally:
+        """What was counted of the rows."""
+        return self._totals.tally
+
+    @property
+    def loss(self) -> float | None:
+        """The reduced loss; None for reduction none."""
+        if self.problem.divisor is None:
+            return None
+        if self._sums is not None:
+            return self._sums.loss()
+        return self._totals.loss(self.problem.divisors)
+
+    @property
+    def perplexity_and_bits(self) -> tuple[float, float]:
+        """e to the mean cross-entropy without weights and smoothing, and that mean in bits."""
+        if self._sums is not None:
+            return self._sums.perplexity_and_bits()
+        return self._totals.perplexity_and_bits(self.problem.kept_count)

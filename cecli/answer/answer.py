@@ -1,39 +1,41 @@
-"""What a command found: the one object that every view of it reads."""
+"""What a command found: the one object that every view of it reads, with all that they show.
+
+What they will show is known before anything is computed, so that one pass over the rows is enough
+and no view starts another. Of files of any size nothing is held but what is shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.api import log_softmax_of, softmax_of, solve
-from cecli.core.evaluate import Wanted, reduced_loss, sweep, totals_of
-from cecli.core.totals import Tally, Totals, tally_of
-from cecli.machine.blocks import check_rows, each_block
-from cecli.problem.dtypes import Floats
-from cecli.problem.problem import Block, Problem
-from cecli.problem.result import CrossEntropy
+from cecli.answer.summary import Summary, summarize
+from cecli.api import CrossEntropy, Pass
+from cecli.core.totals import Part, Tally, Totals
+from cecli.machine.blocks import check_rows
+from cecli.problem.dtypes import Floats, Integers
+from cecli.problem.problem import Problem
+from cecli.problem.targets import ClassIndices
+from cecli.problem.wanted import Predictions, RowArray, RowsName, Wanted
 
 if TYPE_CHECKING:
-    from cecli.answer.summary import Summary
     from cecli.comparison.compare import Comparison
     from cecli.derivation.model import Derivation
     from cecli.gradcheck.check import GradientCheck
     from cecli.input.problem_from import Request
 
 Command = Literal["softmax", "loss", "grad", "explain", "compare"]
-RowsName = Literal["softmax", "grad"]
-ArrayName = Literal["softmax", "grad", "losses"]
+ArrayName = Literal["softmax", "log_softmax", "grad", "losses"]
+OwnRowsName = Literal["softmax", "grad"]
 Report = Callable[[float], None]
-NUMBERS_AT_ONCE = 2**18
-# Up to here a comparison keeps the arrays that a document shows.
-MOST_WHOLE = 100_000
+ROWS_NAMES: tuple[RowsName, ...] = ("softmax", "log_softmax", "grad")
 # What the array of a command has in each of its rows; losses are no array of rows.
-_ROWS: dict[Command, RowsName | None] = {
+_ROWS: dict[Command, OwnRowsName | None] = {
     "softmax": "softmax",
     "loss": None,
     "grad": "grad",
@@ -59,49 +61,63 @@ class Output(Protocol):
         """Take the rows that follow: (n, C), losses (n,)."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the views of an answer show, beside what it comes to.
+
+    arrays: those that are shown, or needed, as a whole. first: how many of a batch's first samples,
+    and first_rows: whether with their rows of the command's array. worst: how many of the samples
+    with the highest loss.
+    """
+
+    arrays: frozenset[ArrayName] = frozenset()
+    first: int = 0
+    first_rows: bool = False
+    worst: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The first samples of a batch: predictions, losses (n,), and rows (n, C) of the array.
+
+    losses are None for softmax, and so are rows that were not asked for. kept (n,): not ignored.
+    target (n,): class indices, or None.
+    """
+
+    predictions: Predictions
+    kept: NDArray[np.bool_]
+    target: Integers | None
+    losses: Floats | None
+    rows: NDArray[Any] | None
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The problem of a command and its results.
 
-    totals and summary are None for softmax, summary for one sample too; check where none was asked,
-    derivation but for explain, comparison but for compare. whole: the result where all its arrays
-    are at hand; where they are not, an array is made when it is asked for.
+    loss: the reduced one; None for softmax, and for a batch with reduction none. tally: None for
+    softmax. summary, head: of a batch. arrays: those that were asked for, softmax, log_softmax and
+    grad in the logits' shape, losses in the batch's. check where one was asked for, derivation for
+    explain, comparison for compare.
     """
 
     command: Command
     problem: Problem
     labels: tuple[str, ...] | None
     exact: bool
-    totals: Totals | None = None
+    loss: float | None = None
+    tally: Tally | None = None
     summary: Summary | None = None
+    head: Head | None = None
+    arrays: Mapping[ArrayName, NDArray[Any]] = field(default_factory=dict)
     check: GradientCheck | None = None
     derivation: Derivation | None = None
     comparison: Comparison | None = None
-    whole: CrossEntropy | None = None
 
     @property
     def passed(self) -> bool:
         """Whether no check and no comparison failed."""
         return all(found is None or found.passed for found in (self.check, self.comparison))
-
-    @cached_property
-    def result(self) -> CrossEntropy:
-        """Losses and gradient of all samples."""
-        return self.whole or solve(self.problem, exact=self.exact)
-
-    @cached_property
-    def softmax(self) -> NDArray[Any]:
-        """ŷ, of the logits' shape."""
-        if self.exact and self.totals is not None:
-            return self.result.softmax
-        return softmax_of(self.problem, exact=self.exact)
-
-    @cached_property
-    def log_softmax(self) -> NDArray[Any]:
-        """log ŷ, of the logits' shape."""
-        if self.exact and self.totals is not None:
-            return self.result.log_softmax
-        return log_softmax_of(self.problem, exact=self.exact)
 
     @property
     def divisor(self) -> float | None:
@@ -113,40 +129,13 @@ class Answer:
         """What the sum of the z-losses is divided by, where there is a z-loss."""
         return self.problem.z_loss_divisor if self.problem.objective.z_loss else None
 
-    @cached_property
-    def loss(self) -> float | Floats:
-        """The reduced loss; with reduction none those of the samples."""
-        if self.whole is None and self.totals is not None and self.divisor is not None:
-            return reduced_loss(self.problem, self.totals)
-        return self.result.loss
-
-    def first(self, count: int) -> Iterator[tuple[Answer, int]]:
-        """The answers for the first samples, and for how many each, over the divisors of the whole.
-
-        They are for a few samples each, since a row may have a million classes.
-        """
-        if self.exact or self.whole is not None or not count:
-            yield self, count
-            return
-        size = max(1, NUMBERS_AT_ONCE // self.problem.classes)
-        for start in range(0, count, size):
-            rows = np.arange(start, min(start + size, count))
-            problem = self.problem.only(rows)
-            yield Answer(self.command, problem, self.labels, self.exact, self.totals), len(rows)
-
-    @property
-    def array(self) -> NDArray[Any]:
-        """The array that the command is for: probabilities, losses of the samples, or gradient."""
-        name = array_name_of(self.command)
-        return self.softmax if name == "softmax" else getattr(self.result, name)
-
 
 def array_name_of(command: Command) -> ArrayName:
     """What the array of a command is called, in JSON and in .npz files."""
     return _ROWS[command] or "losses"
 
 
-def rows_name_of(command: Command) -> RowsName | None:
+def rows_name_of(command: Command) -> OwnRowsName | None:
     """What the array of a command has in each row; None: a loss."""
     return _ROWS[command]
 
@@ -157,65 +146,160 @@ def find_answer(
     labels: tuple[str, ...] | None,
     *,
     exact: bool,
-    worst: int = 0,
+    shown: Shown | None = None,
     jobs: int | None = None,
     output: Output | None = None,
     report: Report | None = None,
 ) -> Answer:
     """Compute what a command is asked for; the check is added by whoever shows its progress.
 
-    worst: how many samples of the highest loss the summary of a batch tells. jobs: threads, default
-    one a core. output: where the rows of the command's array go, one block after another. report:
-    is told the share that is done.
+    jobs: threads, default one a core. output: where the rows of the command's array go, one block
+    after another. report: is told the share that is done.
     """
-    if exact:
-        answer = _exact_answer(command, problem, labels, worst)
-        if output is not None:
-            write_array(answer, output)
-        return answer
-    array: RowsName | None = None
-    rounded = problem
+    written, name = None, _ROWS[command]
     if output is not None:
         if output.is_final:
             check_rows(problem, jobs)
         output.begin(problem)
-        array = _ROWS[command]
-        rounded = problem.rounded_to(output.dtype_for(problem))
-    totals = Totals(worst)
-    for part in sweep(rounded, Wanted(array, losses=command != "softmax", worst=worst), jobs):
-        totals.add(part)
+        written = None if name is None else RowArray(name, output.dtype_for(problem))
+    held = _Held(command, problem, shown or Shown(), exact=exact)
+    run = Pass(problem, held.wanted(written), exact=exact, jobs=jobs)
+    for part in run:
+        held.take(part)
         if output is not None:
-            output.write(part.total if part.array is None else part.array)
+            output.write(part.total if written is None else part.arrays[written])
         if report is not None:
             report(part.stop / problem.samples)
+    answer = Answer(command, problem, labels, exact, head=held.head, arrays=held.arrays)
     if command == "softmax":
-        return Answer(command, problem, labels, exact)
-    return Answer(command, problem, labels, exact, totals, summary_of(problem, totals, exact))
-
-
-def _exact_answer(
-    command: Command, problem: Problem, labels: tuple[str, ...] | None, worst: int
-) -> Answer:
-    if command == "softmax":
-        answer = Answer(command, problem, labels, exact=True)
-        _ = answer.softmax
         return answer
-    result = solve(problem, exact=True)
-    totals = tallied(problem, result.losses, worst)
-    summary = summary_of(problem, totals, exact=True)
-    return Answer(command, problem, labels, True, totals, summary, whole=result)
+    loss = held.only_loss if problem.divisor is None else run.loss
+    summary = summarize(run, held.predictions if exact else None)
+    return replace(answer, loss=loss, tally=run.tally, summary=summary)
 
 
-def tallied(problem: Problem, losses: Floats, worst: int) -> Totals:
-    """Totals of nothing but what is counted, of losses that are known."""
-    flat, totals = losses.reshape(-1), Totals(worst)
+def answer_of_totals(
+    command: Command,
+    problem: Problem,
+    labels: tuple[str, ...] | None,
+    totals: Totals,
+    shown: Shown,
+) -> Answer:
+    """The answer where the rows were computed elsewhere; those that are shown are computed here."""
+    held = _Held(command, problem, shown, exact=False)
+    own = problem if held.needs_all else problem.only(np.arange(held.first))
+    if own.samples:
+        for part in Pass(own, held.wanted(None)):
+            held.take(part)
+    run = Pass(problem, Wanted(worst=shown.worst), totals=totals)
+    return Answer(
+        command,
+        problem,
+        labels,
+        exact=False,
+        loss=held.only_loss if problem.divisor is None else run.loss,
+        tally=run.tally,
+        summary=summarize(run),
+        head=held.head,
+        arrays=held.arrays,
+    )
 
-    def work(block: Block) -> Tally:
-        return tally_of(block, flat[block.start : block.start + len(block.kept)], worst)
 
-    for tally in each_block(problem, work):
-        totals.tally = totals.tally.merged(tally, worst)
-    return totals
+class _Held:
+    """What is held of the parts of a problem: arrays shown as a whole, and the first samples."""
+
+    def __init__(self, command: Command, problem: Problem, shown: Shown, *, exact: bool) -> None:
+        self._problem, self._shown, self._name = problem, shown, _ROWS[command]
+        self._has_losses = command != "softmax"
+        self.first = min(shown.first, problem.samples)
+        # The exact arithmetic has all predictions at hand, and takes too long to find some again.
+        self._predicted = problem.samples if exact and shown.worst else self.first
+        shape = problem.samples, problem.classes
+        dtypes = dict.fromkeys(ROWS_NAMES, problem.dtype)
+        if command == "compare":  # what is compared with is not rounded to a shorter type
+            dtypes["grad"] = np.dtype(np.float64)
+        self._arrays = {
+            RowArray(name, dtype): np.empty(shape, dtype)
+            for name, dtype in dtypes.items()
+            if name in shown.arrays
+        }
+        whole = "losses" in shown.arrays or not problem.batch_shape
+        self._losses = np.empty(problem.samples) if whole and self._has_losses else None
+        self._predictions: list[Predictions] = []
+        self._first_losses: list[Floats] = []
+        self._first_rows: list[NDArray[Any]] = []
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether what is held is of all rows."""
+        return bool(self._arrays) or self._losses is not None
+
+    def wanted(self, written: RowArray | None) -> Wanted:
+        """What is asked of each row; written: of which array all rows are handed on."""
+        first_array = None
+        if self._shown.first_rows and self._name is not None:
+            first_array = RowArray(self._name, self._problem.dtype)
+        return Wanted(
+            {**({} if written is None else {written: None}), **self._arrays},
+            losses=self._has_losses,
+            worst=self._shown.worst if self._has_losses else None,
+            first=self.first,
+            first_array=first_array,
+        )
+
+    def take(self, part: Part) -> None:
+        """Take what is held of a part; the rest of it is forgotten."""
+        if self._losses is not None:
+            self._losses[part.start : part.stop] = part.total
+        if part.predictions is not None and part.start < self._predicted:
+            self._predictions.append(part.predictions)
+        if part.start < self.first:
+            if self._has_losses:
+                self._first_losses.append(part.total[: self.first - part.start])
+            if part.first_rows is not None:
+                self._first_rows.append(part.first_rows)
+
+    @property
+    def only_loss(self) -> float | None:
+        """The loss of one sample alone."""
+        if self._problem.batch_shape or self._losses is None:
+            return None
+        return float(self._losses[0])
+
+    @property
+    def predictions(self) -> Predictions:
+        """Those that were told."""
+        return Predictions.joined(self._predictions)
+
+    @property
+    def head(self) -> Head | None:
+        """The first samples of a batch."""
+        problem, count = self._problem, self.first
+        if not problem.batch_shape:
+            return None
+        kept, target, rows = np.ones(count, dtype=bool), None, None
+        if problem.truth is not None:
+            kept = problem.truth.kept(0, count)
+        if isinstance(problem.truth, ClassIndices):
+            target = problem.truth.rows[:count]
+        if self._shown.first_rows and self._name is not None:
+            rows = np.concatenate([np.zeros((0, problem.classes)), *self._first_rows])
+        losses = np.concatenate([np.zeros(0), *self._first_losses]) if self._has_losses else None
+        return Head(self.predictions.take(slice(count)), kept, target, losses, rows)
+
+    @property
+    def arrays(self) -> dict[ArrayName, NDArray[Any]]:
+        """The arrays shown as a whole."""
+        problem = self._problem
+        found: dict[ArrayName, NDArray[Any]] = {
+            array.name: problem.restore(rows) for array, rows in self._arrays.items()
+        }
+        if self._losses is not None:
+            found["losses"] = self._losses.reshape(problem.batch_shape)
+        return found
+
+
+# --- Comparisons ----------------------------------------------------------------------------------
 
 
 def find_comparison(
@@ -224,53 +308,49 @@ def find_comparison(
     rtol: float | None,
     exact: bool,
     keep: int,
+    shown: Shown | None = None,
     output: Output | None = None,
     report: Report | None = None,
 ) -> Answer:
     """Compare the gradient and the loss of a request with the exact ones.
 
-    keep: how many of the worst numbers are told.
+    exact: whether all numbers are correctly rounded, not only those of a small problem. keep: how
+    many of the worst numbers are told.
     """
     from cecli.comparison.compare import compare_candidates
 
-    problem, labels = request.problem, request.labels
+    problem, shown = request.problem, shown or Shown()
     comparison = compare_candidates(
         problem, request.grad, request.loss, rtol, exact=exact, keep=keep, progress=report
     )
-    whole, totals = comparison.result, comparison.totals
-    if exact and whole is not None:
-        totals = tallied(problem, whole.losses, 0)
-    elif totals is None:
-        totals = totals_of(problem)
-    if whole is None and problem.samples * problem.classes <= MOST_WHOLE:
-        whole = solve(problem.rounded_to(np.dtype(np.float64)))
-    summary = summary_of(problem, totals, exact)
-    answer = Answer(
-        "compare", problem, labels, exact, totals, summary, comparison=comparison, whole=whole
-    )
-    if output is not None and whole is not None:
-        write_array(answer, output)
-    elif output is not None:
-        find_answer("compare", problem, labels, exact=exact, output=output)
-    return answer
-
-
-def summary_of(problem: Problem, totals: Totals, exact: bool) -> Summary | None:
-    """That of a batch; one sample alone has none."""
-    if not problem.batch_shape:
-        return None
-    from cecli.answer.summary import summarize
-
-    return summarize(problem, totals, exact=exact)
-
-
-def write_array(answer: Answer, output: Output) -> None:
-    """Write the array of an answer that is there as a whole: the double result rounded once."""
-    problem, wanted = answer.problem, output.dtype_for(answer.problem)
-    output.begin(problem)
-    if answer.command != "loss" and wanted != problem.dtype:
+    result, run = comparison.result, comparison.run
+    if result is not None and output is not None:
+        _write_gradient(problem, result, output, exact=exact)
+        output = None
+    if run is None or (run.exact and not exact) or (shown.arrays and not exact) or output:
         answer = find_answer(
-            answer.command, problem.rounded_to(wanted), answer.labels, exact=answer.exact
+            "compare", problem, request.labels, exact=exact, shown=shown, output=output
         )
-    array = answer.array
-    output.write(array.reshape(-1) if answer.command == "loss" else problem.to_rows(array))
+    else:
+        loss, summary = run.loss, summarize(run)
+        answer = Answer(
+            "compare", problem, request.labels, exact, loss, tally=run.tally, summary=summary
+        )
+    if result is not None:
+        arrays: dict[ArrayName, NDArray[Any]] = {"grad": result.grad, "losses": result.losses}
+        if exact:
+            arrays |= {"softmax": result.softmax, "log_softmax": result.log_softmax}
+        loss = None if np.ndim(result.loss) else float(result.loss)
+        answer = replace(answer, loss=loss, arrays={**answer.arrays, **arrays})
+    return replace(answer, comparison=comparison)
+
+
+def _write_gradient(problem: Problem, result: CrossEntropy, output: Output, *, exact: bool) -> None:
+    """Write a gradient that is there as a whole, rounded once."""
+    array = RowArray("grad", output.dtype_for(problem))
+    rows = problem.to_rows(result.grad)
+    if exact and array.dtype != rows.dtype:
+        rows = np.empty(rows.shape, array.dtype)
+        deque(Pass(problem, Wanted({array: rows}), exact=True), maxlen=0)
+    output.begin(problem)
+    output.write(rows)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from cecli.api import softmax_of
-from cecli.core.totals import Bars, Totals
-from cecli.machine.elementary import exponential
+from cecli.api import Pass
+from cecli.core.totals import Bars, Tally
 from cecli.problem.problem import Problem
+from cecli.problem.wanted import Predictions, Wanted
 
 CLASSES_FOR_BEST = 10
 SAMPLES_FOR_BARS = 20
@@ -65,15 +64,18 @@ class Summary:
     worst_samples: tuple[Sample, ...] | None = None
 
 
-def summarize(problem: Problem, totals: Totals, *, exact: bool = False) -> Summary:
-    """What a batch comes to beside its loss.
+def summarize(run: Pass, predictions: Predictions | None = None) -> Summary | None:
+    """What a batch comes to beside its loss, after a pass over all of it; None for one sample.
 
-    totals: of all rows. exact: perplexity and bits correctly rounded, by decimal arithmetic.
+    predictions: of all rows, where they are at hand; else those of the worst samples are found.
     """
-    kept, tally = problem.kept_count, totals.tally
+    problem, tally = run.problem, run.tally
+    if not problem.batch_shape:
+        return None
+    kept = problem.kept_count
     if not kept:
         return Summary(problem.samples, problem.classes)
-    perplexity, bits = _perplexity_and_bits(problem, totals, exact)
+    perplexity, bits = run.perplexity_and_bits
     return Summary(
         problem.samples,
         problem.classes,
@@ -82,17 +84,8 @@ def summarize(problem: Problem, totals: Totals, *, exact: bool = False) -> Summa
         tally.hits / kept if problem.indexed else None,
         tally.best / kept if problem.indexed and problem.classes >= CLASSES_FOR_BEST else None,
         _histogram(tally.bars),
-        _worst(problem, totals, exact) if totals.worst else None,
+        _worst(problem, tally, predictions) if run.wanted.worst else None,
     )
-
-
-def _perplexity_and_bits(problem: Problem, totals: Totals, exact: bool) -> tuple[float, float]:
-    if exact:
-        from cecli.exact import solve as decimal_arithmetic
-
-        return decimal_arithmetic.perplexity_and_bits_of(problem.unweighted())
-    mean = totals.plain.total(float(problem.kept_count))
-    return exponential(mean), mean / math.log(2)
 
 
 def _histogram(bars: Bars) -> Histogram | None:
@@ -104,23 +97,23 @@ def _histogram(bars: Bars) -> Histogram | None:
     return Histogram(tuple(edges.tolist()), tuple(bars.counts[first : last + 1].tolist()))
 
 
-def _worst(problem: Problem, totals: Totals, exact: bool) -> tuple[Sample, ...]:
-    losses, rows = totals.tally.highest
-    found = []
-    # One by one, for a row alone may have a million classes.
-    for row, loss in zip(rows, losses.tolist(), strict=True):
-        own = problem.only(row[None]).rounded_to(np.dtype(np.float64))
-        probabilities = softmax_of(own, exact=exact)[0]
-        predicted = int(own.rows[0].argmax())
-        target = None if own.index is None else int(own.index[0])
-        found.append(
-            Sample(
-                tuple(int(i) for i in np.unravel_index(row, problem.batch_shape)),
-                target,
-                predicted,
-                loss,
-                None if target is None else float(probabilities[target]),
-                float(probabilities[predicted]),
-            )
+def _worst(problem: Problem, tally: Tally, predictions: Predictions | None) -> tuple[Sample, ...]:
+    losses, rows = tally.highest
+    own = problem.only(rows)
+    if predictions is None:
+        parts = Pass(own, Wanted(losses=False, first=len(rows)))
+        found = Predictions.joined([p.predictions for p in parts if p.predictions is not None])
+    else:
+        found = predictions.take(rows)
+    shares = found.target_probability
+    return tuple(
+        Sample(
+            sample=tuple(int(i) for i in np.unravel_index(row, problem.batch_shape)),
+            target=None if own.index is None else int(own.index[k]),
+            predicted=int(found.predicted[k]),
+            loss=float(losses[k]),
+            target_probability=None if shares is None else float(shares[k]),
+            predicted_probability=float(found.predicted_probability[k]),
         )
-    return tuple(found)
+        for k, row in enumerate(rows.tolist())
+    )

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from cecli.answer.answer import Command, array_name_of
-from cecli.api import softmax_of, solve
-from cecli.core.evaluate import Wanted, sweep
+from cecli.answer.answer import Command, array_name_of, rows_name_of
+from cecli.api import Pass
 from cecli.errors import CecliError
 from cecli.input.arguments import read_labels
 from cecli.input.array_files import decode, open_file
@@ -33,6 +32,8 @@ from cecli.input.problem_from import objective_with, read_request, require_proba
 from cecli.machine.blocks import check_rows
 from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
+from cecli.problem.targets import ClassIndices
+from cecli.problem.wanted import RowArray, Wanted
 from cecli.text.messages import quote, reading
 from cecli.text.strict_json import plain_value
 
@@ -204,34 +205,17 @@ def lines_of(
     command: Command, problem: Problem, *, exact: bool, jobs: int | None = None
 ) -> Iterator[str]:
     """A line for each sample of a problem: its target, its own loss and the command's array."""
-    own = problem.unreduced()
-    target = None if not problem.indexed or problem.target is None else problem.target.reshape(-1)
+    own, name, rows_name = problem.unreduced(), array_name_of(command), rows_name_of(command)
+    array = None if rows_name is None else RowArray(rows_name, own.dtype)
+    wanted = Wanted({} if array is None else {array: None}, losses=command != "softmax")
     encode = json.JSONEncoder(allow_nan=False).encode
-    for start, losses, array in _parts_of(command, own, exact, jobs):
-        rows = slice(start, start + len(array if losses is None else losses))
+    for part in Pass(own, wanted, exact=exact, jobs=jobs):
         columns: dict[str, Any] = {}
-        if target is not None:
-            columns["target"] = target[rows].tolist()
-        if losses is not None:
-            columns["loss"] = plain_value(losses)
+        if isinstance(problem.truth, ClassIndices):
+            columns["target"] = problem.truth.rows[part.start : part.stop].tolist()
+        if wanted.losses:
+            columns["loss"] = plain_value(part.total)
         if array is not None:
-            columns[array_name_of(command)] = plain_value(array)
+            columns[name] = plain_value(part.arrays[array])
         for values in zip(*columns.values(), strict=True):
             yield encode(dict(zip(columns, values, strict=True))) + "\n"
-
-
-def _parts_of(
-    command: Command, problem: Problem, exact: bool, jobs: int | None
-) -> Iterator[tuple[int, Any, Any]]:
-    """The first row, the losses and the rows of the array, block by block."""
-    name = array_name_of(command)
-    if exact and command == "softmax":
-        yield 0, None, problem.to_rows(softmax_of(problem, exact=True))
-    elif exact:
-        result = solve(problem, exact=True)
-        grad = problem.to_rows(result.grad) if command == "grad" else None
-        yield 0, result.losses.reshape(-1), grad
-    else:
-        wanted = Wanted(None if name == "losses" else name, losses=command != "softmax")
-        for part in sweep(problem, wanted, jobs):
-            yield part.start, part.total if wanted.losses else None, part.array

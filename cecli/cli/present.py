@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cecli.answer.answer import Answer, array_name_of
+from cecli.answer.answer import Answer, Shown, array_name_of
 from cecli.errors import CecliError
 from cecli.input.problem_from import read_request
 from cecli.text.ascii import takes_unicode
 from cecli.text.numbers import format_bytes
 
 if TYPE_CHECKING:
-    from cecli.answer.answer import Output
+    from cecli.answer.answer import ArrayName, Output
     from cecli.cli.settings import Settings
     from cecli.derivation.model import Derivation
     from cecli.input.problem_from import Request
     from cecli.output.files.destination import Destination
     from cecli.output.grid import Grid
+    from cecli.problem.problem import Problem
 
 
 def carry_out(
@@ -47,6 +48,35 @@ def carry_out(
     _show(answer, settings)
     if not answer.passed:
         raise click.exceptions.Exit(1)
+
+
+def shown_of(settings: Settings, problem: Problem) -> Shown:
+    """What will be shown of the answer to a problem, and is to be held until then."""
+    command, view, destination = settings.command, settings.view, settings.destination
+    kind = None if destination is None else destination.kind
+    documents = [view.arrays] if view.form == "json" else []
+    if kind == "document":
+        documents.append(view.arrays is not False)
+    arrays: set[ArrayName] = set()
+    first, first_rows = 0, False
+    if documents:
+        from cecli.output.json_document import arrays_of, shows_arrays
+
+        if any(shows_arrays(command, problem, arrays) for arrays in documents):
+            arrays |= arrays_of(command)
+    has_table = view.form in ("table", "markdown") or kind == "picture"
+    if has_table and command in ("softmax", "loss", "grad"):
+        from cecli.output.tables import MOST_CLASS_COLUMNS
+
+        if problem.batch_shape:
+            first, first_rows = view.top, problem.classes <= MOST_CLASS_COLUMNS
+        elif view.top:
+            arrays |= {"softmax", "grad" if command == "grad" else "log_softmax"}
+    if settings.check is not None:
+        from cecli.gradcheck.check import is_held
+
+        arrays |= {"grad"} if is_held(problem) else set()
+    return Shown(frozenset(arrays), first, first_rows, settings.compute.worst or 0)
 
 
 def _show(answer: Answer, settings: Settings) -> None:

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from cecli.answer.answer import Answer, Command, Report, array_name_of, rows_name_of, summary_of
+from cecli.answer.answer import (
+    Answer,
+    Command,
+    Report,
+    Shown,
+    answer_of_totals,
+    array_name_of,
+    rows_name_of,
+)
 from cecli.cluster.dask import check_machines, connected, results, threads_of
 from cecli.cluster.task import Shared, Task
 from cecli.core.totals import ROWS_PER_GROUP, Totals
@@ -25,6 +33,7 @@ from cecli.output.files.positional import Extent, extents_of
 from cecli.problem.dtypes import AnyArray
 from cecli.problem.problem import Divisors
 from cecli.problem.rows import Joined, Rows, Segment, rows_of_segments, segment_of
+from cecli.problem.wanted import RowArray
 from cecli.text.messages import quote
 
 TASK_BYTES = 2**27
@@ -76,7 +85,7 @@ def find_answer_on_cluster(
     files: AtomicFiles,
     report: Report,
     *,
-    worst: int = 0,
+    shown: Shown,
     jobs: int | None = None,
 ) -> Answer:
     """What `find_answer` finds, by the workers of the cluster at an address, or of a local one.
@@ -90,22 +99,16 @@ def find_answer_on_cluster(
     divisors = Divisors(problem.divisor, problem.z_loss_divisor)
     with connected(address, jobs) as client:
         extents = _extents(command, request, destination, files)
-        dtype = extents[0].dtype if extents else problem.dtype
-        shared = Shared(
-            replace(problem.objective, axis=-1),
-            divisors,
-            rows_name_of(command) if extents else None,
-            dtype,
-            worst,
-        )
+        name = rows_name_of(command)
+        array = RowArray(name, extents[0].dtype) if extents and name is not None else None
+        shared = Shared(replace(problem.objective, axis=-1), divisors, array, shown.worst)
         job = Job(shared, logits, target, tuple(extents))
         check_machines(client, job.files)
         tasks = job.tasks(threads_of(client))
-        totals = Totals(worst)
+        totals = Totals(shown.worst)
         for task, found in zip(tasks, results(client, shared, tasks, report), strict=True):
             totals.extend(found, task.start)
-    summary = summary_of(problem, totals, exact=False)
-    return Answer(command, problem, request.labels, False, totals, summary)
+    return answer_of_totals(command, problem, request.labels, totals, shown)
 
 
 # --- What the workers read and write --------------------------------------------------------------

@@ -11,19 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 import cecli
-from cecli.core.evaluate import Wanted, sweep
+from cecli.core.evaluate import sweep
 from cecli.core.totals import Totals
 from cecli.errors import CecliError
-from cecli.machine.plan import ArrayName
 from cecli.output.files.positional import Extent, PositionalWriter
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Divisors, Problem
 from cecli.problem.rows import Rows, forget_files
+from cecli.problem.wanted import RowArray, Wanted
 
 LARGEST_KEPT = 2**25
 MOST_KEPT = 2**27
@@ -33,14 +31,12 @@ MOST_KEPT = 2**27
 class Shared:
     """What all tasks of a problem share.
 
-    array: which array's rows are written; None: the losses', where anything is. dtype: of those
-    rows. The divisors are those of all rows.
+    divisors: those of all rows. array: whose rows are written; None: the losses, where anything is.
     """
 
     objective: Objective
     divisors: Divisors
-    array: ArrayName | None
-    dtype: np.dtype[Any]
+    array: RowArray | None
     worst: int
 
 
@@ -94,14 +90,14 @@ def run(shared: Shared, task: Task) -> Totals | CecliError:
 
 
 def _totals_of(shared: Shared, task: Task) -> Totals:
-    problem = Problem.of(
-        task.logits, task.target, shared.objective, dtype=shared.dtype, divisors=shared.divisors
-    )
-    totals = Totals(shared.worst)
+    problem = Problem.of(task.logits, task.target, shared.objective, divisors=shared.divisors)
+    totals, array = Totals(shared.worst), shared.array
+    wanted = Wanted({} if array is None else {array: None}, worst=shared.worst)
     with PositionalWriter(task.extents) as output:
-        for part in sweep(problem, Wanted(shared.array, worst=shared.worst), jobs=1):
+        for part in sweep(problem, wanted, jobs=1):
             totals.add(part)
-            output.write(task.start + part.start, part.total if part.array is None else part.array)
+            rows = part.total if array is None else part.arrays[array]
+            output.write(task.start + part.start, rows)
     return totals
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cecli.api import Pass
 from cecli.comparison.grade import GRADES, Grade, Graded, Marks, graded, loss_allowance, mark
 from cecli.comparison.mistake import TRANSPOSED, Diagnosis
 from cecli.comparison.survey import (
@@ -23,16 +24,15 @@ from cecli.comparison.survey import (
     sample_of,
     survey,
 )
-from cecli.core.evaluate import reduced_loss
 from cecli.errors import CecliError
 from cecli.input.candidate import Candidate, candidate_of_array
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
+from cecli.problem.wanted import Wanted
 
 if TYPE_CHECKING:
-    from cecli.core.totals import Totals
-    from cecli.problem.result import CrossEntropy
+    from cecli.api import CrossEntropy
 
 # How many of the worst numbers are kept.
 KEPT = 100
@@ -47,7 +47,7 @@ class Comparison:
     what is wrong, the simplest first; more than one where they cannot be told apart. description:
     lines on a wrong gradient that nothing explains. max_abs_error, max_rel_error, max_ulp_error,
     worst, off, total: the figures of the gradient, or of the loss where that alone was given.
-    result: the exact numbers of a small problem; totals: those of the losses of a larger one.
+    result: the exact numbers of a small problem. run: the pass that found what was compared with.
     """
 
     passed: bool
@@ -58,7 +58,7 @@ class Comparison:
     loss: Graded | None
     rtol: float | None
     result: CrossEntropy | None
-    totals: Totals | None
+    run: Pass | None
 
     @property
     def figures(self) -> Graded:
@@ -111,7 +111,7 @@ class Comparison:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A comparison can be pickled; what it was compared with stays behind."""
-        kept = {**vars(self), "result": None, "totals": None}
+        kept = {**vars(self), "result": None, "run": None}
         return Comparison, tuple(kept.values())
 
     def _repr_html_(self) -> str:
@@ -207,7 +207,9 @@ def compare_with(
         if loss is not None:
             of_loss, explained = _judged_loss(reference, found, loss, rtol, diagnose, keep)
             diagnosis += explained
-    both = [one for one in (of_grad, of_loss) if one is not None]
+    both, run = [one for one in (of_grad, of_loss) if one is not None], reference.run
+    if found.totals is not None:
+        run = Pass(reference.problem, Wanted(worst=0), totals=found.totals)
     return Comparison(
         passed=not transposed and all(one.passed for one in both),
         grade="wrong" if transposed else max((one.grade for one in both), key=GRADES.index),
@@ -217,7 +219,7 @@ def compare_with(
         loss=of_loss,
         rtol=rtol,
         result=reference.result,
-        totals=found.totals,
+        run=run,
     )
 
 
@@ -318,4 +320,4 @@ def _right_loss(reference: Reference, found: Survey) -> NDArray[np.float64]:
     if found.losses is not None:
         return found.losses.reshape(problem.batch_shape)
     assert found.totals is not None
-    return np.asarray(reduced_loss(problem, found.totals))
+    return np.asarray(found.totals.loss(problem.divisors))

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.api import solve
+from cecli.api import CrossEntropy, Pass, solve, solve_and_count
 from cecli.comparison.evidence import Evidence, Found, Hypothesis, Match
 from cecli.comparison.grade import (
     ACCEPTABLE,
@@ -31,15 +31,15 @@ from cecli.comparison.mistake import Diagnosis
 from cecli.comparison.mistaken import Makes
 from cecli.comparison.structure import Facts
 from cecli.comparison.textbook import Batch, Textbook, rows_at_once
-from cecli.core.evaluate import Wanted, part_of
+from cecli.core.evaluate import part_of
 from cecli.core.totals import Part, Totals
 from cecli.input.candidate import Candidate
 from cecli.machine.blocks import each_block
 from cecli.problem.dtypes import Floats, Integers, as_doubles
 from cecli.problem.precision import round_to_type
 from cecli.problem.problem import Block, Problem
-from cecli.problem.result import CrossEntropy
 from cecli.problem.rows import rows_of
+from cecli.problem.wanted import RowArray, Wanted
 
 # Up to here the numbers to compare with are correctly rounded, at about 50 µs each.
 MOST_EXACT = 4000
@@ -59,7 +59,7 @@ class Reference:
     """The right numbers of a problem, and the textbook beside them.
 
     exact: they are correctly rounded, else they are the core's doubles. result: all of them, where
-    they are exact.
+    they are exact; run: the pass that found these here.
     """
 
     def __init__(
@@ -68,8 +68,10 @@ class Reference:
         self.problem = problem.rounded_to(np.dtype(np.float64))
         self.textbook = Textbook(self.problem)
         self.exact, self.result = exact, result
+        self.run: Pass | None = None
         if exact and result is None:
-            self.result = solve(self.problem, exact=True)
+            self.result, self.run = solve_and_count(self.problem, 0, exact=True)
+        self._grad = RowArray("grad", self.problem.dtype)
 
     @property
     def exact_result(self) -> CrossEntropy:
@@ -80,7 +82,7 @@ class Reference:
 
     @cached_property
     def _part_of(self) -> Callable[[Block], Part]:
-        return part_of(self.problem, Wanted("grad", worst=0))
+        return part_of(self.problem, Wanted({self._grad: None}, worst=0))
 
     @cached_property
     def _rows(self) -> Floats | None:
@@ -97,8 +99,7 @@ class Reference:
         if self._rows is not None:
             return self._rows[block.start : block.start + len(block.kept)], None
         part = self._part_of(block)
-        assert part.array is not None
-        return np.asarray(part.array, np.float64), replace(part, array=None)
+        return np.asarray(part.arrays[self._grad], np.float64), replace(part, arrays={})
 
 
 def reference_of(problem: Problem, *, exact: bool = False) -> Reference:

@@ -6,7 +6,6 @@ larger than memory. The formulas stand in `rows`, and once more, compiled, in `m
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,26 +18,11 @@ from cecli.core.rows import work_out as definition
 from cecli.core.totals import Part, Totals, tally_of
 from cecli.machine.blocks import each_block
 from cecli.machine.compiled import kernel
-from cecli.machine.plan import RARE, UNUSABLE, ArrayName, MassName, Plan, Results, Rows
+from cecli.machine.plan import RARE, UNUSABLE, MassName, Plan, Results, Rows
 from cecli.problem.dtypes import Floats
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Block, Problem
-from cecli.problem.result import CrossEntropy
-
-
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """What is asked of each row.
-
-    array: its row of which array, in the problem's dtype. into: the whole array (N, C) that the
-    rows are stored in; without one each block has its own. losses: whether it has a target. worst:
-    how many of the highest losses are told; None counts nothing.
-    """
-
-    array: ArrayName | None = None
-    into: NDArray[Any] | None = None
-    losses: bool = True
-    worst: int | None = None
+from cecli.problem.wanted import Predictions, RowsName, Wanted
 
 
 def sweep(problem: Problem, wanted: Wanted, jobs: int | None = None) -> Iterator[Part]:
@@ -49,19 +33,46 @@ def sweep(problem: Problem, wanted: Wanted, jobs: int | None = None) -> Iterator
 def part_of(problem: Problem, wanted: Wanted) -> Callable[[Block], Part]:
     """What makes the part of a block of the problem, which need not be checked."""
     if wanted.losses:
-        _ = problem.divisor  # what is wrong with it is said before anything is computed
-    plan = plan_of(problem, wanted.array, wanted.losses)
-    unweighted = None
-    if wanted.worst is not None and wanted.losses and _changes_losses(problem.objective):
-        unweighted = plan_of(problem.unweighted(), None, True)
+        _ = problem.divisors  # what is wrong with them is said before anything is computed
+    plans = _Plans.of(problem, wanted)
 
     def work(block: Block) -> Part:
-        return _part_of(block, wanted, plan, unweighted)
+        return _part_of(block, wanted, plans)
 
     return work
 
 
-def plan_of(problem: Problem, array: ArrayName | None, losses: bool) -> Plan:
+@dataclass(frozen=True, eq=False)
+class _Plans:
+    """How the rows are worked out for what is wanted of them.
+
+    arrays: one for each array, or one without; the first gives the losses too. unweighted: for
+    those without weights and smoothing, where they differ. softmax, first: for the first rows.
+    """
+
+    arrays: list[Plan]
+    unweighted: Plan | None
+    softmax: Plan | None
+    first: Plan | None
+
+    @classmethod
+    def of(cls, problem: Problem, wanted: Wanted) -> _Plans:
+        names: list[RowsName | None] = [array.name for array in wanted.arrays] or [None]
+        losses, first = wanted.losses, wanted.first_array
+        counted = wanted.worst is not None and losses
+        differ = counted and _changes_losses(problem.objective)
+        return cls(
+            [
+                plan_of(problem, name, losses and (number == 0 or name == "grad"))
+                for number, name in enumerate(names)
+            ],
+            plan_of(problem.unweighted(), None, True) if differ else None,
+            plan_of(problem, "softmax", False) if wanted.first else None,
+            None if first is None else plan_of(problem, first.name, first.name == "grad"),
+        )
+
+
+def plan_of(problem: Problem, array: RowsName | None, losses: bool) -> Plan:
     """How the rows of a problem are worked out."""
     objective = problem.objective
     mass: MassName = "none"
@@ -83,37 +94,101 @@ def plan_of(problem: Problem, array: ArrayName | None, losses: bool) -> Plan:
     )
 
 
-def _part_of(block: Block, wanted: Wanted, plan: Plan, unweighted: Plan | None) -> Part:
-    place = None if wanted.array is None else _place_for(block, wanted.into)
-    has_plain = unweighted is not None and block.index is not None
-    weights = block.weights if wanted.losses else None
-    # Weighted numbers are rounded to the problem's type when they are weighted.
-    rows = place if weights is None or place is None else np.empty(place.shape)
-    results = evaluate(plan, block, rows, plain=has_plain)
-    if weights is not None:
-        _weigh(results, weights, place)
-    part = Part(block.start, block.start + len(block.kept), array=place)
+def _part_of(block: Block, wanted: Wanted, plans: _Plans) -> Part:
+    start, stop = block.start, block.start + len(block.kept)
+    arrays = {
+        array: np.empty(block.logits.shape, array.dtype) if whole is None else whole[start:stop]
+        for array, whole in wanted.arrays.items()
+    }
+    has_plain = plans.unweighted is not None and block.index is not None
+    places: list[NDArray[Any] | None] = [*arrays.values()] or [None]
+    results = _weighted(
+        plans.arrays[0], block, places[0], plain=has_plain, log_sum_exp=wanted.log_sum_exp
+    )
+    for plan, place in zip(plans.arrays[1:], places[1:], strict=True):
+        _weighted(plan, block, place)
+    part = Part(start, stop, arrays=arrays)
+    if wanted.logits is not None:
+        wanted.logits[start:stop] = block.logits
+        wanted.logits[start:stop][~block.kept] = 0.0
+    if results.log_sum_exp is not None:
+        part = replace(part, log_sum_exp=np.where(block.kept, results.log_sum_exp, np.nan))
+    if start < wanted.first:
+        part = _with_first_rows(part, block, wanted, plans)
     if not wanted.losses:
         return part
     part = replace(part, losses=results.losses, z_losses=results.z_losses)
     if wanted.worst is None:
         return part
     plain = None
-    if unweighted is not None:
-        plain = results.plain if has_plain else evaluate(unweighted, block).losses
+    if plans.unweighted is not None:
+        plain = results.plain if has_plain else evaluate(plans.unweighted, block).losses
     return replace(part, plain=plain, tally=tally_of(block, part.total, wanted.worst))
 
 
+def _with_first_rows(part: Part, block: Block, wanted: Wanted, plans: _Plans) -> Part:
+    """The part with what is told of the first rows alone."""
+    if part.stop > wanted.first:
+        block = block.problem.block(part.start, wanted.first, checked=False)
+    rows = None
+    if plans.first is not None and wanted.first_array is not None:
+        rows = np.empty(block.logits.shape, wanted.first_array.dtype)
+        _weighted(plans.first, block, rows)
+    softmax = np.empty(block.logits.shape)
+    if plans.softmax is not None:
+        evaluate(plans.softmax, block, softmax)
+    each = np.arange(len(softmax))
+    predicted = np.where(block.kept, block.logits.argmax(axis=1), 0)
+    probability = softmax[each, predicted]
+    predictions = Predictions(
+        predicted=predicted,
+        probability=probability.astype(block.problem.dtype),
+        predicted_probability=probability,
+        target_probability=None if block.index is None else softmax[each, block.index],
+    )
+    return replace(part, predictions=predictions, first_rows=rows)
+
+
+def _weighted(
+    plan: Plan,
+    block: Block,
+    place: NDArray[Any] | None,
+    *,
+    plain: bool = False,
+    log_sum_exp: bool = False,
+) -> Results:
+    """`evaluate`, and all that a sample adds multiplied by its weight."""
+    weights = None if plan.mass == "none" else block.weights
+    if weights is None:
+        return evaluate(plan, block, place, plain=plain, log_sum_exp=log_sum_exp)
+    # A weighted gradient is rounded to its type when it is weighted.
+    rows = np.empty(place.shape) if plan.array == "grad" and place is not None else place
+    results = evaluate(plan, block, rows, plain=plain, log_sum_exp=log_sum_exp)
+    with np.errstate(all="ignore"):
+        results.losses[...] *= weights
+        if results.z_losses is not None:
+            results.z_losses[...] *= weights
+        if rows is not None and place is not None and rows is not place:
+            place[...] = rows * weights[:, None] + 0.0  # a zero is never −0
+    return results
+
+
 def evaluate(
-    plan: Plan, block: Block, array: NDArray[Any] | None = None, *, plain: bool = False
+    plan: Plan,
+    block: Block,
+    array: NDArray[Any] | None = None,
+    *,
+    plain: bool = False,
+    log_sum_exp: bool = False,
 ) -> Results:
     """What the rows of a block come to; those of an array are stored in place.
 
-    plain: whether the losses without weights and smoothing are asked for.
+    plain: whether the losses without weights and smoothing are asked for; log_sum_exp: likewise.
 
     By the compiled kernel where there is one, else by the definition: the bits are the same.
     """
-    names = [*(["z_losses"] if plan.z_loss else []), *(["plain"] if plain else [])]
+    asked = {"z_losses": bool(plan.z_loss), "plain": plain, "log_sum_exp": log_sum_exp}
+    names = [name for name, is_asked in asked.items() if is_asked]
     kept = None if block.all_kept else block.kept
     if plan.mass == "none":
         rows = Rows(logits=block.logits, kept=kept)
@@ -135,26 +210,9 @@ def evaluate(
     return results
 
 
-def _weigh(results: Results, weights: Floats, place: NDArray[Any] | None) -> None:
-    """Multiply all that the samples add by their weights, the rows of the array into place."""
-    with np.errstate(all="ignore"):
-        results.losses[...] *= weights
-        if results.z_losses is not None:
-            results.z_losses[...] *= weights
-        if results.array is not None and place is not None:
-            place[...] = results.array * weights[:, None] + 0.0  # a zero is never −0
-
-
 def _changes_losses(objective: Objective) -> bool:
     weights = (objective.weight, objective.sample_weight)
     return any(weight is not None for weight in weights) or bool(objective.label_smoothing)
-
-
-def _place_for(block: Block, into: NDArray[Any] | None) -> NDArray[Any]:
-    """Where the rows of a block are stored."""
-    if into is None:
-        return np.empty(block.logits.shape, dtype=block.problem.dtype)
-    return into[block.start : block.start + len(block.kept)]
 
 
 # --- Of a whole problem ---------------------------------------------------------------------------
@@ -168,53 +226,11 @@ def totals_of(problem: Problem, worst: int = 0) -> Totals:
     return totals
 
 
-def softmax_of(problem: Problem) -> NDArray[Any]:
-    """`softmax` of a problem that is checked already."""
-    return _array_of(problem, "softmax")
-
-
-def log_softmax_of(problem: Problem) -> NDArray[Any]:
-    """`log_softmax` of a problem that is checked already."""
-    return _array_of(problem, "log_softmax")
-
-
-def _array_of(problem: Problem, name: ArrayName) -> NDArray[Any]:
-    array = np.empty((problem.samples, problem.classes), dtype=problem.dtype)
-    deque(sweep(problem, Wanted(name, array, losses=False)), maxlen=0)
-    return problem.restore(array)
-
-
-def solve(problem: Problem) -> CrossEntropy:
-    """`cross_entropy` of a problem that is checked already."""
-    divisor, z_loss_divisor = problem.divisor, problem.z_loss_divisor
-    grad = np.empty((problem.samples, problem.classes), dtype=problem.dtype)
-    each, totals = np.empty(problem.samples), Totals(worst=0)
-    for part in sweep(problem, Wanted("grad", grad)):
-        each[part.start : part.start + len(part.total)] = part.total
-        totals.add(part)
-    losses = each.reshape(problem.batch_shape)
-    return CrossEntropy(
-        losses=losses,
-        loss=losses if divisor is None else reduced_loss(problem, totals),
-        grad=problem.restore(grad),
-        divisor=divisor,
-        z_loss_divisor=z_loss_divisor if problem.objective.z_loss else None,
-        probabilities=lambda: (softmax_of(problem), log_softmax_of(problem)),
-    )
-
-
-def reduced_loss(problem: Problem, totals: Totals) -> float:
-    """The loss of all rows, by whatever the problem divides it."""
-    loss = totals.losses.total(problem.divisor or 1.0)
-    return loss + totals.z_losses.total(problem.z_loss_divisor or 1.0)
-
-
 def losses_of(problem: Problem) -> tuple[Floats, Floats]:
     """(N,) the cross-entropy and the z-loss of each row, not yet divided by anything."""
     losses, z_losses = np.empty(problem.samples), np.zeros(problem.samples)
     for part in sweep(problem, Wanted()):
-        rows = slice(part.start, part.start + len(part.total))
-        losses[rows] = part.losses
+        losses[part.start : part.stop] = part.losses
         if part.z_losses is not None:
-            z_losses[rows] = part.z_losses
+            z_losses[part.start : part.stop] = part.z_losses
     return losses, z_losses

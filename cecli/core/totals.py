@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from array import array
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.machine.elementary import fold
+from cecli.machine.elementary import exponential, fold
 from cecli.problem.dtypes import Floats, Integers, Logits
-from cecli.problem.problem import Block
+from cecli.problem.problem import Block, Divisors
+from cecli.problem.wanted import Predictions, RowArray
 
 ROWS_PER_GROUP = 1024
 # Numbers wait until there are so many that to sum them is worth an interruption of other threads.
@@ -35,10 +37,11 @@ SMALLEST_EXPONENT = -1074
 class Part:
     """What a block's rows come to; None for what was not asked for.
 
-    start, stop: the first of them and the one behind the last. losses (N,): their cross-entropy,
-    divided by nothing. z_losses (N,): likewise, where there is a z-loss. plain (N,): the
-    cross-entropy without weights and smoothing, where there are any. array (N, C). tally: of the N
-    rows.
+    start, stop: the first of them and the one behind the last. losses (n,): their cross-entropy,
+    divided by nothing. z_losses (n,): likewise, where there is a z-loss. plain (n,): the
+    cross-entropy without weights and smoothing, where there are any. log_sum_exp (n,): NaN where a
+    row is ignored. arrays: (n, C) each. tally: of the n rows. predictions, first_rows: of those
+    among the first rows of the problem.
     """
 
     start: int
@@ -46,12 +49,15 @@ class Part:
     losses: Floats | None = None
     z_losses: Floats | None = None
     plain: Floats | None = None
-    array: NDArray[Any] | None = None
+    log_sum_exp: Floats | None = None
+    arrays: Mapping[RowArray, NDArray[Any]] = field(default_factory=dict)
     tally: Tally | None = None
+    predictions: Predictions | None = None
+    first_rows: NDArray[Any] | None = None
 
     @property
     def total(self) -> Floats:
-        """(N,) cross-entropy and z-loss together."""
+        """(n,) cross-entropy and z-loss together."""
         if self.losses is None:
             raise ValueError("no losses were asked for")
         return self.losses if self.z_losses is None else self.losses + self.z_losses
@@ -92,6 +98,16 @@ class Totals:
             self.plain = self._plain
             self.plain.extend(later.plain)
         self.tally = self.tally.merged(later.tally.shifted(start), self.worst)
+
+    def loss(self, divisors: Divisors) -> float:
+        """The loss of all rows over the divisors of the problem."""
+        loss = self.losses.total(divisors.losses or 1.0)
+        return loss + self.z_losses.total(divisors.z_losses or 1.0)
+
+    def perplexity_and_bits(self, kept_count: int) -> tuple[float, float]:
+        """e to the mean cross-entropy without weights over the rows kept, and that mean in bits."""
+        mean = self.plain.total(float(kept_count))
+        return exponential(mean), mean / math.log(2)
 
 
 # --- Sums -----------------------------------------------------------------------------------------

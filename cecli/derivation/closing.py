@@ -7,7 +7,8 @@ from typing import Any
 
 from cecli.derivation.model import Example, Step, plain_number, plain_numbers
 from cecli.derivation.notation import over
-from cecli.derivation.numbers import ZERO, Quantity, work_out
+from cecli.derivation.numbers import ZERO, Quantity
+from cecli.exact.row import decimal_row
 from cecli.machine.decimals import as_decimal, wide_context
 from cecli.machine.rational import exact_divisors
 from cecli.text.numbers import format_divisor
@@ -146,9 +147,10 @@ def _descend(example: Example, square: Decimal) -> tuple[Decimal, Decimal | None
         if digits > MOST_DIGITS:
             return step, None
         with localcontext(wide_context(digits)):
-            here = work_out(example.own)
+            own = example.own.block(0, 1)
+            here = decimal_row(own)
             there = [z - step * g for z, g in zip(here.logits, here.grad, strict=True)]
-            fall = here.full_loss - work_out(example.own, 0, there).full_loss
+            fall = here.full_loss - decimal_row(own, there).full_loss
         if fall > step * square / 2:
             return step, fall
         step /= 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import localcontext
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,9 @@ from cecli.derivation.backward import backward
 from cecli.derivation.closing import closing
 from cecli.derivation.forward import forward
 from cecli.derivation.model import MOST_CLASSES, Derivation, Example
-from cecli.derivation.numbers import PRECISION, Pencil, Worked, work_out
+from cecli.derivation.numbers import PRECISION, Pencil
 from cecli.errors import CecliError
+from cecli.exact.row import DecimalRow, decimal_row
 from cecli.machine.decimals import wide_context
 from cecli.problem.problem import Problem
 
@@ -33,33 +33,26 @@ def own_problem(problem: Problem, sample: int | None) -> Problem:
         raise CecliError(f"sample {row} is out of range: {valid if count else 'there are none'}")
     if problem.sample_weight is not None or problem.objective.divisor is not None:
         raise CecliError("weights of samples and a divisor of one's own are not explained")
-    problem.block(row, row + 1)  # what is wrong with its numbers is said of this sample
-    own = problem.only(np.array([row]), divided=False)
-    if not own.kept[0]:
+    block = problem.block(row, row + 1)  # what is wrong with its numbers is said of this sample
+    if not block.all_kept and not block.kept[0]:
         raise CecliError(
             f"sample {row} is ignored, so that its loss and gradient are 0: "
             "choose another one with --sample"
         )
-    target = own.target_rows[0]
     is_mean = problem.batch_shape and problem.objective.reduction == "mean"
-    weights = problem.weight if is_mean and target.ndim == 0 else None
-    if weights is not None and not weights[target]:
+    weighs_all = problem.weight is None or block.index is None or problem.weight[block.index[0]]
+    if is_mean and not weighs_all:
         raise CecliError(
             f"the true class of sample {row} has the weight 0, so that its own mean is undefined: "
             "choose another one with --sample, or --reduction sum"
         )
-    objective = replace(problem.objective, axis=-1, ignore_index=None)
-    return Problem.of(own.logits[0], target, objective)
-
-
-def undivided(own: Problem) -> Problem:
-    """The same sample, its loss not divided by anything."""
-    return Problem.of(own.logits, own.target, replace(own.objective, reduction="sum"))
+    return problem.sample(row)
 
 
 def derive(
     problem: Problem,
     sample: int | None,
+    own: Problem,
     check: GradientCheck | None,
     *,
     labels: tuple[str, ...] | None = None,
@@ -68,13 +61,12 @@ def derive(
 ) -> Derivation:
     """The steps from a sample's logits to its gradient, and what the batch makes of it.
 
-    check: the finite differences of the sample's own, undivided loss; None where it is infinite.
-    digits: after the point. top: at most so many classes are worked out, the target among them.
-    Raises CecliError as `own_problem` does.
+    own: what `own_problem` makes of the sample, its loss undivided. check: the finite differences
+    of that loss; None where it is infinite. digits: after the point. top: at most so many classes
+    are worked out, the target among them.
     """
-    own = undivided(own_problem(problem, sample))
     with localcontext(wide_context(PRECISION)):
-        worked = work_out(own)
+        worked = decimal_row(own.block(0, 1))
         example = Example(
             problem=problem,
             row=sample or 0,
@@ -90,7 +82,7 @@ def derive(
     return Derivation(premises, tuple(steps), example.row if problem.batch_shape else None)
 
 
-def _shown(worked: Worked, top: int) -> tuple[int, ...]:
+def _shown(worked: DecimalRow, top: int) -> tuple[int, ...]:
     """All classes where they are few, else the target and the most probable ones."""
     classes = range(len(worked.target))
     if len(classes) <= top:

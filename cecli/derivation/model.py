@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cecli.derivation.notation import over
-from cecli.derivation.numbers import ZERO, Pencil, Quantity, Worked
+from cecli.derivation.numbers import ZERO, Pencil, Quantity
+from cecli.exact.row import DecimalRow
 from cecli.problem.problem import Problem
 from cecli.text.numbers import format_typed
 
@@ -66,7 +67,7 @@ class Example:
     problem: Problem
     row: int
     own: Problem
-    worked: Worked
+    worked: DecimalRow
     pencil: Pencil
     shown: tuple[int, ...]
     check: GradientCheck | None

@@ -15,159 +15,248 @@ fractions.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.exact.row import (
-    GUARD_DIGITS,
-    INFINITY,
-    ONE,
-    ZERO,
-    Enclosure,
-    ExactRow,
-    Number,
-    RowResult,
-)
+from cecli.exact.row import GUARD_DIGITS, INFINITE, INFINITY, ONE, ZERO, Enclosure, ExactRow, Number
 from cecli.machine.decimals import as_decimal, round_to, wide_context
 from cecli.machine.rational import exact_divisors
 from cecli.problem.dtypes import Floats
-from cecli.problem.problem import Problem
-from cecli.problem.result import CrossEntropy
+from cecli.problem.problem import Block, Problem
+from cecli.problem.wanted import Predictions, RowArray, Wanted
 
 FIRST_PRECISION = 40
+# Digits enough to count so many rows that nobody will ever have them.
+DIGITS_OF_A_COUNT = 20
 DOUBLE = np.dtype(np.float64)
+Rounded = TypeVar("Rounded")
+# A block takes about half a second, and the results of so many numbers are kept for rows like them.
+NUMBERS_AT_ONCE = 2**13
+MOST_KEPT = 2**18
 
 
-def softmax_of(problem: Problem) -> NDArray[Any]:
-    """`cecli.softmax`, every component correctly rounded."""
-    return problem.restore(_solve_rows(problem).softmax.astype(problem.dtype))
+@dataclass(frozen=True, eq=False)
+class SolvedRows:
+    """What a block's rows come to, correctly rounded.
 
+    losses (n,): with the z-loss. log_sum_exp (n,). arrays (n, C): those that were asked for.
+    predictions: of all rows. first_rows: of those among the first ones of the problem.
+    """
 
-def log_softmax_of(problem: Problem) -> NDArray[Any]:
-    """`cecli.log_softmax`, every component correctly rounded."""
-    return problem.restore(_solve_rows(problem).log_softmax.astype(problem.dtype))
-
-
-def solve(problem: Problem) -> CrossEntropy:
-    """`cecli.cross_entropy`, every number correctly rounded."""
-    solved = _solve_rows(problem)
-    each = solved.losses.reshape(problem.batch_shape)
-    softmax, log_softmax = (
-        problem.restore(rows.astype(problem.dtype)) for rows in (solved.softmax, solved.log_softmax)
-    )
-    return CrossEntropy(
-        losses=each,
-        loss=each if problem.divisor is None else _reduced_loss(problem, solved.unrounded),
-        grad=problem.restore(solved.grad.astype(problem.dtype)),
-        divisor=problem.divisor,
-        z_loss_divisor=problem.z_loss_divisor if problem.objective.z_loss else None,
-        probabilities=lambda: (softmax, log_softmax),
-    )
-
-
-class _Solved(NamedTuple):
-    softmax: Floats
-    log_softmax: Floats
+    block: Block
     losses: Floats
-    grad: Floats
-    unrounded: dict[int, RowResult]
+    log_sum_exp: Floats
+    arrays: Mapping[RowArray, NDArray[Any]]
+    predictions: Predictions
+    first_rows: NDArray[Any] | None
 
 
 class _UnsettledError(Exception):
     """The two ends of an enclosure round to different numbers."""
 
 
-def _solve_rows(problem: Problem) -> _Solved:
-    shape = problem.rows.shape
-    softmax, log_softmax = np.full(shape, math.nan), np.full(shape, math.nan)
-    losses, grad = np.zeros(shape[0]), np.zeros(shape)
-    unrounded: dict[int, RowResult] = {}
-    for rows in _alike(problem):
-        exact_row = ExactRow(problem, rows[0])
-        precision = FIRST_PRECISION
-        while rows[0] not in unrounded:
-            result = exact_row.at(precision)
-            loss = _total([(result.cross_entropy, ONE), (result.z_loss, ONE)], precision)
+class _Rounded(NamedTuple):
+    """One row's results: arrays in the order in which they are asked for."""
+
+    arrays: list[list[float]]
+    loss: float
+    log_sum_exp: float
+    probability: float
+    predicted_probability: float
+    target_probability: float
+    unrounded: tuple[Number, Number, Number]
+
+
+def sweep(problem: Problem, wanted: Wanted, sums: ExactSums) -> Iterator[SolvedRows]:
+    """The rows of a problem, block by block, which are added to the sums.
+
+    Rows of the same logits and target are alike: they are evaluated once, if not far apart.
+    """
+    known: dict[tuple[int, bytes], _Rounded] = {}
+    room = max(1, MOST_KEPT // problem.classes)
+    size = max(1, NUMBERS_AT_ONCE // problem.classes)
+    for start in range(0, problem.samples, size):
+        block = problem.block(start, min(start + size, problem.samples))
+        if len(known) > room:
+            known.clear()
+        yield _solved(block, wanted, sums, known)
+
+
+def _solved(
+    block: Block, wanted: Wanted, sums: ExactSums, known: dict[tuple[int, bytes], _Rounded]
+) -> SolvedRows:
+    count, predicted = len(block.kept), block.logits.argmax(axis=1)
+    losses, probabilities = np.zeros(count), np.full((4, count), math.nan)
+    arrays: dict[RowArray, NDArray[Any]] = {}
+    first = wanted.first_array if block.start < wanted.first else None
+    for array in dict.fromkeys([*wanted.arrays, *([] if first is None else [first])]):
+        whole = wanted.arrays.get(array)
+        own = np.empty(block.logits.shape, array.dtype)
+        arrays[array] = own if whole is None else whole[block.start : block.start + count]
+        arrays[array][...] = 0.0 if array.name == "grad" else math.nan
+    for place in np.flatnonzero(block.kept).tolist():
+        key = _key(block, place, len(arrays))
+        if key not in known:
+            row = ExactRow(block, place, sums.divisors)
+            known[key] = _rounded_row(block, place, row, int(predicted[place]), [*arrays])
+        found = known[key]
+        for stored, numbers in zip(arrays.values(), found.arrays, strict=True):
+            stored[place] = numbers
+        losses[place] = found.loss
+        probabilities[:, place] = found[2:6]
+        sums.add(found.unrounded)
+    return SolvedRows(
+        block=block,
+        losses=losses,
+        log_sum_exp=probabilities[0],
+        arrays=arrays,
+        predictions=Predictions(
+            predicted=predicted,
+            probability=probabilities[1].astype(block.problem.dtype),
+            predicted_probability=probabilities[2],
+            target_probability=None if block.index is None else probabilities[3],
+        ),
+        first_rows=None if first is None else arrays[first][: wanted.first - block.start],
+    )
+
+
+def _key(block: Block, place: int, arrays: int) -> tuple[int, bytes]:
+    """What rows must share to be alike: logits, target and weight, and what is asked of them."""
+    target = block.soft if block.index is None else block.index
+    given = [each[place] for each in (block.logits, target, block.weights) if each is not None]
+    return arrays, b"".join(numbers.tobytes() for numbers in given)
+
+
+def _rounded_row(
+    block: Block, place: int, row: ExactRow, predicted: int, arrays: list[RowArray]
+) -> _Rounded:
+    """A row's results, from the first precision that settles how each of them is rounded."""
+    index = predicted if block.index is None else int(block.index[place])
+    precision = FIRST_PRECISION
+    while True:
+        result = row.at(precision)
+        loss = _total([(result.cross_entropy, ONE), (result.z_loss, ONE)], precision)
+        numbers = {name: getattr(result, name) for name, _ in arrays}
+        try:
+            return _Rounded(
+                arrays=[_each_rounded(numbers[name], dtype) for name, dtype in arrays],
+                loss=_rounded(loss),
+                log_sum_exp=_rounded(result.log_sum_exp),
+                probability=_rounded(result.softmax[predicted], block.problem.dtype),
+                predicted_probability=_rounded(result.softmax[predicted]),
+                target_probability=_rounded(result.softmax[index]),
+                unrounded=(result.cross_entropy, result.z_loss, result.plain),
+            )
+        except _UnsettledError:
+            precision *= 2
+
+
+# --- What the rows come to together ---------------------------------------------------------------
+
+
+class _Sum:
+    """Σ of numbers ≥ 0: what is rational by itself, and an enclosure of the rest."""
+
+    def __init__(self) -> None:
+        self.rational, self.enclosed = ZERO, Enclosure(Decimal(0), Decimal(0))
+
+    def add(self, number: Number) -> None:
+        """Take one more number, at the context's precision."""
+        if isinstance(number, Fraction):
+            self.rational += number
+        else:
+            value, bound = self.enclosed
+            self.enclosed = Enclosure(value + number.value, bound + number.bound)
+
+    def over(self, divisor: Fraction) -> list[tuple[Number, Fraction]]:
+        """Its parts, to be divided."""
+        if not self.enclosed.value:
+            return [(self.rational, divisor)]
+        return [(self.rational, divisor), (self.enclosed, divisor)]
+
+
+class ExactSums:
+    """What the rows of a problem come to together, unrounded: the losses of those taken so far."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._sums = _Sum(), _Sum(), _Sum()
+
+    @cached_property
+    def divisors(self) -> tuple[Fraction, Fraction]:
+        """What the losses and the z-losses are divided by."""
+        return exact_divisors(self._problem)
+
+    def add(self, numbers: tuple[Number, Number, Number]) -> None:
+        """Take a row: its cross-entropy, its z-loss, and the former without weights."""
+        self._add(self._sums, numbers, FIRST_PRECISION)
+
+    def loss(self) -> float:
+        """The loss of all rows, correctly rounded."""
+
+        def reduced(sums: tuple[_Sum, _Sum, _Sum], precision: int) -> float:
+            divisor, z_divisor = self.divisors
+            terms = [*sums[0].over(divisor), *sums[1].over(z_divisor)]
+            return _rounded(_total(terms, precision))
+
+        return self._settled(reduced)
+
+    def perplexity_and_bits(self) -> tuple[float, float]:
+        """e to the mean cross-entropy without weights, and that in bits, each correctly rounded."""
+        count = Fraction(self._problem.kept_count)
+
+        def rounded(sums: tuple[_Sum, _Sum, _Sum], precision: int) -> tuple[float, float]:
+            return _perplexity_and_bits(_total(sums[2].over(count), precision), precision)
+
+        return self._settled(rounded)
+
+    def _settled(self, rounded: Callable[[tuple[_Sum, _Sum, _Sum], int], Rounded]) -> Rounded:
+        precision, sums = FIRST_PRECISION, self._sums
+        while True:
             try:
-                softmax[rows] = _each_rounded(result.softmax, problem.dtype)
-                log_softmax[rows] = _each_rounded(result.log_softmax, problem.dtype)
-                losses[rows] = _rounded(loss)
-                grad[rows] = _each_rounded(result.grad, problem.dtype)
-                unrounded |= dict.fromkeys(rows, result)
+                return rounded(sums, precision)
             except _UnsettledError:
                 precision *= 2
-    return _Solved(softmax, log_softmax, losses, grad, unrounded)
+                sums = self._evaluated_at(precision)
+
+    def _evaluated_at(self, precision: int) -> tuple[_Sum, _Sum, _Sum]:
+        """The sums of all rows, each evaluated once more at a higher precision."""
+        sums = _Sum(), _Sum(), _Sum()
+        size = max(1, NUMBERS_AT_ONCE // self._problem.classes)
+        for start in range(0, self._problem.samples, size):
+            block = self._problem.block(start, min(start + size, self._problem.samples))
+            for place in np.flatnonzero(block.kept).tolist():
+                result = ExactRow(block, place, self.divisors).at(precision)
+                numbers = result.cross_entropy, result.z_loss, result.plain
+                self._add(sums, numbers, precision)
+        return sums
+
+    @staticmethod
+    def _add(sums: tuple[_Sum, ...], numbers: tuple[Number, ...], precision: int) -> None:
+        with localcontext(wide_context(precision + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
+            for own, number in zip(sums, numbers, strict=True):
+                own.add(number)
 
 
-def _alike(problem: Problem) -> list[list[int]]:
-    """The rows that are kept, together with those of the same logits and target."""
-    alike: dict[tuple[bytes, bytes], list[int]] = {}
-    targets = None if problem.target is None else problem.target_rows
-    for row in np.flatnonzero(problem.kept).tolist():
-        target = b"" if targets is None else targets[row].tobytes()
-        weights = problem.sample_weight
-        weight = b"" if weights is None else weights[row].tobytes()
-        alike.setdefault((problem.rows[row].tobytes(), target + weight), []).append(row)
-    return list(alike.values())
+def _perplexity_and_bits(loss: Number, precision: int) -> tuple[float, float]:
+    if isinstance(loss, Fraction):
+        return 1.0, 0.0  # a loss is rational only where each sample has one class alone
+    if loss == INFINITE:
+        return math.inf, math.inf
+    with localcontext(wide_context(precision + GUARD_DIGITS)):
+        low, high = (loss.value - loss.bound).exp(), (loss.value + loss.bound).exp()
+        bits = Enclosure(loss.value / Decimal(2).ln(), 2 * loss.bound)
+        return _rounded(Enclosure((low + high) / 2, high - low)), _rounded(bits)
 
 
-def _results(problem: Problem, precision: int) -> dict[int, RowResult]:
-    """The results of the rows that are kept; rows that are alike share theirs."""
-    results: dict[int, RowResult] = {}
-    for rows in _alike(problem):
-        results |= dict.fromkeys(rows, ExactRow(problem, rows[0]).at(precision))
-    return results
-
-
-def _reduced_loss(problem: Problem, results: dict[int, RowResult]) -> float:
-    """The loss of the batch, from its rows' results at the first precision that rounded them."""
-    precision = FIRST_PRECISION
-    while True:
-        try:
-            return _rounded(_reduced(problem, results, precision))
-        except _UnsettledError:
-            precision *= 2
-            results = _results(problem, precision)
-
-
-def _reduced(problem: Problem, results: dict[int, RowResult], precision: int) -> Number:
-    divisor, z_divisor = exact_divisors(problem)
-    different = {id(result): result for result in results.values()}
-    count = Counter(map(id, results.values()))
-    terms = [
-        term
-        for key, result in different.items()
-        for term in (
-            (result.cross_entropy, divisor / count[key]),
-            (result.z_loss, z_divisor / count[key]),
-        )
-    ]
-    return _total(terms, precision)
-
-
-def perplexity_and_bits_of(problem: Problem) -> tuple[float, float]:
-    """e to the loss of the batch, and the loss over log 2, each correctly rounded."""
-    precision = FIRST_PRECISION
-    while True:
-        loss = _reduced(problem, _results(problem, precision), precision)
-        if isinstance(loss, Fraction):
-            return 1.0, 0.0  # a loss is rational only where each sample has one class alone
-        if loss.value.is_infinite():
-            return math.inf, math.inf
-        try:
-            with localcontext(wide_context(precision + GUARD_DIGITS)):
-                least, most = loss.value - loss.bound, loss.value + loss.bound
-                low, high = least.exp(), most.exp()
-                one_bit = Decimal(2).ln()
-                bits = Enclosure(loss.value / one_bit, 2 * loss.bound)
-                return _rounded(Enclosure((low + high) / 2, high - low)), _rounded(bits)
-        except _UnsettledError:
-            precision *= 2
+# --- Rounding -------------------------------------------------------------------------------------
 
 
 def _total(terms: list[tuple[Number, Fraction]], precision: int) -> Number:
@@ -183,7 +272,7 @@ def _total(terms: list[tuple[Number, Fraction]], precision: int) -> Number:
                 value += number.value / as_decimal(by)
                 bound += number.bound / as_decimal(by)
         if value == INFINITY:
-            return Enclosure(value, Decimal(0))
+            return INFINITE
         return Enclosure(value, bound + value.scaleb(-precision))
 
 

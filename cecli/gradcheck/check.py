@@ -7,12 +7,13 @@ methods in double precision are there to be looked at, judged against their own 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cecli.api import solve
 from cecli.core.evaluate import losses_of
 from cecli.errors import CecliError
 from cecli.gradcheck.differences import (
@@ -31,9 +32,12 @@ Method = Literal["decimal", "central", "forward"]
 
 USUAL_STEPS = {"decimal": 1e-20, "central": 1e-5, "forward": 1e-8}
 SMALLEST_SCALE, SMALLEST_STEP = 1e-280, 1e-300
+# A gradient of up to so many numbers is held in memory for its check; of a larger one so many are
+# drawn, row by row, of which `plan_check` takes what there is time for.
+MOST_HELD, MOST_DRAWN, MOST_EXACT_DRAWN = 2**22, 2**20, 2**16
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GradientCheck:
     """What `check_gradient` returns.
 
@@ -59,6 +63,17 @@ class GradientCheck:
     numeric: Floats
     difference: Floats
     tolerance: Floats
+
+    def __repr__(self) -> str:
+        """The verdict, what was checked and how far off it is."""
+        sampled = "" if self.seed is None else f" (drawn with seed {self.seed})"
+        errors = f"largest error {self.max_abs_error:.3g}, relative {self.max_rel_error:.3g}"
+        return (
+            f"GradientCheck: {'passed' if self.passed else 'FAILED'}, {errors}, "
+            f"worst at {self.worst}\n"
+            f"  {self.checked:,} of {self.total:,} components checked{sampled}: "
+            f"{self.method} differences, h = {self.step:g}"
+        )
 
 
 @in_standard_mode
@@ -95,8 +110,10 @@ def check(
     step: float | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
+    *,
+    is_finite: bool = False,
 ) -> GradientCheck:
-    """`check_gradient` of a problem that is checked already."""
+    """`check_gradient` of a problem that is checked already; is_finite: its loss is known to be."""
     step = _checked_step(problem, method, step)
     if grad.shape != problem.shape:
         raise CecliError(
@@ -105,7 +122,9 @@ def check(
     analytic = as_doubles(problem.to_rows(grad))
     if not analytic.size:
         raise CecliError("there is nothing to check: the batch has no samples")
-    _require_finite_loss(problem)
+    if not is_finite:
+        infinite = ~np.isfinite(np.add(*losses_of(problem)))
+        _require_finite_loss(problem, int(infinite.argmax()) if infinite.any() else None)
     kind = DecimalDifferences if method == "decimal" else FloatDifferences
     differences = kind(problem, step, 1 if method == "forward" else 2, grad.dtype)
     plan = plan_check(problem, analytic, differences.cost, seed)
@@ -135,6 +154,45 @@ def check(
     )
 
 
+def is_held(problem: Problem) -> bool:
+    """Whether a gradient of so many numbers is held in memory for its check."""
+    return problem.samples * problem.classes <= MOST_HELD
+
+
+def check_own(
+    problem: Problem,
+    grad: NDArray[Any] | None,
+    infinite: int | None,
+    method: Method = "decimal",
+    step: float | None = None,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+    *,
+    exact: bool = False,
+) -> GradientCheck:
+    """Check the gradient that was computed here, as `check_gradient` does.
+
+    grad: None where it is too large to be held; rows drawn with seed are then computed again, and
+    checked.
+    infinite: the first row with an infinite loss. exact: which arithmetic the gradient is of.
+    """
+    step = _checked_step(problem, method, step)
+    _require_finite_loss(problem, infinite)
+    if grad is not None and is_held(problem):  # the same check whatever else is shown
+        return check(problem, grad, method, step, seed, progress, is_finite=True)
+    random = np.random.default_rng(seed)
+    numbers = MOST_EXACT_DRAWN if exact else MOST_DRAWN
+    count = min(problem.samples, max(1, numbers // problem.classes))
+    rows = np.sort(random.choice(problem.samples, count, replace=False))
+    drawn = problem.only(rows)
+    own = solve(drawn, exact=exact).grad
+    found = check(drawn, own, method, step, seed, progress, is_finite=True)
+    indices = problem.indices_of(rows[found.indices[:, 0]], found.indices[:, 1])
+    worst = problem.indices_of(rows[[found.worst[0]]], np.array([found.worst[1]]))[0]
+    total = problem.samples * problem.classes
+    return replace(found, indices=indices, worst=tuple(worst.tolist()), total=total, seed=seed)
+
+
 def _checked_step(problem: Problem, method: Method, step: float | None) -> float:
     if method not in USUAL_STEPS:
         raise CecliError(f"the method is {method!r}: it must be decimal, central or forward")
@@ -152,9 +210,9 @@ def _checked_step(problem: Problem, method: Method, step: float | None) -> float
     return float(step)
 
 
-def _require_finite_loss(problem: Problem) -> None:
-    infinite = ~np.isfinite(np.add(*losses_of(problem)))
-    if infinite.any():
+def _require_finite_loss(problem: Problem, infinite: int | None) -> None:
+    """infinite: the first row whose loss is."""
+    if infinite is not None:
         raise CecliError(
-            f"the loss{problem.place(infinite.argmax())} is infinite: it has no derivative to check"
+            f"the loss{problem.place(infinite)} is infinite: it has no derivative to check"
         )

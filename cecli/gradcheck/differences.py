@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cecli.gradcheck.bounds import Tolerances, tolerances_of
 from cecli.machine.decimals import as_decimal, cap, exponential, sums_without_each, wide_context
-from cecli.machine.rational import RationalRow
+from cecli.machine.rational import RationalRow, exact_divisors
 from cecli.problem.dtypes import Integers
 from cecli.problem.precision import type_precision
 from cecli.problem.problem import Problem
@@ -71,6 +71,7 @@ class Differences:
         self.problem, self.step, self.order, self.dtype = problem, step, order, dtype
         self._progress: ProgressCallback | None = None
         self._expected, self._done = 1.0, 0.0
+        self._divisors = exact_divisors(problem)
 
     def report_to(self, progress: ProgressCallback | None, plan: Plan) -> None:
         """Tell progress, as work goes on, which fraction of the plan's seconds is done."""
@@ -83,6 +84,10 @@ class Differences:
         self._done += seconds
         if self._progress is not None:
             self._progress(min(1.0, self._done / self._expected))
+
+    def rational_row(self, number: int) -> RationalRow:
+        """A row of the problem."""
+        return RationalRow(self.problem.block(number, number + 1), 0, self._divisors)
 
     def numeric_row(self, number: int, columns: Integers) -> tuple[list[Decimal], Tolerances]:
         """The numerical gradient of some columns of a row, and what they may be off by."""
@@ -125,7 +130,7 @@ class DecimalDifferences(Differences):
 
     def numeric_row(self, number: int, columns: Integers) -> tuple[list[Decimal], Tolerances]:
         """As `Differences.numeric_row`."""
-        row, digits = RationalRow(self.problem, number), int(self._digits[number])
+        row, digits = self.rational_row(number), int(self._digits[number])
         with localcontext(wide_context(digits)):
             h, temperature = Decimal(self.step), as_decimal(row.temperature)
             unmasked = {i: place for place, i in enumerate(row.unmasked)}

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cecli.core.evaluate import losses_of, softmax_of
+from cecli.api import softmax_of
+from cecli.core.evaluate import losses_of
 from cecli.gradcheck.bounds import Tolerances, tolerances_of
 from cecli.gradcheck.differences import Cost, Differences
 from cecli.machine.rational import RationalRow
@@ -29,7 +30,7 @@ class FloatDifferences(Differences):
 
     def numeric_row(self, number: int, columns: Integers) -> tuple[list[Decimal], Tolerances]:
         """As `Differences.numeric_row`."""
-        problem, row = self.problem, RationalRow(self.problem, number)
+        problem, row = self.problem, self.rational_row(number)
         block = max(1, LARGEST_BLOCK // problem.classes)
         numeric, losses = [], []
         for start in range(0, len(columns), block):

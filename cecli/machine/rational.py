@@ -10,26 +10,27 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from cecli.problem.problem import Problem
+from cecli.problem.problem import Block, Problem
 
 
-def exact_mass(problem: Problem, row: int) -> list[Fraction]:
-    """y_k = weight_k · ((1 − ε)·q_k + ε/C) of one row; all 0 for no target.
+def exact_mass(block: Block, place: int) -> list[Fraction]:
+    """y_k = weight_k · ((1 − ε)·q_k + ε/C) of one row of a block; all 0 for no target.
 
     Where samples have weights, times that of the row. Classes of the same probability and weight
     share one object.
     """
+    problem = block.problem
     classes, smoothing = problem.classes, Fraction(float(problem.objective.label_smoothing))
     target = [0.0] * classes
-    if problem.soft is not None:
-        target = problem.soft[row].tolist()
-    elif problem.index is not None:
-        target[problem.index[row]] = 1.0
+    if block.soft is not None:
+        target = block.soft[place].tolist()
+    elif block.index is not None:
+        target[block.index[place]] = 1.0
     else:
         return [Fraction(0)] * classes
     weight = [1.0] * classes if problem.weight is None else problem.weight.tolist()
     pairs = list(zip(target, weight, strict=True))
-    own = exact_weight(problem, row)
+    own = exact_weight(block, place)
     mass = {
         (q, w): own * Fraction(w) * ((1 - smoothing) * Fraction(q) + smoothing / classes)
         for q, w in set(pairs)
@@ -37,10 +38,9 @@ def exact_mass(problem: Problem, row: int) -> list[Fraction]:
     return [mass[pair] for pair in pairs]
 
 
-def exact_weight(problem: Problem, row: int) -> Fraction:
-    """What all that a row adds is multiplied by."""
-    weights = problem.sample_weight
-    return Fraction(1 if weights is None else float(weights[row]))
+def exact_weight(block: Block, place: int) -> Fraction:
+    """What all that a row of a block adds is multiplied by."""
+    return Fraction(1 if block.weights is None else float(block.weights[place]))
 
 
 def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
@@ -56,20 +56,20 @@ def exact_divisors(problem: Problem) -> tuple[Fraction, Fraction]:
 
 
 class RationalRow:
-    """One row of a problem, every number a double or a fraction of them.
+    """One row of a block, every number a double or a fraction of them.
 
     unmasked: the classes whose logit is not −inf. mass: y of each class, with the sample's weight
     in it, which z_loss is multiplied by too. divisor, z_divisor: what the losses and the z-losses
-    of the problem are divided by.
+    of the problem are divided by, as `exact_divisors` has them.
     """
 
-    def __init__(self, problem: Problem, row: int) -> None:
-        objective = problem.objective
-        self.logits: list[float] = problem.rows[row].tolist()
+    def __init__(self, block: Block, place: int, divisors: tuple[Fraction, Fraction]) -> None:
+        objective = block.problem.objective
+        self.logits: list[float] = block.logits[place].tolist()
         self.unmasked = [i for i, z in enumerate(self.logits) if z > -math.inf]
-        self.mass = exact_mass(problem, row)
-        self.divisor, self.z_divisor = exact_divisors(problem)
+        self.mass = exact_mass(block, place)
+        self.divisor, self.z_divisor = divisors
         self.temperature = Fraction(float(objective.temperature))
         self.softcap = None if objective.softcap is None else float(objective.softcap)
-        self.weight = exact_weight(problem, row)
+        self.weight = exact_weight(block, place)
         self.z_loss = self.weight * Fraction(float(objective.z_loss))

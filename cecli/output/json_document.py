@@ -6,14 +6,15 @@ The document is described in cecli-json(5) and in cecli.schema.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cecli.answer.answer import Answer
+from cecli.answer.answer import Answer, ArrayName, Command
 from cecli.problem.objective import Objective
+from cecli.problem.problem import Problem
 from cecli.text.strict_json import plain_value
 
 if TYPE_CHECKING:
@@ -29,28 +30,27 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MOST_NUMBERS = 100_000
+WITH_GRADIENT: tuple[Command, ...] = ("grad", "explain", "compare")
 
 
 def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
     """The JSON document of an answer: plain values, non-finite numbers as strings.
 
-    arrays: True keeps all arrays, False leaves them out, None leaves them out where they hold more
-    than MOST_NUMBERS numbers together; "omitted" then names them.
+    arrays: as in `shows_arrays`; "omitted" names those that are left out.
     """
     problem = answer.problem
-    whole, rows = prod(problem.shape), problem.samples
+    sizes = _array_sizes(answer.command, problem)
+    shown = shows_arrays(answer.command, problem, arrays)
     document: dict[str, Any] = {"schema": SCHEMA, "command": answer.command}
-    found: dict[str, Any] = {"logits": _Array(whole, lambda: problem.logits)}
+    found: dict[str, Any] = {"logits": problem.logits if shown else None}
     if problem.has_target:
         name = "target" if problem.indexed else "soft_target"
-        size = rows if problem.indexed else whole
-        given = _Array(size, lambda: problem.target)
-        found[name] = given if problem.batch_shape or not problem.indexed else problem.target
+        found[name] = problem.target if shown or name not in sizes else None
     weights = problem.sample_weight
     if weights is not None:
-        found["sample_weight"] = _Array(rows, lambda: weights.reshape(problem.batch_shape))
-    found["softmax"] = _Array(whole, lambda: answer.softmax)
-    found["log_softmax"] = _Array(whole, lambda: answer.log_softmax)
+        found["sample_weight"] = weights.reshape(problem.batch_shape)
+    held = {name: answer.arrays[name] if shown else None for name in arrays_of(answer.command)}
+    found |= {name: held[name] for name in ("softmax", "log_softmax")}
     if answer.labels is not None:
         document["labels"] = list(answer.labels)
     objective = _objective(problem.objective)
@@ -58,45 +58,69 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
         document["objective"] = objective
     if answer.exact:
         document["exact"] = True
-    if answer.totals is not None:
-        losses = _Array(rows, lambda: answer.result.losses)
-        per_sample = answer.divisor is None and problem.batch_shape
-        found["loss"] = losses if per_sample else answer.loss
-        if problem.batch_shape:
-            found["losses"] = losses
-        if problem.batch_shape or answer.divisor != 1.0:
-            found["reduction"], found["divisor"] = problem.objective.reduction, answer.divisor
-            if problem.objective.z_loss:
-                found["z_loss_divisor"] = answer.z_loss_divisor
-        if answer.summary is not None:
-            found |= _summary(answer.summary)
-        if answer.command in ("grad", "explain", "compare"):
-            found["grad"] = _Array(whole, lambda: answer.result.grad)
-    document |= _with_arrays(found, arrays)
-    document |= _proof(answer, lists="omitted" not in document)
+    if answer.tally is not None:
+        found |= _of_losses(answer, held, sizes)
+    document |= {name: value for name, value in found.items() if shown or name not in sizes}
+    if not shown:
+        document["omitted"] = list(sizes)
+    document |= _proof(answer, lists=shown)
     return {name: plain_value(value) for name, value in document.items()}
 
 
-class _Array(NamedTuple):
-    """An array that is made when it is known to be printed."""
+def _of_losses(
+    answer: Answer, held: Mapping[ArrayName, Any], sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """The losses and what follows from them; held: the arrays, each None where none are shown."""
+    batch = answer.problem.batch_shape
+    found: dict[str, Any] = {"loss": held["losses"] if "loss" in sizes else answer.loss}
+    if batch:
+        found["losses"] = held["losses"]
+    if batch or answer.divisor != 1.0:
+        found["reduction"], found["divisor"] = answer.problem.objective.reduction, answer.divisor
+        if answer.problem.objective.z_loss:
+            found["z_loss_divisor"] = answer.z_loss_divisor
+    if answer.summary is not None:
+        found |= _summary(answer.summary)
+    if "grad" in sizes:
+        found["grad"] = held["grad"]
+    return found
 
-    size: int
-    make: Callable[[], Any]
+
+def shows_arrays(command: Command, problem: Problem, arrays: bool | None) -> bool:
+    """Whether a document has all its arrays.
+
+    arrays: True keeps them, False leaves them out, None leaves them out where they hold more than
+    MOST_NUMBERS numbers together.
+    """
+    if arrays is not None:
+        return arrays
+    return sum(_array_sizes(command, problem).values()) <= MOST_NUMBERS
 
 
-def _with_arrays(found: dict[str, Any], arrays: bool | None) -> dict[str, Any]:
-    sizes = {
-        name: value.size
-        for name, value in found.items()
-        if isinstance(value, _Array) or (isinstance(value, np.ndarray) and value.ndim > 0)
-    }
-    if arrays or (arrays is None and sum(sizes.values()) <= MOST_NUMBERS):
-        return {
-            name: value.make() if isinstance(value, _Array) else value
-            for name, value in found.items()
-        }
-    kept = {name: value for name, value in found.items() if name not in sizes}
-    return {**kept, "omitted": list(sizes)}
+def arrays_of(command: Command) -> frozenset[ArrayName]:
+    """The arrays of a document that are computed."""
+    names: set[ArrayName] = {"softmax", "log_softmax"}
+    names |= set() if command == "softmax" else {"losses"}
+    names |= {"grad"} if command in WITH_GRADIENT else set()
+    return frozenset(names)
+
+
+def _array_sizes(command: Command, problem: Problem) -> dict[str, int]:
+    """The arrays of a document, in their order, and how many numbers each has."""
+    whole, samples = prod(problem.shape), problem.samples
+    sizes = {"logits": whole}
+    if problem.has_target and (problem.batch_shape or not problem.indexed):
+        sizes["target" if problem.indexed else "soft_target"] = (
+            samples if problem.indexed else whole
+        )
+    sizes |= {"softmax": whole, "log_softmax": whole}
+    if command != "softmax" and problem.batch_shape:
+        if problem.objective.reduction == "none":
+            sizes["loss"] = samples
+        sizes["losses"] = samples
+    if command in WITH_GRADIENT:
+        sizes["grad"] = whole
+    return sizes
 
 
 def to_json(document: Mapping[str, Any], *, ascii_only: bool = False) -> str:

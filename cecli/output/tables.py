@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.answer.answer import Answer
+from cecli.answer.answer import Answer, Head
 from cecli.output.grid import (
     Column,
     Grid,
@@ -42,8 +42,10 @@ def grids_of(answer: Answer, digits: int, top: int) -> list[Grid]:
         return comparison_grids(answer, answer.comparison, digits, top)
     if not top:
         return _without_rows(answer, digits)
-    batch = bool(answer.problem.batch_shape)
-    grids = [_batch_grid(answer, digits, top) if batch else _sample_grid(answer, digits, top)]
+    if answer.head is not None:
+        grids = [_batch_grid(answer, answer.head, digits)]
+    else:
+        grids = [_sample_grid(answer, digits, top)]
     if answer.summary is not None:
         grids += summary_grids(answer, digits)
     if answer.check is not None:
@@ -68,27 +70,27 @@ def _without_rows(answer: Answer, digits: int) -> list[Grid]:
 
 def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
     """One sample: a row for each class."""
-    problem = answer.problem
+    problem, arrays = answer.problem, answer.arrays
     logits, target = problem.logits.astype(np.float64), problem.target
     soft = None if problem.indexed else target
     index = None if problem.index is None or not problem.kept[0] else int(problem.index[0])
-    classes = _shown_classes(answer.softmax, index, top)
+    classes = _shown_classes(arrays["softmax"], index, top)
     columns = [
         Column("class", "text", class_names(answer, classes)),
         numbers("logit", [format_typed(z, digits) for z in logits[classes].tolist()]),
     ]
     if soft is not None:
         columns.append(numbers("target", as_typed(soft[classes], digits)))
-    softmax = answer.softmax[classes].tolist()
+    softmax = arrays["softmax"][classes].tolist()
     columns += [
         numbers("softmax", [format_number(p, digits) for p in softmax]),
         Column("", "bar", values=softmax),
     ]
     if answer.command != "grad":
-        columns.append(numbers("log-softmax", formatted(answer.log_softmax[classes], digits)))
+        columns.append(numbers("log-softmax", formatted(arrays["log_softmax"][classes], digits)))
     if answer.command == "grad":
-        grad = answer.result.grad[classes]
-        largest = float(np.abs(answer.result.grad).max()) or 1.0
+        grad = arrays["grad"][classes]
+        largest = float(np.abs(arrays["grad"]).max()) or 1.0
         columns += [
             numbers("∂L/∂z", formatted(grad, digits)),
             Column("up│down", "signed", values=(grad / largest).tolist()),
@@ -98,50 +100,29 @@ def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
     return Grid(columns, stressed, notes + _loss_notes(answer, digits))
 
 
-def _batch_grid(answer: Answer, digits: int, top: int) -> Grid:
-    """A batch: a row for each sample, with the command's array where that fits."""
-    samples = answer.problem.samples
-    count = min(samples, top)
-    names = [_sample_name(answer, row) for row in range(count)]
-    columns = [Column("sample", "text", names)]
-    found = [_shown_of(first, some) for first, some in answer.first(count)]
-    target, best, probability, losses, array = map(np.concatenate, zip(*found, strict=True))
-    if answer.problem.indexed:
-        targets = [class_name(answer, index) for index in target.tolist()]
+def _batch_grid(answer: Answer, head: Head, digits: int) -> Grid:
+    """A batch: a row for each of its first samples, with the command's array where that fits."""
+    found, count = head.predictions, len(head.kept)
+    columns = [Column("sample", "text", [_sample_name(answer, row) for row in range(count)])]
+    if head.target is not None:
+        targets = [class_name(answer, index) for index in head.target.tolist()]
         columns.append(Column("target", "text", targets))
-    predicted = [class_name(answer, index) if index >= 0 else "" for index in best.tolist()]
-    columns.append(Column("predicted", "text", predicted))
-    columns.append(numbers("its ŷ", formatted(probability, digits)))
-    if answer.command != "softmax":
-        columns.append(numbers("loss", formatted(losses, digits)))
-    symbol = "ŷ" if answer.command == "softmax" else "∂L/∂z"
-    columns += [
-        numbers(f"{symbol} {class_name(answer, i)}", formatted(array[:, i], digits), True)
-        for i in range(array.shape[1])
+    predicted = [
+        class_name(answer, index) if kept else ""
+        for index, kept in zip(found.predicted.tolist(), head.kept.tolist(), strict=True)
     ]
-    notes = _left_out(samples - count, "sample", "samples")
+    columns.append(Column("predicted", "text", predicted))
+    columns.append(numbers("its ŷ", formatted(found.probability, digits)))
+    if head.losses is not None:
+        columns.append(numbers("loss", formatted(head.losses, digits)))
+    if head.rows is not None:
+        symbol = "ŷ" if answer.command == "softmax" else "∂L/∂z"
+        columns += [
+            numbers(f"{symbol} {class_name(answer, i)}", formatted(head.rows[:, i], digits), True)
+            for i in range(head.rows.shape[1])
+        ]
+    notes = _left_out(answer.problem.samples - count, "sample", "samples")
     return Grid(columns, notes=notes + _loss_notes(answer, digits))
-
-
-def _shown_of(answer: Answer, count: int) -> tuple[NDArray[Any], ...]:
-    """Of the first samples: target, predicted class or −1, its ŷ, loss, array; empty if not shown.
-
-    The array is (count, C), or (count, 0).
-    """
-    problem, command = answer.problem, answer.command
-    target, losses = np.zeros(0, dtype=np.int64), np.zeros(0)
-    array = np.zeros((count, 0))
-    if problem.indexed and problem.target is not None:
-        target = problem.target.reshape(-1)[:count]
-    softmax = problem.to_rows(answer.softmax)[:count]
-    best = problem.rows[:count].argmax(axis=1)
-    probability = softmax[np.arange(count), best]
-    if command != "softmax":
-        losses = answer.result.losses.reshape(-1)[:count]
-    if command != "loss" and problem.classes <= MOST_CLASS_COLUMNS:
-        array = problem.to_rows(answer.array)[:count]
-    predicted = np.where(problem.kept[:count], best, -1)
-    return target, predicted, probability, losses, array
 
 
 def summary_grids(answer: Answer, digits: int) -> list[Grid]:
@@ -230,19 +211,19 @@ def _errors_text(check: GradientCheck) -> str:
 
 def _loss_notes(answer: Answer, digits: int) -> list[str]:
     """The loss, what it was reduced by, and whatever is not at its default."""
-    problem, totals, objective = answer.problem, answer.totals, answer.problem.objective
+    problem, tally, objective = answer.problem, answer.tally, answer.problem.objective
     notes = []
-    if totals is not None:
+    if tally is not None:
         if answer.divisor is None:
-            if not problem.batch_shape:
-                notes.append(f"loss  {format_number(float(answer.loss), digits)}")
+            if answer.loss is not None:
+                notes.append(f"loss  {format_number(answer.loss, digits)}")
             if answer.command == "grad":
                 notes.append("reduction none: the gradient is that of the losses' sum")
         else:
             notes.append(f"loss  {_loss_text(answer, digits)}")
-        if totals.tally.masked:
+        if tally.masked:
             notes.append("the loss is infinite: a masked class carries target mass")
-        elif totals.tally.infinite is not None:
+        elif tally.infinite is not None:
             notes.append("the loss is larger than the largest double")
     if answer.summary is not None and answer.summary.perplexity is not None:
         summary = f"perplexity {format_typed(answer.summary.perplexity, digits)}"
@@ -262,9 +243,9 @@ def _loss_notes(answer: Answer, digits: int) -> list[str]:
 
 def _loss_text(answer: Answer, digits: int) -> str:
     problem, divided_by = answer.problem, answer.divisor
-    if divided_by is None:
+    if divided_by is None or answer.loss is None:
         return ""
-    value = format_number(float(answer.loss), digits)
+    value = format_number(answer.loss, digits)
     objective = problem.objective
     reduction, of_samples = objective.reduction, problem.sample_weight is not None
     weighted = of_samples or problem.weight is not None

@@ -324,6 +324,10 @@ class Problem:
         """The same problem without a reduction: each sample by itself."""
         return self._under(reduction="none", divisor=None)
 
+    def undivided(self) -> Problem:
+        """The same problem, its loss not divided by anything."""
+        return self._under(reduction="sum", divisor=None)
+
     def _under(self, **changes: Any) -> Problem:
         objective = replace(self.objective, **changes)
         weight = None if objective.weight is None else self.weight
@@ -337,11 +341,22 @@ class Problem:
         weights = self.sample_weight
         return replace(
             self,
-            given=self.given_rows[rows],
+            given=self.given_rows.only(rows),
             truth=None if self.truth is None else self.truth.only(rows),
             objective=objective,
             shared=self.divisors if divided else None,
             sample_weight=None if weights is None else weights[rows],
+        )
+
+    def sample(self, row: int) -> Problem:
+        """One sample as a problem of its own, which is not ignored."""
+        return replace(
+            self,
+            given=self.given_rows[row],
+            truth=None if self.truth is None else self.truth.one(row),
+            objective=replace(self.objective, axis=-1, ignore_index=None, sample_weight=None),
+            shared=None,
+            sample_weight=None,
         )
 
     def rounded_to(self, dtype: np.dtype[Any]) -> Problem:

@@ -163,11 +163,20 @@ class Rows:
             if len(stretches) == 1:
                 return self._read(*stretches[0])[::step]
             return np.asarray(Rows(stretches, self.axis))[::step]
-        numbers = np.asarray(rows)
+        numbers, view = np.asarray(rows), self._view()
+        if view is not None:
+            return np.asarray(view[numbers])
         found = np.empty((numbers.size, *self.shape[1:]), self.dtype)
         for place, row in enumerate(numbers.reshape(-1).tolist()):
             found[place] = self[row : row + 1][0]
         return found.reshape(numbers.shape + self.shape[1:])
+
+    def only(self, numbers: NDArray[np.int64]) -> Rows:
+        """Some of the rows, not yet read."""
+        breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+        runs = [run.tolist() for run in np.split(numbers, breaks) if len(run)]
+        stretches = [own for run in runs for own in self._between(run[0], run[-1] + 1)]
+        return Rows(stretches or self._between(0, 0), self.axis)
 
     def between(self, start: int, stop: int) -> Rows:
         """The rows from start to stop, not yet read."""
@@ -191,6 +200,14 @@ class Rows:
         own = first + row - (self._ends[number] - count)
         file = f"{segment.name}: " if segment.name else ""
         return file, sample_name(own, _batch_shape(segment, self.axis))
+
+    def _view(self) -> NDArray[Any] | None:
+        """All rows, where they are one array's in memory and nothing has to be copied."""
+        held = self.stretches[0].segment.held
+        if len(self.stretches) > 1 or held is None:
+            return None
+        moved = held[..., None] if self.axis is None else np.moveaxis(held, self.axis, -1)
+        return np.asarray(self) if _can_be_rows(moved) else None
 
     def _read(self, segment: Segment, first: int, length: int) -> NDArray[Any]:
         """Some rows of an array, of which no more than they are is copied, or hardly more."""

@@ -165,6 +165,11 @@ class ClassIndices:
         own = rows_of(chosen, None)
         return ClassIndices(chosen, own, self.classes, self.ignore_index, weights)
 
+    def one(self, row: int) -> ClassIndices:
+        """That of one row alone, without a dimension of samples."""
+        own = self.rows[row]
+        return ClassIndices(own, rows_of(own, None), self.classes, None)
+
     def _pieces(self) -> Iterator[tuple[int, int]]:
         samples = len(self.rows)
         return ((start, min(start + AT_ONCE, samples)) for start in range(0, samples, AT_ONCE))
@@ -223,6 +228,11 @@ class Probabilities:
 
     def only(self, rows: Integers) -> Probabilities:
         """Those of some of the rows."""
-        chosen = self.rows[rows]
+        chosen = self.rows.only(rows)
         weights = None if self.weights is None else self.weights[rows]
-        return Probabilities(chosen, rows_of(chosen, -1), weights)
+        return Probabilities(chosen, chosen, weights)
+
+    def one(self, row: int) -> Probabilities:
+        """That of one row alone, without a dimension of samples, whatever its weight."""
+        own = self.rows[row]
+        return Probabilities(own, rows_of(own, -1))

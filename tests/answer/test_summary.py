@@ -15,15 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cecli
-from cecli.answer.summary import summarize
+from cecli.answer.answer import Shown, find_answer
+from cecli.answer.summary import Summary
 from cecli.cli.main import main
-from cecli.core.evaluate import totals_of
 from cecli.core.totals import BARS
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 from support.paths import DIGITS
 
 SAMPLES = 50
+
+
+def summary_of(problem: Problem, *, worst: int = 0, exact: bool = False) -> Summary:
+    summary = find_answer("loss", problem, None, exact=exact, shown=Shown(worst=worst)).summary
+    assert summary is not None
+    return summary
+
+
 SCHEMA = json.loads(files("cecli").joinpath("cecli.schema.json").read_text(encoding="utf-8"))
 
 
@@ -45,7 +53,7 @@ def test_summary_against_plain_python(seed: int, classes: int, tied: bool, ignor
     target = random.integers(0, classes, SAMPLES)
     problem = Problem.of(logits, target, Objective(ignore_index=1 if ignored else None))
     result = cecli.cross_entropy(logits, target, ignore_index=1 if ignored else None)
-    summary = summarize(problem, totals_of(problem, worst=7))
+    summary = summary_of(problem, worst=7)
     kept = [row for row in range(SAMPLES) if not (ignored and target[row] == 1)]
     best = [
         sorted(range(classes), key=lambda i, z=row: (-z[i], i))  # type: ignore[misc]
@@ -87,7 +95,7 @@ def test_summary_against_plain_python(seed: int, classes: int, tied: bool, ignor
 def test_exact_bits_are_correctly_rounded() -> None:
     logits = np.random.default_rng(2).normal(size=(6, 4))
     problem = Problem.of(logits, np.arange(6) % 4, Objective())
-    found = summarize(problem, totals_of(problem), exact=True).bits
+    found = summary_of(problem, exact=True).bits
     with mpmath.workdps(50):
         losses = [
             mpmath.log(mpmath.fsum(map(mpmath.exp, row))) - row[i % 4]
@@ -132,7 +140,7 @@ def test_infinite_losses_stand_beside_the_histogram() -> None:
     logits[3] = [-np.inf, 0]
     logits[4] = [1, 0]
     problem = Problem.of(logits, np.zeros(25, dtype=int), Objective())
-    summary = summarize(problem, totals_of(problem, worst=1))
+    summary = summary_of(problem, worst=1)
     assert summary.histogram is not None
     assert sum(summary.histogram.counts) == 24
     assert summary.worst_samples is not None

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from cecli.answer.answer import Shown
 from cecli.cluster import client as cluster
 from cecli.cluster.client import find_answer_on_cluster
 from cecli.cluster.dask import connected
@@ -61,7 +62,13 @@ def rate(client: Any, command: Any, typed: Input, output: str | None, runs: int)
     def work() -> None:
         with AtomicFiles() as files:
             find_answer_on_cluster(
-                command, request, address, destination, files, lambda share: None
+                command,
+                request,
+                address,
+                destination,
+                files,
+                lambda share: None,
+                shown=Shown(),
             )
 
     work()

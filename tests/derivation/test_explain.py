@@ -23,7 +23,7 @@ from mpmath import mp
 
 from cecli.api import solve
 from cecli.cli.main import main
-from cecli.derivation.derive import derive, own_problem, undivided
+from cecli.derivation.derive import derive, own_problem
 from cecli.derivation.model import Derivation, Step
 from cecli.derivation.notation import latex, over, plain, tag
 from cecli.derivation.numbers import Pencil, Quantity
@@ -47,10 +47,10 @@ def explained(
     **options: Any,
 ) -> Derivation:
     problem = Problem.of(logits, target, Objective(**options))
-    alone = undivided(own_problem(problem, sample))
+    alone = own_problem(problem, sample).undivided()
     result = solve(alone, exact=True)
     found = check(alone, result.grad) if np.isfinite(result.loss) else None
-    return derive(problem, sample, found, digits=digits, top=top)
+    return derive(problem, sample, alone, found, digits=digits, top=top)
 
 
 def steps_by_id(derivation: Derivation) -> dict[str, Step]:

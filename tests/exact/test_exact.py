@@ -15,8 +15,7 @@ from mpmath import mp
 from numpy.typing import ArrayLike, NDArray
 
 from cecli import cross_entropy, log_softmax, softmax
-from cecli.answer.summary import summarize
-from cecli.core.evaluate import totals_of
+from cecli.answer.answer import find_answer
 from cecli.problem import objective, problem
 from support.oracle import (
     MAX,
@@ -355,6 +354,12 @@ def test_the_callers_decimal_context_does_not_matter() -> None:
     assert_same_bits(actual.grad, expected.grad)
 
 
+def perplexity(batch: problem.Problem, *, exact: bool) -> float | None:
+    summary = find_answer("loss", batch, None, exact=exact).summary
+    assert summary is not None
+    return summary.perplexity
+
+
 @given(st.lists(st.lists(st.floats(-300, 300), min_size=3, max_size=3), min_size=1, max_size=3))
 def test_perplexity_is_correctly_rounded(rows: list[list[float]]) -> None:
     weighted = objective.Objective(weight=[1.0, 2.0, 3.0], z_loss=0.5)
@@ -363,17 +368,17 @@ def test_perplexity_is_correctly_rounded(rows: list[list[float]]) -> None:
     assert isinstance(exact.loss, Fraction)
     with mp.workdps(60):
         wanted = mp.exp(mp.mpf(exact.loss.numerator) / exact.loss.denominator)
-    assert summarize(batch, totals_of(batch), exact=True).perplexity == float(wanted)
-    assert summarize(batch, totals_of(batch)).perplexity == pytest.approx(float(wanted), rel=1e-12)
+    assert perplexity(batch, exact=True) == float(wanted)
+    assert perplexity(batch, exact=False) == pytest.approx(float(wanted), rel=1e-12)
 
 
 def test_perplexity_at_its_ends() -> None:
     one_class = problem.Problem.of([[7.0, -np.inf], [1.0, -np.inf]], [0, 0])
-    assert summarize(one_class, totals_of(one_class), exact=True).perplexity == 1.0
+    assert perplexity(one_class, exact=True) == 1.0
     masked = problem.Problem.of([[7.0, -np.inf], [1.0, -np.inf]], [0, 1])
-    assert summarize(masked, totals_of(masked), exact=True).perplexity == np.inf
+    assert perplexity(masked, exact=True) == np.inf
     hopeless = problem.Problem.of([[1e5, 0.0]], [1])
-    assert summarize(hopeless, totals_of(hopeless), exact=True).perplexity == np.inf
+    assert perplexity(hopeless, exact=True) == np.inf
 
 
 def test_nearly_equal_logits_leave_a_tiny_gradient() -> None:

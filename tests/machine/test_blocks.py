@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from cecli import CecliError, cross_entropy, softmax
 from cecli.api import solve
-from cecli.core.evaluate import Wanted, reduced_loss, sweep, totals_of
+from cecli.core.evaluate import sweep, totals_of
 from cecli.core.totals import GroupedSum, Totals, empty_tally
 from cecli.machine import blocks
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
+from cecli.problem.wanted import RowArray, Wanted
 
 OBJECTIVES: list[dict[str, Any]] = [
     {},
@@ -107,7 +108,7 @@ def test_every_width_has_the_same_results_row_by_row(classes: int) -> None:
 
 def test_probabilities_are_made_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     result = solve(Problem.of(np.zeros((2, 3)), np.array([0, 1]), Objective()))
-    monkeypatch.setattr("cecli.core.evaluate._array_of", None)
+    monkeypatch.setattr("cecli.api._array_of", None)
     assert result.loss == pytest.approx(np.log(3))
     with pytest.raises(TypeError):
         _ = result.softmax
@@ -118,16 +119,17 @@ def test_jobs_leave_no_trace(jobs: int) -> None:
     random = np.random.default_rng(3)
     logits = random.normal(size=(40_000, 9))
     problem = Problem.of(logits, random.integers(0, 9, 40_000), Objective(z_loss=0.01))
-    wanted = Wanted("grad", worst=3)
+    array = RowArray("grad", problem.dtype)
+    wanted = Wanted({array: None}, worst=3)
     parts = list(sweep(problem, wanted, jobs))
     assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
     whole = solve(problem)
-    grad = np.concatenate([part.array for part in parts if part.array is not None])
+    grad = np.concatenate([part.arrays[array] for part in parts])
     assert grad.tobytes() == whole.grad.tobytes()
     totals = Totals(worst=3)
     for part in parts:
         totals.add(part)
-    assert reduced_loss(problem, totals) == whole.loss
+    assert totals.loss(problem.divisors) == whole.loss
     highest = np.argsort(-whole.losses, kind="stable")[:3]
     assert totals.tally.highest[1].tolist() == highest.tolist()
 

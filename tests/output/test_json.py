@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import cecli
-from cecli.answer.answer import Command, find_answer
+from cecli.answer.answer import Command, Shown, find_answer
 from cecli.cli.main import main
 from cecli.machine.plan import Plan, Results
-from cecli.output.json_document import document_of, to_json
+from cecli.output.json_document import arrays_of, document_of, to_json
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Block, Problem
 from support.documents import strict, validator
@@ -272,11 +272,14 @@ LOGITS = st.lists(st.one_of(FINITE, st.just(-INF)), min_size=1, max_size=6).filt
 @given(LOGITS, st.sampled_from(["softmax", "grad"]), st.data())
 def test_numbers_round_trip_bit_for_bit(row: list[float], command: Command, data: Any) -> None:
     target = None if command == "softmax" else data.draw(st.integers(0, len(row) - 1))
-    answer = find_answer(command, Problem.of(row, target, Objective()), None, exact=False)
+    shown = Shown(arrays_of(command))
+    problem = Problem.of(row, target, Objective())
+    answer = find_answer(command, problem, None, exact=False, shown=shown)
     document = strict(to_json(document_of(answer)))
-    wanted = {"logits": row, "softmax": answer.softmax, "log_softmax": answer.log_softmax}
-    if answer.totals is not None:
-        wanted |= {"grad": answer.result.grad, "loss": answer.loss}
+    wanted: dict[str, Any] = {"logits": row, "loss": answer.loss}
+    wanted |= {name: answer.arrays[name] for name in arrays_of(command) - {"losses"}}
+    if command == "softmax":
+        del wanted["loss"]
     for name, values in wanted.items():
         assert bits(numbers(document[name])) == bits(np.ravel(np.asarray(values)).tolist())
 
@@ -309,7 +312,8 @@ def test_integers_stay_integers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_labels_survive(text: str, ascii_only: bool) -> None:
     problem = Problem.of([1.0, 2.0], None, Objective())
-    answer = find_answer("softmax", problem, (text, "b"), exact=False)
+    shown = Shown(arrays_of("softmax"))
+    answer = find_answer("softmax", problem, (text, "b"), exact=False, shown=shown)
     line = to_json(document_of(answer), ascii_only=ascii_only)
     assert strict(line)["labels"] == [text, "b"]
     assert line.isascii() or not ascii_only

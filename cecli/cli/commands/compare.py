@@ -65,6 +65,7 @@ def compare(**options: Any) -> None:
 
 def _compared(settings: Settings, request: Request, output: Output | None) -> Answer:
     from cecli.answer.answer import find_comparison
+    from cecli.cli.present import shown_of
     from cecli.cli.progress import Progress
 
     with Progress("comparing", request.problem.nbytes) as progress:
@@ -73,6 +74,7 @@ def _compared(settings: Settings, request: Request, output: Output | None) -> An
             rtol=settings.rtol,
             exact=settings.compute.exact,
             keep=settings.view.top,
+            shown=shown_of(settings, request.problem),
             output=output,
             report=progress,
         )

@@ -124,6 +124,7 @@ def _compute(command: Command, options: dict[str, Any]) -> None:
 
 def _here(settings: Settings, request: Request, output: Output | None) -> Answer:
     from cecli.answer.answer import find_answer
+    from cecli.cli.present import shown_of
     from cecli.cli.progress import Progress
 
     compute = settings.compute
@@ -133,7 +134,7 @@ def _here(settings: Settings, request: Request, output: Output | None) -> Answer
             request.problem,
             request.labels,
             exact=compute.exact,
-            worst=compute.worst or 0,
+            shown=shown_of(settings, request.problem),
             jobs=compute.jobs,
             output=output,
             report=progress,
@@ -143,6 +144,7 @@ def _here(settings: Settings, request: Request, output: Output | None) -> Answer
 
 def _on_a_cluster(settings: Settings, request: Request, output: Output | None) -> Answer:
     """The same by the workers of a cluster, who write the files themselves."""
+    from cecli.cli.present import shown_of
     from cecli.cli.progress import Progress
     from cecli.cluster.client import find_answer_on_cluster
     from cecli.output.files.atomic import AtomicFiles
@@ -157,7 +159,7 @@ def _on_a_cluster(settings: Settings, request: Request, output: Output | None) -
                 settings.destination,
                 files,
                 progress,
-                worst=compute.worst or 0,
+                shown=shown_of(settings, request.problem),
                 jobs=compute.jobs,
             )
         return _checked(answer, settings)
@@ -170,9 +172,18 @@ def _checked(answer: Answer, settings: Settings) -> Answer:
         return answer
     from dataclasses import replace
 
-    from cecli.answer.checking import check_answer
     from cecli.cli.progress import Progress
+    from cecli.gradcheck.check import check_own
 
     with Progress("checking") as progress:
-        found = check_answer(answer, wanted.method, wanted.step, wanted.seed, progress)
+        found = check_own(
+            answer.problem,
+            answer.arrays.get("grad"),
+            None if answer.tally is None else answer.tally.infinite,
+            wanted.method,
+            wanted.step,
+            wanted.seed,
+            progress,
+            exact=answer.exact,
+        )
     return replace(answer, check=found)

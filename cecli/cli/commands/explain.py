@@ -52,24 +52,28 @@ def explain(**options: Any) -> None:
 
 def _explained(settings: Settings, request: Request, output: Output | None) -> Answer:
     """The answer for one sample alone, with its derivation; every number is exact."""
-    import math
     from dataclasses import replace
 
     from cecli.answer.answer import find_answer
     from cecli.api import solve
+    from cecli.cli.present import shown_of
     from cecli.cli.progress import Progress
-    from cecli.derivation.derive import derive, own_problem, undivided
+    from cecli.derivation.derive import derive, own_problem
     from cecli.gradcheck.check import check
 
-    problem, labels, sample = request.problem, request.labels, settings.sample
-    own = own_problem(problem, sample)
-    answer = find_answer("explain", own, labels, exact=True, output=output)
-    plain = undivided(own)
-    result = solve(plain, exact=True)
-    found = None
-    if math.isfinite(float(result.loss)):
+    problem, labels, view = request.problem, request.labels, settings.view
+    own = own_problem(problem, settings.sample)
+    shown = shown_of(settings, own)
+    shown = replace(shown, arrays=shown.arrays | {"grad"})
+    answer = find_answer("explain", own, labels, exact=True, shown=shown, output=output)
+    plain, found = own.undivided(), None
+    if answer.tally is not None and answer.tally.infinite is None:
+        grad = answer.arrays["grad"]
+        if (own.divisor or 1.0, own.z_loss_divisor or 1.0) != (1.0, 1.0):
+            grad = solve(plain, exact=True).grad
         with Progress("checking") as progress:
-            found = check(plain, result.grad, progress=progress)
-    view = settings.view
-    derivation = derive(problem, sample, found, labels=labels, digits=view.digits, top=view.top)
+            found = check(plain, grad, progress=progress, is_finite=True)
+    derivation = derive(
+        problem, settings.sample, plain, found, labels=labels, digits=view.digits, top=view.top
+    )
     return replace(answer, check=found, derivation=derivation)
