@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,10 +59,11 @@ def _run() -> int:
 
 
 def _complain(message: str, command: str = "cecli") -> None:
-    text = " ".join(message.split())
+    from cecli.text.messages import plain_line
+
     try:
         if sys.stderr is not None:
-            sys.stderr.write(f"{command}: {text}\n")
+            sys.stderr.write(f"{command}: {plain_line(message)}\n")
             sys.stderr.flush()
     except OSError:
         _abandon(sys.stderr)
@@ -69,12 +71,14 @@ def _complain(message: str, command: str = "cecli") -> None:
 
 def _admit(error: Exception) -> int:
     """End by an error that nobody has thought of."""
-    place, trace = "", error.__traceback__
+    place, trace, said = "", error.__traceback__, ""
     while trace is not None:
         place = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119
         trace = trace.tb_next
+    with suppress(Exception):  # of an exception that cannot even say what it is
+        said = f"{error}: "
     _complain(
-        f"{type(error).__name__} at {place}: {error}: this is a defect of cecli; please report it "
+        f"{type(error).__name__} at {place}: {said}this is a defect of cecli; please report it "
         "with the command"
     )
     return BAD_USAGE

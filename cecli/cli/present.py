@@ -16,6 +16,7 @@ from cecli.answer.answer import Answer, Shown, array_name_of
 from cecli.errors import CecliError
 from cecli.input.problem_from import read_request
 from cecli.text.ascii import takes_unicode
+from cecli.text.messages import plain_line
 from cecli.text.numbers import format_bytes
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def carry_out(
         _write(answer, settings, settings.destination)
         _tell_what_is_written(settings.destination)
     for note in request.notes:
-        click.echo(f"cecli {settings.command}: {note}", err=True)
+        tell(f"cecli {settings.command}: {note}")
     _show(answer, settings)
     if not answer.passed:
         raise click.exceptions.Exit(1)
@@ -116,12 +117,16 @@ def _show_document(answer: Answer, settings: Settings) -> None:
     arrays = settings.view.arrays
     document = document_of(answer, arrays)
     if "omitted" in document and arrays is None:
-        click.echo(
+        tell(
             f"cecli {answer.command}: the arrays are left out, being larger than 100,000 numbers; "
-            "--arrays prints them, -o FILE.npy writes them",
-            err=True,
+            "--arrays prints them, -o FILE.npy writes them"
         )
     print_document(document)
+
+
+def tell(note: str) -> None:
+    """Print a line on standard error."""
+    click.echo(plain_line(note), err=True)
 
 
 def print_document(document: Mapping[str, object]) -> None:
@@ -197,7 +202,7 @@ def _tell_what_is_written(destination: Destination) -> None:
 
     path = Path(destination.path)
     if path.is_file():
-        click.echo(f"wrote {path}, {format_bytes(path.stat().st_size)}", err=True)
+        tell(f"wrote {path}, {format_bytes(path.stat().st_size)}")
 
 
 def _picture(answer: Answer, settings: Settings) -> str:

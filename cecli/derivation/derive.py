@@ -16,6 +16,7 @@ from cecli.errors import CecliError
 from cecli.exact.row import DecimalRow, decimal_row
 from cecli.machine.decimals import wide_context
 from cecli.problem.problem import Problem
+from cecli.text.messages import printable
 
 if TYPE_CHECKING:
     from cecli.gradcheck.check import GradientCheck
@@ -135,4 +136,4 @@ def _target(example: Example) -> str:
 
 def _printable(label: str) -> str:
     """A label that can do no harm: no control characters, and none that begins a formula."""
-    return "".join(c if c.isprintable() and c != "$" else "·" for c in label)
+    return printable(label).replace("$", "·")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cecli.answer.answer import Answer
 from cecli.problem.dtypes import Integers
 from cecli.problem.objective import Objective
+from cecli.text.messages import printable
 from cecli.text.numbers import align, format_number, format_typed
 
 
@@ -84,8 +85,17 @@ def class_name(answer: Answer, index: int) -> str:
     """A class by its label, or by its index."""
     if answer.labels is None or not 0 <= index < len(answer.labels):
         return str(index)
-    # A control character in a name must not reach the terminal.
-    return "".join(c if c.isprintable() else "·" for c in answer.labels[index])
+    return printable(answer.labels[index])
+
+
+def printed(grid: Grid) -> Grid:
+    """The same for a terminal."""
+    columns = [
+        replace(column, header=printable(column.header), cells=list(map(printable, column.cells)))
+        for column in grid.columns
+    ]
+    notes, verdict = list(map(printable, grid.notes)), printable(grid.verdict)
+    return replace(grid, columns=columns, notes=notes, verdict=verdict)
 
 
 def tuple_name(position: Sequence[int]) -> str:

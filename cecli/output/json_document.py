@@ -15,6 +15,7 @@ import numpy as np
 from cecli.answer.answer import Answer, ArrayName, Command
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
+from cecli.text.messages import escaped
 from cecli.text.strict_json import plain_value
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _array_sizes(command: Command, problem: Problem) -> dict[str, int]:
 
 def to_json(document: Mapping[str, Any], *, ascii_only: bool = False) -> str:
     """One line of RFC 8259 JSON; every number is the shortest text that reads back to it."""
-    return json.dumps(document, ensure_ascii=ascii_only, allow_nan=False)
+    return escaped(json.dumps(document, ensure_ascii=ascii_only, allow_nan=False))
 
 
 def _objective(objective: Objective) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from cecli.derivation.model import Derivation, Step
 from cecli.derivation.notation import latex, plain, split_prose
-from cecli.output.grid import Column, Grid
+from cecli.output.grid import Column, Grid, printed
 
 BAR_CELLS = 16
 # So many characters, as they are shown, fit a line of an article with room to spare.
@@ -34,7 +34,7 @@ SPECIAL_IN_LATEX = {
 
 def to_markdown(grids: Sequence[Grid]) -> str:
     """All the grids, their notes as paragraphs; stressed rows in bold."""
-    return "\n\n".join(_grid(grid) for grid in grids)
+    return "\n\n".join(_grid(grid) for grid in map(printed, grids))
 
 
 def derivation_to_markdown(derivation: Derivation) -> str:

@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cecli.output.grid import Column, Grid
+from cecli.output.grid import Column, Grid, printed
 
 WIDEST_BAR, NARROWEST_BAR = 20, 5
 SHORTEST_NAME = 8
@@ -68,7 +68,7 @@ def record(draw: Callable[[Console, int | None], None], title: str, file: IO[str
 
 def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
     widest = 0
-    for place, grid in enumerate(grids):
+    for place, grid in enumerate(map(printed, grids)):
         columns = _fit(grid, width)
         notes = list(grid.notes)
         if len(columns) < len(grid.columns) and any(c.optional for c in grid.columns):

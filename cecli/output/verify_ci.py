@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 from cecli.conformance.model import SUITE, Verdict
 from cecli.conformance.report import Report
 from cecli.conformance.telling import in_a_line, in_full
+from cecli.text.messages import printable
 
 if TYPE_CHECKING:
     from cecli.conformance.api import Subject
@@ -86,4 +87,4 @@ def _property(text: str) -> str:
 
 def _text(text: str) -> str:
     """Without what XML has no way to write."""
-    return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)
+    return "\n".join(map(printable, text.split("\n")))

@@ -1,12 +1,13 @@
 """One-line errors: what the input says is quoted, and where it is said is named.
 
-What the user wrote appears in an error only through quote, so that no newline or control character
-of the input reaches the terminal.
+Whatever is printed goes through one door here, so that no control character of the input reaches
+a terminal: an error or a note through `plain_line`, a cell of a table through `printable`, JSON
+through `escaped`. An error also quotes what it names, to be told from its own words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cecli.errors import CecliError
@@ -28,6 +29,37 @@ def reading(source: str) -> Iterator[None]:
         raise CecliError(f"{source}: {reason[0].lower()}{reason[1:]}") from None
     except MemoryError:
         raise CecliError(f"{source}: does not fit into memory") from None
+
+
+def printable(text: str) -> str:
+    """Text that moves no cursor: a point for each character that does not print.
+
+    These are control characters, those that turn the direction of text, and lone surrogates.
+    """
+    return text if text.isprintable() else text.translate(_odd(text, lambda odd: "·"))
+
+
+def plain_line(text: str) -> str:
+    """Text for standard error: one line, with escapes for what does not print."""
+    line = " ".join(text.split())
+    return line.translate(_odd(line, lambda odd: odd.encode("unicode_escape").decode()))
+
+
+def escaped(text: str) -> str:
+    """JSON whose strings hold escapes for what does not print; it reads back to the same."""
+    import json
+
+    return (
+        text
+        if text.isprintable()
+        else text.translate(_odd(text, lambda odd: json.dumps(odd)[1:-1]))
+    )
+
+
+def _odd(text: str, shown: Callable[[str], str]) -> dict[int, str]:
+    return {
+        ord(character): shown(character) for character in set(text) if not character.isprintable()
+    }
 
 
 def quote(text: str) -> str:

@@ -113,6 +113,7 @@ def _baseline(asked: Verification) -> Baseline | None:
 
 def _with_new_baseline(report: Report, path: str) -> Report:
     """The report with a baseline that allows what has failed, once that is written."""
+    from cecli.cli.present import tell
     from cecli.conformance.baseline import Baseline
     from cecli.output.json_document import write_text
 
@@ -121,20 +122,18 @@ def _with_new_baseline(report: Report, path: str) -> Report:
     write_text(path, after.text())
     added = len(after.reasons.keys() - before.reasons.keys())
     gone = len(before.reasons.keys() - after.reasons.keys())
-    click.echo(
-        f"cecli verify: {path} lists {len(after.reasons)} cases: {added} are new, {gone} are gone",
-        err=True,
-    )
+    tell(f"cecli verify: {path} lists {len(after.reasons)} cases: {added} are new, {gone} are gone")
     return replace(report, baseline=after)
 
 
 def _annotate(report: Report, asked: Verification) -> None:
     """In a workflow of GitHub, what failed is shown beside the change."""
     if os.environ.get("GITHUB_ACTIONS") == "true":
+        from cecli.cli.present import tell
         from cecli.output.verify_ci import github_annotations
 
         for line in github_annotations(report, asked.subject):
-            click.echo(line, err=True)
+            tell(line)
 
 
 def _implementation(asked: Verification) -> Implementation | Remote:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from cecli.errors import CecliError
-from cecli.text.messages import quote
+from cecli.text.messages import printable, quote
 
 LONGEST = 300
 EXPECTED = "write package.module:function or ./file.py:function"
@@ -60,7 +60,7 @@ def reason_of(error: BaseException) -> str:
 
 def one_line(text: str) -> str:
     """What somebody else's code says, on one line of bounded length that moves no cursor."""
-    line = "".join(c if c.isprintable() else "·" for c in " ".join(text.split()))
+    line = printable(" ".join(text.split()))
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
