@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,7 +121,8 @@ def test_labels_that_are_read(form: str) -> None:
 
 
 def test_names_in_archives() -> None:
-    np.savez("two.npz", **{NAMED: np.ones(2), "b": np.ones(2)})
+    arrays: dict[str, Any] = {NAMED: np.ones(2), "b": np.ones(2)}
+    np.savez("two.npz", **arrays)
     assert_harmless("softmax", "two.npz")
     assert_harmless("softmax", "two.npz", "--key", EVIL)
     np.save(f"{NAMED}.npy", np.ones((2, 2)))
