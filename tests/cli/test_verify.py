@@ -322,7 +322,10 @@ def test_the_schema_refuses_half_a_document() -> None:
         (["--isolate", "theirs:lost"], "there is no 'lost'"),
         (["theirs:right", "--update-baseline"], "--update-baseline writes the file of --baseline"),
         (["--list", "--junit", "x.xml"], "--junit is for an implementation that is run"),
-        (["theirs:right", "--junit", "no/such/place"], "cannot write no/such/place"),
+        (
+            ["theirs:right", "-k", "ordinary/textbook", "--junit", "no/such/place"],
+            "cannot write no/such/place",
+        ),
         (["--export", "no/such/place"], "cannot write no/such/place"),
     ],
 )

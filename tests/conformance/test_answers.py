@@ -15,7 +15,7 @@ from support.implementations import Textbook
 from support.oracle import evaluate, round_to, rounded
 
 # What the oracle answers in a blink.
-FEWEST_NUMBERS, MOST_FOR_THE_ORACLE = 300, 3000
+FEWEST_NUMBERS, MOST_FOR_THE_ORACLE = 150, 3000
 
 
 def assert_answer_is_the_oracles(case: Case) -> None:

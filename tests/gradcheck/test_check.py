@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cecli import CecliError, GradientCheck, check_gradient, cross_entropy
 from cecli.gradcheck.differences import DecimalDifferences
-from support.oracle import MAX, Golden, evaluate, golden_cases, rounded, ulp, ulps
+from support.oracle import MAX, Golden, evaluate, golden_cases, rounded, some_of, ulp, ulps
 from support.pairs import covering
 
 INF, NAN = math.inf, math.nan
@@ -89,7 +89,7 @@ def _differences_once(monkeypatch: pytest.MonkeyPatch) -> None:
 # Right gradients pass.
 
 
-@pytest.mark.parametrize("case", FINITE_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", some_of(FINITE_CASES, 2))
 def test_golden_gradients_pass(case: Golden) -> None:
     for exact in (False, True):
         grad = cross_entropy(case.logits, case.target, exact=exact, **case.options).grad
@@ -152,13 +152,7 @@ def test_any_shape_and_axis(shape: tuple[int, ...], axis: int) -> None:
 # Wrong gradients fail, whatever the logits.
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, id=case.name, marks=pytest.mark.slow if number % 3 else [])
-        for number, case in enumerate(INDEX_CASES)
-    ],
-)
+@pytest.mark.parametrize("case", some_of(INDEX_CASES, 3))
 def test_golden_gradients_made_wrong_fail(case: Golden) -> None:
     assert_right_and_wrong_are_told_apart(case.logits, case.target, **case.options)
 

@@ -18,6 +18,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+import pytest
 from mpmath import mp
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -390,6 +391,14 @@ class Golden:
 def golden_cases() -> list[Golden]:
     path = CASES / "golden.json"
     return [_golden(case) for case in json.loads(path.read_text())["cases"]]
+
+
+def some_of(cases: Sequence[Golden], each: int) -> list[Any]:
+    """Parameters of a test, of which every each-th is quick and the others are slow."""
+    return [
+        pytest.param(case, id=case.name, marks=[] if number % each == 0 else pytest.mark.slow)
+        for number, case in enumerate(cases)
+    ]
 
 
 def _golden(case: dict[str, Any]) -> Golden:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-Meeting = tuple[tuple[int, int], ...]
 
 
 def covering(*choices: Sequence[Any], strength: int = 2) -> list[tuple[Any, ...]]:
@@ -14,15 +12,12 @@ def covering(*choices: Sequence[Any], strength: int = 2) -> list[tuple[Any, ...]
 
     Greedy, and the same every time: the next row is the one of the product with most new meetings.
     """
-    rows = list(itertools.product(*(range(len(choice)) for choice in choices)))
-    missing = {meeting for row in rows for meeting in _meetings(row, strength)}
+    rows = itertools.product(*(range(len(choice)) for choice in choices))
+    meetings = {row: set(itertools.combinations(enumerate(row), strength)) for row in rows}
+    missing = set().union(*meetings.values())
     found = []
     while missing:
-        best = max(rows, key=lambda row: sum(m in missing for m in _meetings(row, strength)))
-        missing.difference_update(_meetings(best, strength))
+        best = max(meetings, key=lambda row: len(missing & meetings[row]))
+        missing -= meetings[best]
         found.append(tuple(choice[i] for choice, i in zip(choices, best, strict=True)))
     return found
-
-
-def _meetings(row: Sequence[int], strength: int) -> Iterator[Meeting]:
-    return itertools.combinations(enumerate(row), strength)
