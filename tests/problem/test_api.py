@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from fractions import Fraction
 from typing import Any
@@ -100,8 +101,15 @@ def test_a_check_prints_its_verdict() -> None:
 # --- log Σ e^v ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("offset", [0.0, -1.7, 1e6, -745.0])
-@pytest.mark.parametrize("options", [{}, {"temperature": 0.3}, {"softcap": 50.0}], ids=str)
+# 1 − tanh(z/c) of a far larger z is so small that the oracle would need thousands of digits.
+@pytest.mark.parametrize(
+    ("offset", "options"),
+    [
+        *itertools.product([0.0, -1.7, 1e6, -745.0], [{}, {"temperature": 0.3}]),
+        *((offset, {"softcap": 50.0}) for offset in (0.0, -1.7, 1e3, -745.0)),
+    ],
+    ids=str,
+)
 def test_log_sum_exp(offset: float, options: dict[str, Any]) -> None:
     spread = np.repeat([1e-3, 1.0, 30.0], 14)[:40, None]
     logits = RANDOM.normal(size=(40, 7)) * spread + offset
