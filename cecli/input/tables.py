@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,11 +77,31 @@ class Table:
         return self.numbers.reshape(-1) if 1 in self.numbers.shape else self.numbers
 
 
-class Block(NamedTuple):
-    """Whole lines of a text, the first of them line number first."""
+class Block:
+    """Whole lines of a file, the first of them line number first, the first byte number offset."""
 
-    first: int
-    text: str
+    def __init__(self, first: int, data: bytes, offset: int = 0) -> None:
+        self.first, self.data = first, data
+        self._offset = offset
+        self.is_plain = data.isascii() and b"\r" not in data
+        if not self.is_plain:
+            _ = self.text  # what is no text is told at once
+
+    @cached_property
+    def text(self) -> str:
+        """The lines as text, each with a newline at its end."""
+        return decode(self.data, self._offset)
+
+    @property
+    def lines(self) -> int:
+        """How many they are."""
+        return self.data.count(b"\n") if self.is_plain else self.text.count("\n")
+
+    def behind(self, line: int) -> Block:
+        """What stands behind a line."""
+        parts = self.text.split("\n", line - self.first + 1)
+        rest = parts[-1] if len(parts) > line - self.first + 1 else ""
+        return Block(line + 1, rest.encode(), self._offset + 1)
 
 
 def read_table(
@@ -105,7 +125,7 @@ def read_table(
         if check is not None:
             check.look(some)
         if texts and to_indices is not None:
-            target.add(to_indices(texts, layout.labels, len(target)))
+            target.add(_indices_of(texts, layout.labels, len(target), to_indices))
     if not len(numbers):
         raise CecliError("the file holds no numbers below its header")
     if check is not None:
@@ -125,7 +145,7 @@ def looks_like_table(text: str) -> bool:
     if second is None or delimiter not in first:
         return False
     try:
-        rows = [row for _, row in _parsed(Block(1, f"{first}\n{second}"), delimiter)]
+        rows = [row for _, row in _parsed(Block(1, f"{first}\n{second}".encode()), delimiter)]
     except CecliError:
         return False
     if len(rows) != 2 or len(rows[0]) != len(rows[1]):
@@ -148,7 +168,7 @@ class _Rows:
 
     def __init__(self, stream: Readable, delimiter: str | None) -> None:
         self._blocks = _blocks_of(stream)
-        self._first = next(self._blocks, Block(1, ""))
+        self._first = next(self._blocks, Block(1, b""))
         self._delimiter = delimiter or _delimiter_of(self._first.text)
         rows = _parsed(self._first, self._delimiter)
         self.line, cells = next(rows, (0, []))
@@ -170,8 +190,7 @@ class _Rows:
     ) -> Iterator[tuple[NDArray[np.float64], list[str] | None]]:
         """The numbers of the classes, and the texts of the targets, block by block."""
         parse = _Parser(self._delimiter, len(self.cells), layout)
-        first, line = self._first, self.line
-        yield parse(_behind(first, line) if has_header else first)
+        yield parse(self._first.behind(self.line) if has_header else self._first)
         if self._next is not None:
             parse.is_long = True
             yield parse(self._next)
@@ -268,8 +287,21 @@ def read_targets(
     found = Collected(None, np.int64)
     for texts in rows.column(place, has_header):
         if texts:
-            found.add(to_indices(texts, None, len(found)))
+            found.add(_indices_of(texts, None, len(found), to_indices))
     return found.array()
+
+
+def _indices_of(
+    texts: list[str], labels: tuple[str, ...] | None, first: int, to_indices: ToIndices
+) -> NDArray[np.int64]:
+    """The class indices of texts, of which each is made an index once."""
+    different = list(dict.fromkeys(texts))
+    try:
+        indices = to_indices([text.strip() for text in different], labels, 0)
+    except CecliError:  # told once more, of the first that is none
+        return to_indices([text.strip() for text in texts], labels, first)
+    index_of = dict(zip(different, indices.tolist(), strict=True))
+    return np.array([index_of[text] for text in texts], dtype=np.int64)
 
 
 def without_header(
@@ -316,15 +348,17 @@ def _blocks_of(stream: Readable) -> Iterator[Block]:
     while following := _filled(stream, BLOCK_BYTES):
         cut = data.rfind(b"\n") + 1
         if cut and (not _leaves_quotes_open(data[:cut]) or len(data) > MOST_IN_QUOTES):
-            text = decode(data[:cut], offset)
-            yield Block(line, text)
-            line, offset, data = line + text.count("\n"), offset + cut, data[cut:]
+            block = Block(line, data[:cut], offset)
+            yield block
+            line, offset, data = line + block.lines, offset + cut, data[cut:]
         data += following
     if data:
-        yield Block(line, decode(data, offset))
+        yield Block(line, data, offset)
 
 
 def _leaves_quotes_open(lines: bytes) -> bool:
+    if b'"' not in lines:
+        return False
     if lines.startswith(b"#") or b"\n#" in lines:
         lines = b"\n".join(line for line in lines.split(b"\n") if not line.startswith(b"#"))
     return lines.count(b'"') % 2 == 1
@@ -378,12 +412,6 @@ def _check_width(row: Sequence[str], line: int, width: int) -> None:
         raise CecliError(f"line {line} has {len(row)} cells, where the first row has {width}")
 
 
-def _behind(block: Block, line: int) -> Block:
-    """What stands behind a line."""
-    parts = block.text.split("\n", line - block.first + 1)
-    return Block(line + 1, parts[-1] if len(parts) > line - block.first + 1 else "")
-
-
 # --- Lines into numbers ---------------------------------------------------------------------------
 
 
@@ -403,38 +431,45 @@ class _Parser:
 
         Raises CecliError with line and column.
         """
-        return self._quick(block.text) or self._careful(block)
+        return self._quick(block) or self._careful(block)
 
-    def _quick(self, text: str) -> tuple[NDArray[np.float64], list[str] | None] | None:
+    def _quick(self, block: Block) -> tuple[NDArray[np.float64], list[str] | None] | None:
         """The same for plain numbers; None where a cell is anything else."""
-        # float() would take underscores and the digits of other scripts as well.
-        if '"' in text or "_" in text or not text.isascii() or self._delimiter == ";":
+        if b'"' in block.data or self._delimiter == ";":
             return None
-        lines = [line for line in text.split("\n") if line.strip(" ") and line[0] != "#"]
-        places, target = self._layout.classes, self._layout.target
         try:
-            if self.is_long and (found := self._by_arrow(lines)) is not None:
-                numbers, texts = found
-            else:
-                if {line.count(self._delimiter) for line in lines} - {self._width - 1}:
-                    return None
-                cells = self._delimiter.join(lines).split(self._delimiter) if lines else []
-                numbers = np.empty((len(lines), len(places)))
-                if places == tuple(range(self._width)):
-                    numbers.reshape(-1)[:] = list(map(float, cells))
-                else:
-                    for number, place in enumerate(places):
-                        numbers[:, number] = list(map(float, cells[place :: self._width]))
-                texts = None if target is None else cells[target :: self._width]
+            found = self._by_arrow(block) if self.is_long else None
+            numbers, texts = found or self._by_python(block.text)
         except ValueError:
             return None
         # What is infinite without saying so was written in digits that do not fit.
-        if np.count_nonzero(np.isinf(numbers)) not in (0, text.lower().count("inf")):
+        infinite = np.count_nonzero(np.isinf(numbers))
+        if infinite and infinite != block.data.lower().count(b"inf"):
             return None
-        return numbers, None if texts is None else [cell.strip() for cell in texts]
+        return numbers, texts
 
-    def _by_arrow(self, lines: list[str]) -> tuple[NDArray[np.float64], list[str] | None] | None:
+    def _by_python(self, text: str) -> tuple[NDArray[np.float64], list[str] | None]:
+        """By float(), which raises ValueError for what it does not take."""
+        # It would take underscores and the digits of other scripts as well.
+        if "_" in text or not text.isascii():
+            raise ValueError
+        lines = [line for line in text.split("\n") if line.strip(" ") and line[0] != "#"]
+        if {line.count(self._delimiter) for line in lines} - {self._width - 1}:
+            raise ValueError
+        places, target = self._layout.classes, self._layout.target
+        cells = self._delimiter.join(lines).split(self._delimiter) if lines else []
+        numbers = np.empty((len(lines), len(places)))
+        if places == tuple(range(self._width)):
+            numbers.reshape(-1)[:] = list(map(float, cells))
+        else:
+            for number, place in enumerate(places):
+                numbers[:, number] = list(map(float, cells[place :: self._width]))
+        return numbers, None if target is None else cells[target :: self._width]
+
+    def _by_arrow(self, block: Block) -> tuple[NDArray[np.float64], list[str] | None] | None:
         """By pyarrow, which raises ValueError for what it does not take; None without it."""
+        if not block.is_plain or block.data.startswith(b"#") or b"\n#" in block.data:
+            return None
         try:
             import pyarrow as pa
             from pyarrow import csv as arrow
@@ -446,7 +481,7 @@ class _Parser:
         if target is not None:
             wanted[names[target]] = pa.string()
         table = arrow.read_csv(
-            io.BytesIO("\n".join(lines).encode()),
+            io.BytesIO(block.data),
             arrow.ReadOptions(column_names=names),
             arrow.ParseOptions(delimiter=self._delimiter, quote_char=False),
             arrow.ConvertOptions(
