@@ -22,6 +22,7 @@ from cecli.machine.blocks import check_rows
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.dtypes import Floats, result_dtype
 from cecli.problem.objective import Objective, Reduction
+from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
 from cecli.problem.wanted import RowArray, RowsName, Wanted
 
@@ -35,6 +36,7 @@ def softmax(
     *,
     temperature: float = 1.0,
     softcap: float | None = None,
+    from_: From = "logits",
     axis: int = -1,
     exact: bool = False,
 ) -> NDArray[Any]:
@@ -42,13 +44,13 @@ def softmax(
 
     logits: real numbers, shape (…, C, …), the classes on axis; −inf masks a class.
     temperature: z is divided by it. softcap: z becomes softcap·tanh(z/softcap) before that.
+    from_: what the numbers are: logits, probabilities or log-probabilities; log ŷ are logits.
     exact: every component correctly rounded, by decimal arithmetic (about 50 µs a component).
     Returns an array of the logits' shape, float32 for half and single precision input, else
     float64. Raises CecliError for NaN, +inf, a sample of nothing but −inf, or no classes.
     """
-    problem = Problem.of(
-        logits, None, Objective(temperature=temperature, softcap=softcap, axis=axis)
-    )
+    objective = Objective(temperature=temperature, softcap=softcap, axis=axis)
+    problem = Problem.of(logits_from(logits, from_, axis), None, objective)
     return softmax_of(problem, exact=exact)
 
 
@@ -58,6 +60,7 @@ def log_softmax(
     *,
     temperature: float = 1.0,
     softcap: float | None = None,
+    from_: From = "logits",
     axis: int = -1,
     exact: bool = False,
 ) -> NDArray[Any]:
@@ -65,9 +68,8 @@ def log_softmax(
 
     Arguments, result and errors are those of `softmax`; a masked class has −inf.
     """
-    problem = Problem.of(
-        logits, None, Objective(temperature=temperature, softcap=softcap, axis=axis)
-    )
+    objective = Objective(temperature=temperature, softcap=softcap, axis=axis)
+    problem = Problem.of(logits_from(logits, from_, axis), None, objective)
     return log_softmax_of(problem, exact=exact)
 
 
@@ -85,6 +87,7 @@ def cross_entropy(
     z_loss: float = 0.0,
     sample_weight: ArrayLike | None = None,
     divisor: float | None = None,
+    from_: From = "logits",
     axis: int = -1,
     exact: bool = False,
 ) -> CrossEntropy:
@@ -94,7 +97,7 @@ def cross_entropy(
     target: class indices (integers of the batch's shape) or class probabilities (floats of the
     logits' shape), told apart by their type as in PyTorch.
     weight (C,), ignore_index, label_smoothing, reduction: PyTorch's, to the divisor of the mean.
-    temperature, softcap: as in `softmax`. z_loss: adds z_loss·logsumexp² for each sample.
+    temperature, softcap, from_: as in `softmax`. z_loss: adds z_loss·logsumexp² for each sample.
     sample_weight: of the batch's shape, multiplies all that a sample adds; one of 0 does not count,
     whatever the sample holds, and the mean divides by the sum. divisor: of the mean instead.
     exact: every number correctly rounded, by decimal arithmetic (about 50 µs a component).
@@ -120,7 +123,8 @@ def cross_entropy(
         divisor=divisor,
         axis=axis,
     )
-    return solve(Problem.of(logits, target, objective), exact=exact)
+    problem = Problem.of(logits_from(logits, from_, axis), target, objective)
+    return solve(problem, exact=exact)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -28,6 +28,7 @@ from cecli.errors import CecliError
 from cecli.input.candidate import Candidate, candidate_of_array
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective
+from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
 from cecli.problem.wanted import Wanted
 
@@ -130,17 +131,19 @@ def compare(
     grad: ArrayLike | None = None,
     loss: ArrayLike | None = None,
     rtol: float | None = None,
+    from_: From = "logits",
     **objective: Any,
 ) -> Comparison:
     """Grade a gradient, a loss or both, and name the mistake that explains what is wrong.
 
-    logits, target, objective: as for `cross_entropy`. grad: an array of the logits' shape; one of
-    exactly the transposed shape is compared transposed, and fails. loss: the reduced loss, with
-    reduction none one for each sample. Arrays whose values all are float32, float16 or bfloat16
-    numbers are judged as that type. rtol: the relative error to allow instead.
+    logits, target, from_, objective: as for `cross_entropy`. grad: an array of the logits' shape;
+    one of exactly the transposed shape is compared transposed, and fails. loss: the reduced loss,
+    with reduction none one for each sample. Arrays whose values all are float32, float16 or
+    bfloat16 numbers are judged as that type. rtol: the relative error to allow instead.
     Raises CecliError for whatever cannot be computed, and for another shape.
     """
-    problem = Problem.of(logits, target, Objective(**objective))
+    checked = Objective(**objective)
+    problem = Problem.of(logits_from(logits, from_, checked.axis), target, checked)
     return compare_candidates(
         problem,
         None if grad is None else candidate_of_array(grad, "grad"),

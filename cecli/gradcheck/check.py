@@ -26,6 +26,7 @@ from cecli.gradcheck.float_differences import FloatDifferences
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.dtypes import Floats, Integers, as_doubles, as_real_array
 from cecli.problem.objective import Objective
+from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
 
 Method = Literal["decimal", "central", "forward"]
@@ -86,11 +87,12 @@ def check_gradient(
     step: float | None = None,
     seed: int = 0,
     progress: ProgressCallback | None = None,
+    from_: From = "logits",
     **objective: Any,
 ) -> GradientCheck:
     """Hold anybody's gradient of the cross-entropy against finite differences of the loss.
 
-    logits, target and the objective's keywords (weight, reduction, axis, …) are those of
+    logits, target, from_ and the objective's keywords (weight, reduction, axis, …) are those of
     `cross_entropy`. grad: real numbers of the logits' shape, judged at the precision of its type.
     method: decimal (central differences in decimal arithmetic, the one that proves something),
     or central or forward, the ordinary ones in double precision. step: h, at most 1; default
@@ -99,7 +101,8 @@ def check_gradient(
     largest logit, the smallest probability and others at random. progress is called with the
     fraction done. Raises CecliError for bad input and where the loss is infinite.
     """
-    problem = Problem.of(logits, target, Objective(**objective))
+    checked = Objective(**objective)
+    problem = Problem.of(logits_from(logits, from_, checked.axis), target, checked)
     return check(problem, as_real_array("grad", grad), method, step, seed, progress)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cecli.errors import CecliError
-from cecli.problem.dtypes import Floats, as_doubles, widened
+from cecli.problem.dtypes import Floats, as_doubles, as_real_array, widened
 from cecli.problem.problem import batch_shape_of
 from cecli.problem.rows import sample_name
 
@@ -23,7 +23,7 @@ KINDS: tuple[From, ...] = ("logits", "probabilities", "log-probabilities")
 SLACK, CLOSE = 0.01 + 2.0**-40, 1e-3
 
 
-def logits_from(given: NDArray[np.generic], kind: From, axis: int) -> NDArray[np.generic]:
+def logits_from(given: ArrayLike, kind: From, axis: int) -> ArrayLike:
     """The logits of an array of any shape, with the classes on axis; itself where it holds logits.
 
     Raises CecliError, with the sample, for numbers that are no probabilities.
@@ -34,8 +34,9 @@ def logits_from(given: NDArray[np.generic], kind: From, axis: int) -> NDArray[np
         )
     if kind == "logits":
         return given
-    batch_shape = batch_shape_of(given.shape, axis)
-    moved = np.moveaxis(given, axis, -1)
+    array = as_real_array("logits", given)
+    batch_shape = batch_shape_of(array.shape, axis)
+    moved = np.moveaxis(array, axis, -1)
     rows = moved.reshape(-1, moved.shape[-1])
     logits = logits_of_rows(rows, kind, lambda row: sample_name(row, batch_shape))
     return np.moveaxis(logits.reshape(moved.shape), -1, axis)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import cecli
 from cecli.errors import CecliError
 from cecli.input import collected
 from cecli.problem.probabilities import From, are_probabilities, logits_from
@@ -31,6 +33,24 @@ def test_the_softmax_is_what_was_given(axis: int, kind: From) -> None:
     given = np.moveaxis(given, -1, axis)
     logits = np.asarray(logits_from(given, kind, axis), dtype=np.float64)
     np.testing.assert_allclose(np.exp(logits), np.moveaxis(SHARES, -1, axis), rtol=1e-15)
+
+
+def test_in_the_library() -> None:
+    target = np.array([1, 0])
+    logits = np.log(SHARES[:, :2] / SHARES[:, :2].sum(axis=1, keepdims=True))
+    shares = SHARES[:, :2] / SHARES[:, :2].sum(axis=1, keepdims=True)
+    expected = cecli.cross_entropy(logits, target)
+    for kind, given in (("probabilities", shares), ("log-probabilities", logits)):
+        options: dict[str, Any] = {"from_": kind}
+        found = cecli.cross_entropy(given, target, **options)
+        assert (found.loss, found.grad.tolist()) == (expected.loss, expected.grad.tolist())
+        assert cecli.softmax(given, **options) == pytest.approx(shares, rel=1e-15)
+        assert pytest.approx(logits, rel=1e-15) == cecli.log_softmax(given.T, axis=0, **options).T
+        assert cecli.check_gradient(given, target, found.grad, **options).passed
+        assert cecli.compare(given, target, grad=found.grad, **options).passed
+    odds: Any = "odds"
+    with pytest.raises(CecliError, match="from_ is 'odds'"):
+        cecli.softmax(logits, from_=odds)
 
 
 def test_on_the_command_line() -> None:
