@@ -308,6 +308,15 @@ class Pass:
         return self._totals.loss(self.problem.divisors)
 
     @property
+    def kl(self) -> float | None:
+        """The mean KL(q‖ŷ), without weights and smoothing, of soft targets that are counted."""
+        problem = self.problem
+        is_soft = problem.has_target and not problem.indexed and self.wanted.losses
+        if not is_soft or not problem.kept_count or self.wanted.worst is None:
+            return None
+        return self._totals.kl(problem.kept_count) if self._sums is None else self._sums.kl()
+
+    @property
     def perplexity_and_bits(self) -> tuple[float, float]:
         """e to the mean cross-entropy without weights and smoothing, and that mean in bits."""
         if self._sums is not None:

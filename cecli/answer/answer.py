@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cecli.input.problem_from import Request
 
 Command = Literal["softmax", "loss", "grad", "explain", "compare"]
-ArrayName = Literal["softmax", "log_softmax", "grad", "losses"]
+ArrayName = Literal["softmax", "log_softmax", "log_sum_exp", "grad", "losses"]
 OwnRowsName = Literal["softmax", "grad"]
 Report = Callable[[float], None]
 ROWS_NAMES: tuple[RowsName, ...] = ("softmax", "log_softmax", "grad")
@@ -95,9 +95,10 @@ class Head:
 class Answer:
     """The problem of a command and its results.
 
-    loss: the reduced one; None for softmax, and for a batch with reduction none. tally: None for
-    softmax. summary, head: of a batch. arrays: those that were asked for, softmax, log_softmax and
-    grad in the logits' shape, losses in the batch's. check where one was asked for, derivation for
+    loss: the reduced one; None for softmax, and for a batch with reduction none. kl: the mean
+    KL(q‖ŷ) of soft targets, without weights and smoothing. tally: None for softmax. summary, head:
+    of a batch. arrays: those that were asked for, softmax, log_softmax and grad in the logits'
+    shape, losses and log_sum_exp in the batch's. check where one was asked for, derivation for
     explain, comparison for compare.
     """
 
@@ -106,6 +107,7 @@ class Answer:
     labels: tuple[str, ...] | None
     exact: bool
     loss: float | None = None
+    kl: float | None = None
     tally: Tally | None = None
     summary: Summary | None = None
     head: Head | None = None
@@ -175,7 +177,7 @@ def find_answer(
         return answer
     loss = held.only_loss if problem.divisor is None else run.loss
     summary = summarize(run, held.predictions if exact else None)
-    return replace(answer, loss=loss, tally=run.tally, summary=summary)
+    return replace(answer, loss=loss, kl=run.kl, tally=run.tally, summary=summary)
 
 
 def answer_of_totals(
@@ -198,6 +200,7 @@ def answer_of_totals(
         labels,
         exact=False,
         loss=held.only_loss if problem.divisor is None else run.loss,
+        kl=run.kl,
         tally=run.tally,
         summary=summarize(run),
         head=held.head,
@@ -225,6 +228,8 @@ class _Held:
         }
         whole = "losses" in shown.arrays or not problem.batch_shape
         self._losses = np.empty(problem.samples) if whole and self._has_losses else None
+        has_sums = "log_sum_exp" in shown.arrays
+        self._log_sum_exp = np.empty(problem.samples) if has_sums else None
         self._predictions: list[Predictions] = []
         self._first_losses: list[Floats] = []
         self._first_rows: list[NDArray[Any]] = []
@@ -232,7 +237,8 @@ class _Held:
     @property
     def needs_all(self) -> bool:
         """Whether what is held is of all rows."""
-        return bool(self._arrays) or self._losses is not None
+        sums = self._losses, self._log_sum_exp
+        return bool(self._arrays) or any(each is not None for each in sums)
 
     def wanted(self, written: RowArray | None) -> Wanted:
         """What is asked of each row; written: of which array all rows are handed on."""
@@ -242,6 +248,7 @@ class _Held:
         return Wanted(
             {**({} if written is None else {written: None}), **self._arrays},
             losses=self._has_losses,
+            log_sum_exp=self._log_sum_exp is not None,
             worst=self._shown.worst if self._has_losses else None,
             first=self.first,
             first_array=first_array,
@@ -251,6 +258,8 @@ class _Held:
         """Take what is held of a part; the rest of it is forgotten."""
         if self._losses is not None:
             self._losses[part.start : part.stop] = part.total
+        if self._log_sum_exp is not None and part.log_sum_exp is not None:
+            self._log_sum_exp[part.start : part.stop] = part.log_sum_exp
         if part.predictions is not None and part.start < self._predicted:
             self._predictions.append(part.predictions)
         if part.start < self.first:
@@ -296,6 +305,8 @@ class _Held:
         }
         if self._losses is not None:
             found["losses"] = self._losses.reshape(problem.batch_shape)
+        if self._log_sum_exp is not None:
+            found["log_sum_exp"] = self._log_sum_exp.reshape(problem.batch_shape)
         return found
 
 
@@ -333,13 +344,12 @@ def find_comparison(
         )
     else:
         loss, summary = run.loss, summarize(run)
-        answer = Answer(
-            "compare", problem, request.labels, exact, loss, tally=run.tally, summary=summary
-        )
+        answer = Answer("compare", problem, request.labels, exact, loss, run.kl, run.tally, summary)
     if result is not None:
         arrays: dict[ArrayName, NDArray[Any]] = {"grad": result.grad, "losses": result.losses}
         if exact:
             arrays |= {"softmax": result.softmax, "log_softmax": result.log_softmax}
+            arrays["log_sum_exp"] = result.log_sum_exp
         loss = None if np.ndim(result.loss) else float(result.loss)
         answer = replace(answer, loss=loss, arrays={**answer.arrays, **arrays})
     return replace(answer, comparison=comparison)

@@ -65,6 +65,8 @@ def shown_of(settings: Settings, problem: Problem) -> Shown:
 
         if any(shows_arrays(command, problem, arrays) for arrays in documents):
             arrays |= arrays_of(command)
+        elif not problem.batch_shape:
+            arrays.add("log_sum_exp")
     has_table = view.form in ("table", "markdown") or kind == "picture"
     if has_table and command in ("softmax", "loss", "grad"):
         from cecli.output.tables import MOST_CLASS_COLUMNS

@@ -123,7 +123,16 @@ def _part_of(block: Block, wanted: Wanted, plans: _Plans) -> Part:
     plain = None
     if plans.unweighted is not None:
         plain = results.plain if has_plain else evaluate(plans.unweighted, block).losses
-    return replace(part, plain=plain, tally=tally_of(block, part.total, wanted.worst))
+    entropies = None if block.soft is None else _entropies(block.soft, block.kept)
+    tally = tally_of(block, part.total, wanted.worst)
+    return replace(part, plain=plain, entropies=entropies, tally=tally)
+
+
+def _entropies(soft: Floats, kept: NDArray[np.bool_]) -> Floats:
+    """(n,) H(q) = −Σ q log q, 0 where a row is ignored."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(soft > 0.0, -soft * np.log(soft), 0.0)
+    return np.where(kept, terms.sum(axis=1), 0.0)
 
 
 def _with_first_rows(part: Part, block: Block, wanted: Wanted, plans: _Plans) -> Part:

@@ -40,8 +40,8 @@ class Part:
     start, stop: the first of them and the one behind the last. losses (n,): their cross-entropy,
     divided by nothing. z_losses (n,): likewise, where there is a z-loss. plain (n,): the
     cross-entropy without weights and smoothing, where there are any. log_sum_exp (n,): NaN where a
-    row is ignored. arrays: (n, C) each. tally: of the n rows. predictions, first_rows: of those
-    among the first rows of the problem.
+    row is ignored. entropies (n,): of soft targets. arrays: (n, C) each. tally: of the n rows.
+    predictions, first_rows: of those among the first rows of the problem.
     """
 
     start: int
@@ -50,6 +50,7 @@ class Part:
     z_losses: Floats | None = None
     plain: Floats | None = None
     log_sum_exp: Floats | None = None
+    entropies: Floats | None = None
     arrays: Mapping[RowArray, NDArray[Any]] = field(default_factory=dict)
     tally: Tally | None = None
     predictions: Predictions | None = None
@@ -66,12 +67,13 @@ class Part:
 class Totals:
     """What the parts of a problem come to together.
 
-    losses, z_losses, plain: Σ over the rows; plain without weights and smoothing. tally: of all
-    rows, with as many of the highest losses as worst says.
+    losses, z_losses, plain, entropies: Σ over the rows; plain without weights and smoothing.
+    tally: of all rows, with as many of the highest losses as worst says.
     """
 
     def __init__(self, worst: int) -> None:
         self.losses, self.z_losses, self._plain = GroupedSum(), GroupedSum(), GroupedSum()
+        self.entropies = GroupedSum()
         self.tally, self.worst = empty_tally(), worst
         self.plain = self.losses
 
@@ -84,6 +86,8 @@ class Totals:
         if part.plain is not None:
             self.plain = self._plain
             self.plain.add(part.plain)
+        if part.entropies is not None:
+            self.entropies.add(part.entropies)
         if part.tally is not None:
             self.tally = self.tally.merged(part.tally, self.worst)
 
@@ -94,6 +98,7 @@ class Totals:
         """
         self.losses.extend(later.losses)
         self.z_losses.extend(later.z_losses)
+        self.entropies.extend(later.entropies)
         if later.plain is not later.losses:
             self.plain = self._plain
             self.plain.extend(later.plain)
@@ -103,6 +108,10 @@ class Totals:
         """The loss of all rows over the divisors of the problem."""
         loss = self.losses.total(divisors.losses or 1.0)
         return loss + self.z_losses.total(divisors.z_losses or 1.0)
+
+    def kl(self, kept_count: int) -> float:
+        """Mean KL(q‖ŷ) = L − H(q) of soft targets, without weights, over the rows kept."""
+        return self.plain.total(float(kept_count)) - self.entropies.total(float(kept_count))
 
     def perplexity_and_bits(self, kept_count: int) -> tuple[float, float]:
         """e to the mean cross-entropy without weights over the rows kept, and that mean in bits."""

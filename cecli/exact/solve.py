@@ -35,6 +35,7 @@ from cecli.problem.wanted import Predictions, RowArray, Wanted
 FIRST_PRECISION = 40
 # Digits enough to count so many rows that nobody will ever have them.
 DIGITS_OF_A_COUNT = 20
+MOST_DIGITS_OF_KL = 400
 DOUBLE = np.dtype(np.float64)
 Rounded = TypeVar("Rounded")
 # A block takes about half a second, and the results of so many numbers are kept for rows like them.
@@ -216,6 +217,40 @@ class ExactSums:
             return _perplexity_and_bits(_total(sums[2].over(count), precision), precision)
 
         return self._settled(rounded)
+
+    def kl(self) -> float:
+        """The mean KL(q‖ŷ) = L − H(q) of soft targets, without weights, correctly rounded."""
+        count = Fraction(self._problem.kept_count)
+
+        def rounded(sums: tuple[_Sum, _Sum, _Sum], precision: int) -> float:
+            loss, entropy = _total(sums[2].over(count), precision), self._entropy(precision)
+            if loss == INFINITE:
+                return math.inf
+            with localcontext(wide_context(precision + GUARD_DIGITS)):
+                value, bound = Decimal(0), Decimal(0)
+                if isinstance(loss, Enclosure):
+                    value, bound = loss.value, loss.bound
+                by = as_decimal(count)
+                found = Enclosure(value - entropy.value / by, bound + entropy.bound / by)
+            # Two numbers that are equal never differ, whatever the precision.
+            if precision > MOST_DIGITS_OF_KL and abs(found.value) <= found.bound:
+                return 0.0
+            return _rounded(found)
+
+        return self._settled(rounded)
+
+    def _entropy(self, precision: int) -> Enclosure:
+        """Σ H(q) over the rows kept."""
+        problem, total, size = self._problem, Decimal(0), Decimal(0)
+        at_once = max(1, NUMBERS_AT_ONCE // problem.classes)
+        with localcontext(wide_context(precision + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
+            for start in range(0, problem.samples, at_once):
+                block = problem.block(start, min(start + at_once, problem.samples))
+                soft = np.zeros(0) if block.soft is None else block.soft[block.kept]
+                for share in soft[soft > 0.0].tolist():
+                    term = -as_decimal(Fraction(share)) * as_decimal(Fraction(share)).ln()
+                    total, size = total + term, size + abs(term)
+            return Enclosure(total, size.scaleb(-precision))
 
     def _settled(self, rounded: Callable[[tuple[_Sum, _Sum, _Sum], int], Rounded]) -> Rounded:
         precision, sums = FIRST_PRECISION, self._sums

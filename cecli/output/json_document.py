@@ -51,7 +51,9 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
     if weights is not None:
         found["sample_weight"] = weights.reshape(problem.batch_shape)
     held = {name: answer.arrays[name] if shown else None for name in arrays_of(answer.command)}
-    found |= {name: held[name] for name in ("softmax", "log_softmax")}
+    if not problem.batch_shape:  # a single number is no array that could be left out
+        held["log_sum_exp"] = answer.arrays["log_sum_exp"]
+    found |= {name: held[name] for name in ("softmax", "log_softmax", "log_sum_exp")}
     if answer.labels is not None:
         document["labels"] = list(answer.labels)
     objective = _objective(problem.objective)
@@ -74,6 +76,8 @@ def _of_losses(
     """The losses and what follows from them; held: the arrays, each None where none are shown."""
     batch = answer.problem.batch_shape
     found: dict[str, Any] = {"loss": held["losses"] if "loss" in sizes else answer.loss}
+    if answer.kl is not None:
+        found["kl"] = answer.kl
     if batch:
         found["losses"] = held["losses"]
     if batch or answer.divisor != 1.0:
@@ -100,7 +104,7 @@ def shows_arrays(command: Command, problem: Problem, arrays: bool | None) -> boo
 
 def arrays_of(command: Command) -> frozenset[ArrayName]:
     """The arrays of a document that are computed."""
-    names: set[ArrayName] = {"softmax", "log_softmax"}
+    names: set[ArrayName] = {"softmax", "log_softmax", "log_sum_exp"}
     names |= set() if command == "softmax" else {"losses"}
     names |= {"grad"} if command in WITH_GRADIENT else set()
     return frozenset(names)
@@ -114,7 +118,11 @@ def _array_sizes(command: Command, problem: Problem) -> dict[str, int]:
         sizes["target" if problem.indexed else "soft_target"] = (
             samples if problem.indexed else whole
         )
+    if problem.batch_shape and problem.sample_weight is not None:
+        sizes["sample_weight"] = samples
     sizes |= {"softmax": whole, "log_softmax": whole}
+    if problem.batch_shape:
+        sizes["log_sum_exp"] = samples
     if command != "softmax" and problem.batch_shape:
         if problem.objective.reduction == "none":
             sizes["loss"] = samples

@@ -26,7 +26,7 @@ from cecli.problem.dtypes import Integers
 from cecli.text.numbers import align, format_divisor, format_number, format_typed
 
 if TYPE_CHECKING:
-    from cecli.answer.summary import Sample
+    from cecli.answer.summary import Sample, Summary
     from cecli.comparison.compare import Comparison
     from cecli.comparison.grade import Graded
     from cecli.comparison.mistake import Diagnosis
@@ -221,24 +221,31 @@ def _loss_notes(answer: Answer, digits: int) -> list[str]:
                 notes.append("reduction none: the gradient is that of the losses' sum")
         else:
             notes.append(f"loss  {_loss_text(answer, digits)}")
+        if answer.kl is not None:
+            over = f", the mean over {_samples(answer)}" if problem.batch_shape else ""
+            notes.append(f"KL(q‖ŷ)  {format_number(answer.kl, digits)}{over}")
         if tally.masked:
             notes.append("the loss is infinite: a masked class carries target mass")
         elif tally.infinite is not None:
             notes.append("the loss is larger than the largest double")
     if answer.summary is not None and answer.summary.perplexity is not None:
-        summary = f"perplexity {format_typed(answer.summary.perplexity, digits)}"
-        if answer.summary.bits is not None:
-            summary += f", {format_number(answer.summary.bits, digits)} bits"
-        if answer.summary.accuracy is not None:
-            summary += f", accuracy {answer.summary.accuracy:.2%}"
-        if answer.summary.top5_accuracy is not None:
-            summary += f", top 5 {answer.summary.top5_accuracy:.2%}"
-        notes.append(summary)
+        notes.append(_summary_text(answer.summary, answer.summary.perplexity, digits))
     ignored = problem.samples - problem.kept_count
     if ignored:
         notes.append(f"{ignored:,} of {problem.samples:,} samples ignored")
     options = objective_text(objective)
     return notes + ([f"with {options}"] if options else [])
+
+
+def _summary_text(summary: Summary, perplexity: float, digits: int) -> str:
+    text = f"perplexity {format_typed(perplexity, digits)}"
+    if summary.bits is not None:
+        text += f", {format_number(summary.bits, digits)} bits"
+    if summary.accuracy is not None:
+        text += f", accuracy {summary.accuracy:.2%}"
+    if summary.top5_accuracy is not None:
+        text += f", top 5 {summary.top5_accuracy:.2%}"
+    return text
 
 
 def _loss_text(answer: Answer, digits: int) -> str:

@@ -42,6 +42,7 @@ STAND_INS = str.maketrans(
         "′": "'",
         # These stand in formulas alone, where nothing has to be aligned.
         "≠": "!=",
+        "‖": "||",
         "²": "^2",
     }
 )

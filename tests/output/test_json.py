@@ -170,23 +170,25 @@ def test_a_sampled_check_follows_the_schema(
 
 
 def test_keys_of_a_sample() -> None:
-    base = ["schema", "command", "logits", "softmax", "log_softmax"]
+    base = ["schema", "command", "logits", "softmax", "log_softmax", "log_sum_exp"]
     assert sorted(printed("softmax", SAMPLE)) == sorted(base)
     assert sorted(printed("loss", SAMPLE, "-t", "0")) == sorted([*base, "target", "loss"])
     assert sorted(printed("grad", SAMPLE, "-q", "1,0,0")) == sorted(
-        [*base, "soft_target", "loss", "grad"]
+        [*base, "soft_target", "loss", "kl", "grad"]
     )
 
 
 def test_keys_of_a_batch() -> None:
     wanted = {
         *("schema", "command", "logits", "target", "softmax", "log_softmax", "loss", "losses"),
+        "log_sum_exp",
         *("reduction", "divisor", "samples", "classes", "perplexity", "bits", "accuracy"),
     }
     assert set(printed("loss", BATCH, "-t", "0,1,2")) == wanted
     soft = "[[1, 0, 0], [0.5, 0.25, 0.25], [0.5, 0, 0.5]]"
     assert set(printed("grad", BATCH, "-q", soft)) == wanted - {"target", "accuracy"} | {
         "soft_target",
+        "kl",
         "grad",
     }
     assert set(printed("loss", BATCH, "-t", "0,1,2", "--z-loss", "1")) == wanted | {
