@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from cecli.conformance.api import cases, verify
     from cecli.conformance.model import Case
     from cecli.conformance.report import Report
+    from cecli.derivation.explain import explain
+    from cecli.derivation.model import Derivation
     from cecli.errors import CecliError
     from cecli.gradcheck.check import GradientCheck, check_gradient
     from cecli.machine.compiled import arithmetic
@@ -25,6 +27,7 @@ __all__ = [
     "CecliError",
     "Comparison",
     "CrossEntropy",
+    "Derivation",
     "Diagnosis",
     "GradientCheck",
     "Report",
@@ -33,6 +36,7 @@ __all__ = [
     "check_gradient",
     "compare",
     "cross_entropy",
+    "explain",
     "log_softmax",
     "softmax",
     "verify",
@@ -43,6 +47,7 @@ _HOMES = {
     "CecliError": "errors",
     "Comparison": "comparison.compare",
     "CrossEntropy": "api",
+    "Derivation": "derivation.model",
     "Diagnosis": "comparison.mistake",
     "GradientCheck": "gradcheck.check",
     "Report": "conformance.report",
@@ -51,6 +56,7 @@ _HOMES = {
     "check_gradient": "gradcheck.check",
     "compare": "comparison.compare",
     "cross_entropy": "api",
+    "explain": "derivation.explain",
     "log_softmax": "api",
     "softmax": "api",
     "verify": "conformance.api",

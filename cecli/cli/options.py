@@ -291,13 +291,16 @@ explanation_options = group(
     _JSON,
     option("--markdown", is_flag=True, help="Print Markdown with mathematics in $...$."),
     option("--latex", is_flag=True, help="Print a LaTeX document."),
+    option("--html", is_flag=True, help="Print a page for a browser, whole in itself."),
     option(
         "-o",
         "--output",
         metavar="FILE",
         shell_complete=file_names,
-        help="Also write FILE: .md, .tex, .json, .svg (a picture), .npy (the gradient).",
+        help="Also write FILE: .html (a page), .md, .tex, .json, .svg (a picture), .npy "
+        "(the gradient).",
     ),
+    option("--steps", metavar="STEPS", help="Show only these steps, as 5-7 or 1,4- (default all)."),
     _DIGITS,
     option(
         "--top",

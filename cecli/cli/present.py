@@ -88,8 +88,12 @@ def _show(answer: Answer, settings: Settings) -> None:
         _show_document(answer, settings)
     elif answer.derivation is None:
         print_grids(_grids(answer, settings), markdown=form == "markdown")
-    elif form in ("markdown", "latex"):
-        click.echo(_text(answer.derivation, ".tex" if form == "latex" else ".md"))
+    elif form in ("markdown", "latex", "html"):
+        suffix = {"markdown": ".md", "latex": ".tex", "html": ".html"}[form]
+        text = _text(answer.derivation, suffix)
+        if form == "html" and not takes_unicode(sys.stdout):
+            text = text.encode("ascii", "xmlcharrefreplace").decode()
+        click.echo(text)
     else:
         from cecli.output.derivation import show_derivation
 
@@ -105,12 +109,16 @@ def _grids(answer: Answer, settings: Settings) -> list[Grid]:
 def _text(derivation: Derivation, suffix: str) -> str:
     """A derivation in the markup of files with that suffix."""
     if suffix == ".md":
-        from cecli.output.markup import derivation_to_markdown
+        from cecli.derivation.markup import derivation_to_markdown
 
         return derivation_to_markdown(derivation)
-    from cecli.output.markup import to_latex
+    if suffix == ".html":
+        from cecli.derivation.page import page
 
-    return to_latex(derivation)
+        return page(derivation)
+    from cecli.derivation.markup import derivation_to_latex
+
+    return derivation_to_latex(derivation)
 
 
 def _show_document(answer: Answer, settings: Settings) -> None:

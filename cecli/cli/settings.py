@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cecli.answer.answer import Command
     from cecli.gradcheck.check import Method
 
-Form = Literal["table", "json", "jsonl", "markdown", "latex"]
+Form = Literal["table", "json", "jsonl", "markdown", "latex", "html"]
 T = TypeVar("T")
 
 # What the file of a command may be.
@@ -85,7 +85,7 @@ class View:
 class Settings:
     """All that is said to a command.
 
-    check: None where none was asked for. sample: the one to explain, rtol: the error to allow,
+    check: None where none was asked for. sample, steps: what to explain, rtol: the error to allow,
     where the command has them.
     Raises CecliError for what excludes each other.
     """
@@ -98,6 +98,7 @@ class Settings:
     view: View
     destination: Destination | None
     sample: int | None = None
+    steps: str | None = None
     rtol: float | None = None
 
     def __post_init__(self) -> None:
@@ -144,6 +145,7 @@ def settings_of(command: Command, options: Mapping[str, Any]) -> Settings:
         view,
         destination,
         rest.pop("sample", None),
+        rest.pop("steps", None),
         rest.pop("rtol", None),
     )
     if rest:
@@ -166,9 +168,11 @@ def _view(
     arrays: bool | None = None,
     jsonl: bool = False,
     latex: bool = False,
+    html: bool = False,
     quiet: bool = False,
 ) -> View:
-    forms: dict[Form, bool] = {"json": json, "jsonl": jsonl, "markdown": markdown, "latex": latex}
+    forms: dict[Form, bool] = {"json": json, "jsonl": jsonl, "markdown": markdown}
+    forms |= {"latex": latex, "html": html}
     return View(form_of(forms), digits, 0 if quiet else top, arrays)
 
 

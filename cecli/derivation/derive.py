@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import localcontext
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from cecli.derivation.backward import backward
 from cecli.derivation.closing import closing
 from cecli.derivation.forward import forward
-from cecli.derivation.model import MOST_CLASSES, Derivation, Example
+from cecli.derivation.model import MOST_CLASSES, ClassResult, Derivation, Example
 from cecli.derivation.numbers import PRECISION, Pencil
 from cecli.errors import CecliError
 from cecli.exact.row import DecimalRow, decimal_row
@@ -79,8 +80,29 @@ def derive(
         )
         steps = forward(example)
         steps += backward(example) + closing(example)
-        premises = _premises(example, labels)
-    return Derivation(premises, tuple(steps), example.row if problem.batch_shape else None)
+        numbered = [replace(step, number=number) for number, step in enumerate(steps, 1)]
+        return Derivation(
+            premises=_premises(example, labels),
+            steps=tuple(numbered),
+            sample=example.row if problem.batch_shape else None,
+            results=tuple(_result(example, i, labels) for i in example.shown),
+            more=len(example.hidden),
+            true_class=None if own.index is None else example.shown.index(int(own.index[0])),
+            loss=example.pencil.write("L", worked.full_loss),
+        )
+
+
+def _result(example: Example, i: int, labels: tuple[str, ...] | None) -> ClassResult:
+    worked, pencil = example.worked, example.pencil
+    probability, grad = worked.probability[i], worked.grad[i]
+    return ClassResult(
+        name=str(i) if labels is None else _printable(labels[i]),
+        logit=pencil.as_typed(example.logit(i)),
+        target=float(worked.target[i]),
+        probability=float(probability),
+        grad=float(grad),
+        texts=(pencil.write("p", probability), pencil.write("g", grad)),
+    )
 
 
 def _shown(worked: DecimalRow, top: int) -> tuple[int, ...]:

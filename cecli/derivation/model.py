@@ -6,14 +6,16 @@ as in `notation`; every number comes from `numbers`, which also writes it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cecli.derivation.notation import over
+from cecli.derivation.notation import over, plain_prose
 from cecli.derivation.numbers import ZERO, Pencil, Quantity
+from cecli.errors import CecliError
 from cecli.exact.row import DecimalRow
 from cecli.problem.problem import Problem
 from cecli.text.numbers import format_typed
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 MOST_CLASSES = 8
 # From here on 1 − ŷ_t is not to be had by subtracting: more than four digits of it are lost.
 SATURATED = Decimal("1e-4")
+_RANGE = re.compile(r"(\d{1,9})(-\d{0,9})?")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Step:
     id: its name for programs. text: paragraphs before the formulas, remark: paragraphs after the
     numbers; both are prose with formulas between dollar signs. formula: lines in the notation;
     substitution: lines with the numbers. matrix: rows of numbers in the notation. values: the
-    results, plain numbers or lists of them, one for each class.
+    results, plain numbers or lists of them, one for each class. number: its place in the
+    derivation, from 1.
     """
 
     id: str
@@ -44,15 +48,77 @@ class Step:
     matrix: tuple[tuple[str, ...], ...] = ()
     remark: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
 
 
 @dataclass(frozen=True)
+class ClassResult:
+    """A class: its name, its logit as typed, its share of the target, ŷ and ∂L/∂z.
+
+    texts: the last two in the notation, with the digits asked for.
+    """
+
+    name: str
+    logit: str
+    target: float
+    probability: float
+    grad: float
+    texts: tuple[str, str]
+
+
+@dataclass(frozen=True, repr=False)
 class Derivation:
-    """What it starts from, in prose with formulas, and the steps; sample: its number in a batch."""
+    """What it starts from, in prose with formulas, and the steps; sample: its number in a batch.
+
+    results: of the classes that are worked out, before the batch divides; more: how many others
+    there are. true_class: its place among the results, where there is one. loss: as a text.
+    """
 
     premises: tuple[str, ...]
     steps: tuple[Step, ...]
     sample: int | None
+    results: tuple[ClassResult, ...] = ()
+    more: int = 0
+    true_class: int | None = None
+    loss: str = ""
+
+    def only(self, chosen: str) -> Derivation:
+        """The steps that 5-7 or 1,4- picks by their numbers; CecliError for others."""
+        last = len(self.steps)
+        numbers: set[int] = set()
+        for part in chosen.split(","):
+            match = _RANGE.fullmatch(part.strip())
+            if match is None:
+                raise CecliError(f"--steps {chosen} is no list of steps: 3, 5-7 or 1,4- are")
+            first = int(match[1])
+            until = first if match[2] is None else int(match[2][1:] or last)
+            if not 1 <= first <= until <= last:
+                raise CecliError(f"--steps {chosen}: the steps are 1 to {last}")
+            numbers |= set(range(first, until + 1))
+        return replace(self, steps=tuple(s for s in self.steps if s.number in numbers))
+
+    def __repr__(self) -> str:
+        """The titles of its steps."""
+        titles = [f"  {step.number}. {plain_prose(step.title)}" for step in self.steps]
+        return "\n".join(["Derivation, which print() shows whole:", *titles])
+
+    def __str__(self) -> str:
+        """All of it as plain text."""
+        from cecli.derivation.markup import derivation_to_text
+
+        return derivation_to_text(self)
+
+    def _repr_markdown_(self) -> str:
+        """All of it with mathematics between dollar signs."""
+        from cecli.derivation.markup import derivation_to_markdown
+
+        return derivation_to_markdown(self)
+
+    def _repr_html_(self) -> str:
+        """The same as the page, for a notebook."""
+        from cecli.derivation.page import notebook_part
+
+        return notebook_part(self)
 
 
 @dataclass(frozen=True, eq=False)

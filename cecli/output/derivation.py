@@ -56,9 +56,9 @@ def _draw(derivation: Derivation, console: Console, width: int) -> None:
     prose = min(width, WIDEST_PROSE)
     for paragraph in derivation.premises:
         _print(console, _wrapped_prose(paragraph, prose, 0))
-    for number, step in enumerate(derivation.steps, 1):
+    for step in derivation.steps:
         console.print()
-        title = _wrapped_prose(f"{number}. {step.title}", width, 0)
+        title = _wrapped_prose(f"{step.number}. {step.title}", width, 0)
         for line in title:
             line.stylize("bold")
         _print(console, title)

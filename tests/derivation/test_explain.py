@@ -24,12 +24,12 @@ from mpmath import mp
 from cecli.api import solve
 from cecli.cli.main import main
 from cecli.derivation.derive import derive, own_problem
+from cecli.derivation.markup import derivation_to_latex, derivation_to_markdown
 from cecli.derivation.model import Derivation, Step
 from cecli.derivation.notation import latex, over, plain, tag
 from cecli.derivation.numbers import Pencil, Quantity
 from cecli.errors import CecliError
 from cecli.gradcheck.check import check
-from cecli.output.markup import derivation_to_markdown, to_latex
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 from support import in_process, oracle
@@ -347,7 +347,7 @@ def test_many_classes_are_worked_out_for_the_target_and_the_largest() -> None:
         (["2", "1", "-t", "0", "--latex", "--json"], "--json and --latex exclude each other"),
         (
             ["2", "1", "-t", "0", "-o", "x.pdf"],
-            "the suffix must be .npy, .npz, .csv, .json, .svg, .md or .tex",
+            "the suffix must be .npy, .npz, .csv, .json, .svg, .md, .tex or .html",
         ),
         (["[[2,1],[1,2]]", "-t", "0,1", "--weight", "0,1"], "has the weight 0"),
         (["2", "1"], "a target is needed"),
@@ -490,7 +490,7 @@ def test_forms_are_made_of_the_same_steps() -> None:
     derivation = explained([2.0, 1.0, 0.1], 0)
     for line in (line for step in derivation.steps for line in step.formula):
         assert latex(line) in derivation_to_markdown(derivation)
-        assert latex(line) in to_latex(derivation)
+        assert latex(line) in derivation_to_latex(derivation)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ Examples:
   cecli explain 2.0 1.0 0.1 --target 0
   cecli explain 2.0 1.0 0.1 -q 0.7,0.2,0.1 --label-smoothing 0.1
   cecli explain logits.npy -t labels.npy --sample 1
-  cecli explain 2.0 1.0 0.1 -t 0 -o derivation.tex
+  cecli explain 2.0 1.0 0.1 -t 0 --steps 5-7 -o derivation.html
 """,
 )
 @logits_argument
@@ -76,4 +76,6 @@ def _explained(settings: Settings, request: Request, output: Output | None) -> A
     derivation = derive(
         problem, settings.sample, plain, found, labels=labels, digits=view.digits, top=view.top
     )
+    if settings.steps is not None:
+        derivation = derivation.only(settings.steps)
     return replace(answer, check=found, derivation=derivation)

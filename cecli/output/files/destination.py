@@ -21,6 +21,7 @@ KINDS: dict[str, Kind] = {
     ".svg": "picture",
     ".md": "markup",
     ".tex": "markup",
+    ".html": "markup",
 }
 
 
