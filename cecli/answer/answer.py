@@ -61,7 +61,7 @@ class Output(Protocol):
         """Take the rows that follow: (n, C), losses (n,)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Shown:
     """What the views of an answer show, beside what it comes to.
 
@@ -76,7 +76,7 @@ class Shown:
     worst: int = 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Head:
     """The first samples of a batch: predictions, losses (n,), and rows (n, C) of the array.
 
@@ -91,7 +91,7 @@ class Head:
     rows: NDArray[Any] | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answer:
     """The problem of a command and its results.
 

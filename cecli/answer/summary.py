@@ -15,7 +15,7 @@ CLASSES_FOR_BEST = 10
 SAMPLES_FOR_BARS = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Histogram:
     """How many finite losses of samples kept lie between two edges, of which there is one more.
 
@@ -27,7 +27,7 @@ class Histogram:
     counts: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sample:
     """One of the samples with the highest loss.
 
@@ -43,7 +43,7 @@ class Sample:
     predicted_probability: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Summary:
     """What `summarize` returns.
 

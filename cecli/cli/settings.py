@@ -44,7 +44,7 @@ _OF_A_BATCH = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Compute:
     """How an answer is found.
 
@@ -62,7 +62,7 @@ class Compute:
             raise CecliError("--exact does not go with --cluster: it is computed on one machine")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Check:
     """The finite differences that were asked for. step: None for the method's usual one."""
 
@@ -71,7 +71,7 @@ class Check:
     seed: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class View:
     """What is printed. arrays: whether JSON has them, None for where they are small."""
 
@@ -81,7 +81,7 @@ class View:
     arrays: bool | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Settings:
     """All that is said to a command.
 

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.core import rare
-from cecli.core.rows import work_out as definition
 from cecli.core.totals import Part, Totals, tally_of
 from cecli.machine.blocks import each_block
 from cecli.machine.compiled import kernel
@@ -42,7 +40,7 @@ def part_of(problem: Problem, wanted: Wanted) -> Callable[[Block], Part]:
     return work
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Plans:
     """How the rows are worked out for what is wanted of them.
 
@@ -205,18 +203,30 @@ def evaluate(
         rows = Rows(logits=block.logits, kept=kept, column=block.index, soft=block.soft)
     results = Results.room(len(rows), array, *names)
     with np.errstate(all="ignore"):
-        if plan.in_range:
-            compiled = kernel()
-            (definition if compiled is None else compiled.work_out)(plan, rows, results)
-        else:
-            rare.work_out(plan, rows, results)
+        _worker(plan)(plan, rows, results)
     if (results.flags == UNUSABLE).any():
         block.refuse()
     rare_ones = np.flatnonzero(results.flags == RARE)
     if len(rare_ones):
+        from cecli.core import rare
+
         with np.errstate(all="ignore"):
             rare.put(plan, rows, results, rare_ones)
     return results
+
+
+def _worker(plan: Plan) -> Callable[[Plan, Rows, Results], None]:
+    """What works out rows; the two that most commands do without are imported when needed."""
+    if not plan.in_range:
+        from cecli.core import rare
+
+        return rare.work_out
+    compiled = kernel()
+    if compiled is not None:
+        return compiled.work_out
+    from cecli.core.rows import work_out
+
+    return work_out
 
 
 def _changes_losses(objective: Objective) -> bool:

@@ -64,7 +64,7 @@ def parts(samples: int, classes: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, samples, step))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Shifted:
     """Rows v relative to their maximum.
 
@@ -195,7 +195,7 @@ def _left_out(high: Floats, low: Floats) -> Floats:
     return np.where(np.abs(high) < LARGEST_PLAIN, low, 0.0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class OneHot:
     """All of a row's mass on one class: its column (N,), and how much, the total Y (N,)."""
 
@@ -203,7 +203,7 @@ class OneHot:
     column: Integers
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Spread:
     """Mass y on all classes (N, C): soft targets and label smoothing.
 

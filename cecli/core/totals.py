@@ -33,7 +33,7 @@ BARS = 16
 SMALLEST_EXPONENT = -1074
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Part:
     """What a block's rows come to; None for what was not asked for.
 
@@ -196,7 +196,7 @@ def _sums(groups: Floats) -> list[float]:
 # --- What is counted ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bars:
     """How many finite losses lie in each of BARS intervals from 0 up, each 2^exponent wide.
 
@@ -221,7 +221,7 @@ class Bars:
         return np.bincount(place, self.counts, BARS).astype(np.int64)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tally:
     """What was counted of some rows; ignored ones count nowhere.
 

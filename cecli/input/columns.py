@@ -27,7 +27,7 @@ SETTLED_BY_HEADER = "--header or --no-header says which"
 _NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]*)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Choice:
     """What the user says about a table, or what else is known about it.
 
@@ -42,7 +42,7 @@ class Choice:
     samples: Callable[[], int | None] = lambda: None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layout:
     """Which columns are the classes, in their order, and which one holds the targets, if any.
 

@@ -27,7 +27,7 @@ Labels = tuple[str, ...] | None
 NO_LOGITS = "no logits: give numbers (2.0 1.0 0.1) or a file, or pipe them in"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Document:
     """What was read: the logits and, from a document or a table, all that goes with them.
 

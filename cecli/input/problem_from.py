@@ -47,7 +47,7 @@ LIKE_PROBABILITIES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Input:
     """Where the numbers come from, as it was typed; nothing is read yet.
 
@@ -97,7 +97,7 @@ class Input:
         return sys.stdin.buffer
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Overrides:
     """What the command line says about the objective; None where it leaves that to a document.
 
@@ -125,7 +125,7 @@ class Overrides:
         return said
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sources:
     """The files that numbers stand in; None for what was typed, piped in or left out."""
 
@@ -155,7 +155,7 @@ class Sources:
         return self.logits if about == "logits" else None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Request:
     """What a command is asked to compute; grad and loss are those to compare with.
 

@@ -45,7 +45,7 @@ class Factor(NamedTuple):
         return cls(value, float(number - Fraction(value)), head, value - head)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Plan:
     """How every row of a problem is worked out.
 
@@ -138,7 +138,7 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Rows:
     """Rows to be worked out.
 
@@ -165,7 +165,7 @@ class Rows:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Results:
     """What rows come to; arrays that are filled in place, None for what is not asked for.
 

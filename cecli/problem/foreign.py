@@ -5,6 +5,7 @@ None of these libraries is imported here but by somebody's array of its own.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ def array_of(name: About, values: Any) -> NDArray[Any]:
     name, for what NumPy makes no array of.
     """
     library = type(values).__module__.partition(".")[0]
+    masked: Any = sys.modules.get("numpy.ma")  # where nobody imported it there is no masked array
     try:
-        if isinstance(values, np.ma.MaskedArray):
+        if masked is not None and isinstance(values, masked.MaskedArray):
             return _unmasked(name, values)
         if library == "torch":
             return array_of_tensor(values)

@@ -16,7 +16,7 @@ Reduction = Literal["mean", "sum", "none"]
 REDUCTIONS = ("mean", "sum", "none")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Objective:
     """How logits become a loss; names, defaults and meaning are PyTorch's where PyTorch has them.
 

@@ -35,7 +35,7 @@ from cecli.problem.rows import Joined, Rows, rows_of, sample_name
 from cecli.problem.targets import ClassIndices, Probabilities, as_indices
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Divisors:
     """What the summed losses and the summed z-losses are divided by: 1 for sum, None for none.
 
@@ -57,7 +57,7 @@ class Divisors:
         return total, sum(map(Fraction, weights.tolist()), Fraction(0))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Block:
     """Consecutive rows of a problem, the first of them row number start.
 
@@ -80,7 +80,7 @@ class Block:
         self.problem.refuse_rows(np.where(self.kept[:, None], self.logits, 0.0), self.start)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Problem:
     """Logits of any shape as N rows of C classes, their targets and the objective, all checked.
 

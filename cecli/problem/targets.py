@@ -67,7 +67,7 @@ def _classes_of_one_hot(given: NDArray[Any], axis: int) -> NDArray[Any]:
     return np.asarray(given.argmax(axis=axis))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassIndices:
     """Targets that are class indices.
 
@@ -175,7 +175,7 @@ class ClassIndices:
         return ((start, min(start + AT_ONCE, samples)) for start in range(0, samples, AT_ONCE))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Probabilities:
     """Soft targets: given, floats of the logits' shape, and rows (N, C), the same.
 

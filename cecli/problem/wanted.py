@@ -21,7 +21,7 @@ class RowArray(NamedTuple):
     dtype: np.dtype[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Wanted:
     """What is asked of each row.
 
@@ -41,7 +41,7 @@ class Wanted:
     first_array: RowArray | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictions:
     """Of some rows the class with the largest logit, the first of several, and probabilities.
 
