@@ -8,7 +8,6 @@ different numbers, these stand there once, and `index` says which of them each c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,12 +17,13 @@ from cecli.comparison.survey import Reference
 from cecli.conformance.judge import problem_of
 from cecli.conformance.model import SUITE, Case, Inputs
 from cecli.input.candidate import Candidate
+from cecli.text.strict_json import JSONObject
 
 SCHEMA = 1
 MOST_IN_FULL = 256
 
 
-def exported(cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
+def exported(cases: Sequence[Case]) -> Iterator[JSONObject]:
     """Each case as one document: inputs, exact results, and what these may be off by.
 
     loss and grad are the correctly rounded doubles; grad is multiplied by the upstream gradient.
@@ -56,7 +56,7 @@ def _is_soft(inputs: Inputs) -> bool:
     return inputs.target.dtype.kind == "f"
 
 
-def _expected(inputs: Inputs) -> dict[str, Any]:
+def _expected(inputs: Inputs) -> JSONObject:
     problem = problem_of(inputs)
     reference = Reference(problem, exact=True)
     result, batch = reference.exact_result, reference.textbook.everything
@@ -77,11 +77,11 @@ def _expected(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def as_data(array: ArrayLike) -> dict[str, Any]:
+def as_data(array: ArrayLike) -> JSONObject:
     """A number or an array as shape, decimal and hex, and index where that is shorter."""
     numbers = np.asarray(array, dtype=np.float64)
     flat = numbers.reshape(-1)
-    data: dict[str, Any] = {"shape": list(numbers.shape)}
+    data: JSONObject = {"shape": list(numbers.shape)}
     if flat.size > MOST_IN_FULL:
         # by their bits, since NaN equals nothing and −0 equals 0
         bits, index = np.unique(flat.view(np.int64), return_inverse=True)

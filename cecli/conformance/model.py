@@ -33,6 +33,8 @@ OUTCOMES: tuple[Outcome, ...] = (
     "failed",
     "not supported",
 )
+# What a function is called with beside logits and target, by PyTorch's names.
+Options = Mapping[str, Any]
 NARROW_FEATURES = frozenset({"float32", "float16", "bfloat16"})
 
 
@@ -50,7 +52,7 @@ class Inputs:
 
     logits: NDArray[Any]
     target: NDArray[Any]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     upstream: float | NDArray[np.float64] = 1.0
     dtype: str = "float64"
     layout: Callable[[NDArray[Any]], NDArray[Any]] | None = None

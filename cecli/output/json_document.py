@@ -16,7 +16,7 @@ from cecli.answer.answer import Answer, ArrayName, Command
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 from cecli.text.messages import escaped
-from cecli.text.strict_json import plain_value
+from cecli.text.strict_json import JSONObject, plain_value
 
 if TYPE_CHECKING:
     from cecli.answer.summary import Sample, Summary
@@ -34,7 +34,7 @@ MOST_NUMBERS = 100_000
 WITH_GRADIENT: tuple[Command, ...] = ("grad", "explain", "compare")
 
 
-def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
+def document_of(answer: Answer, arrays: bool | None = None) -> JSONObject:
     """The JSON document of an answer: plain values, non-finite numbers as strings.
 
     arrays: as in `shows_arrays`; "omitted" names those that are left out.
@@ -42,8 +42,8 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
     problem = answer.problem
     sizes = _array_sizes(answer.command, problem)
     shown = shows_arrays(answer.command, problem, arrays)
-    document: dict[str, Any] = {"schema": SCHEMA, "command": answer.command}
-    found: dict[str, Any] = {"logits": problem.logits if shown else None}
+    document: JSONObject = {"schema": SCHEMA, "command": answer.command}
+    found: JSONObject = {"logits": problem.logits if shown else None}
     if problem.has_target:
         name = "target" if problem.indexed else "soft_target"
         found[name] = problem.target if shown or name not in sizes else None
@@ -72,10 +72,10 @@ def document_of(answer: Answer, arrays: bool | None = None) -> dict[str, Any]:
 
 def _of_losses(
     answer: Answer, held: Mapping[ArrayName, Any], sizes: Mapping[str, int]
-) -> dict[str, Any]:
+) -> JSONObject:
     """The losses and what follows from them; held: the arrays, each None where none are shown."""
     batch = answer.problem.batch_shape
-    found: dict[str, Any] = {"loss": held["losses"] if "loss" in sizes else answer.loss}
+    found: JSONObject = {"loss": held["losses"] if "loss" in sizes else answer.loss}
     if answer.kl is not None:
         found["kl"] = answer.kl
     if batch:
@@ -132,12 +132,12 @@ def _array_sizes(command: Command, problem: Problem) -> dict[str, int]:
     return sizes
 
 
-def to_json(document: Mapping[str, Any], *, ascii_only: bool = False) -> str:
+def to_json(document: Mapping[str, object], *, ascii_only: bool = False) -> str:
     """One line of RFC 8259 JSON; every number is the shortest text that reads back to it."""
     return escaped(json.dumps(document, ensure_ascii=ascii_only, allow_nan=False))
 
 
-def _objective(objective: Objective) -> dict[str, Any]:
+def _objective(objective: Objective) -> JSONObject:
     """The options that are not at their default."""
     default, given = vars(Objective()), vars(objective)
     changed = {name: value for name, value in given.items() if value is not default[name]}
@@ -149,7 +149,7 @@ def _objective(objective: Objective) -> dict[str, Any]:
     }
 
 
-def _summary(summary: Summary) -> dict[str, Any]:
+def _summary(summary: Summary) -> JSONObject:
     found = {name: value for name, value in vars(summary).items() if value is not None}
     if summary.histogram is not None:
         found["histogram"] = vars(summary.histogram)
@@ -158,13 +158,13 @@ def _summary(summary: Summary) -> dict[str, Any]:
     return found
 
 
-def _sample(sample: Sample) -> dict[str, Any]:
+def _sample(sample: Sample) -> JSONObject:
     """A sample of a batch with one dimension is told by its number, else by its indices."""
     found = {name: value for name, value in vars(sample).items() if value is not None}
     return found | ({"sample": sample.sample[0]} if len(sample.sample) == 1 else {})
 
 
-def _check(check: GradientCheck) -> dict[str, Any]:
+def _check(check: GradientCheck) -> JSONObject:
     values = {
         "passed": check.passed,
         "method": check.method,
@@ -178,9 +178,9 @@ def _check(check: GradientCheck) -> dict[str, Any]:
     return values if check.seed is None else {**values, "seed": check.seed}
 
 
-def _proof(answer: Answer, *, lists: bool) -> dict[str, Any]:
+def _proof(answer: Answer, *, lists: bool) -> JSONObject:
     """The check, the derivation and the comparison, where there is one."""
-    proof: dict[str, Any] = {}
+    proof: JSONObject = {}
     if answer.check is not None:
         proof["check"] = _check(answer.check)
     if answer.derivation is not None:
@@ -190,7 +190,7 @@ def _proof(answer: Answer, *, lists: bool) -> dict[str, Any]:
     return proof
 
 
-def _steps(derivation: Derivation, *, lists: bool) -> dict[str, Any]:
+def _steps(derivation: Derivation, *, lists: bool) -> JSONObject:
     """The steps as text in Unicode; values that are lists only where lists are wanted."""
     from cecli.derivation.notation import plain, plain_prose
 
@@ -213,7 +213,7 @@ def _steps(derivation: Derivation, *, lists: bool) -> dict[str, Any]:
     return {**sample, "steps": steps}
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison(comparison: Comparison) -> JSONObject:
     judged = {"grad": comparison.grad, "loss": comparison.loss}
     values = {
         "passed": comparison.passed,
@@ -230,7 +230,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     return values if comparison.rtol is None else {**values, "rtol": comparison.rtol}
 
 
-def _figures(graded: Graded) -> dict[str, Any]:
+def _figures(graded: Graded) -> JSONObject:
     names = ("grade", "precision", "max_abs_error", "max_rel_error", "max_ulp_error")
     return {name: getattr(graded, name) for name in (*names, "worst", "off", "total")}
 
@@ -238,7 +238,7 @@ def _figures(graded: Graded) -> dict[str, Any]:
 # --- Verdicts -------------------------------------------------------------------------------------
 
 
-def document_of_report(report: Report, subject: Subject) -> dict[str, Any]:
+def document_of_report(report: Report, subject: Subject) -> JSONObject:
     """What an implementation was asked, what it runs on, and how each case went."""
     asked = {"dtype": subject.dtype, "device": subject.device}
     document = {
@@ -254,22 +254,22 @@ def document_of_report(report: Report, subject: Subject) -> dict[str, Any]:
         "families": [{"family": t.family, **_totals_of(t)} for t in report.families],
         "cases": [_verdict(verdict, report) for verdict in report.verdicts],
     }
-    found: dict[str, Any] = plain_value(document)
+    found: JSONObject = plain_value(document)
     return found
 
 
-def document_of_cases(cases: Sequence[Case]) -> dict[str, Any]:
+def document_of_cases(cases: Sequence[Case]) -> JSONObject:
     """The cases alone, with nothing run."""
     return {**_verify_head(), "cases": [_case(case) for case in cases]}
 
 
-def _verify_head() -> dict[str, Any]:
+def _verify_head() -> JSONObject:
     from cecli.conformance.model import SUITE
 
     return {"schema": SCHEMA, "command": "verify", "suite": SUITE}
 
 
-def _totals_of(totals: FamilyTotals) -> dict[str, Any]:
+def _totals_of(totals: FamilyTotals) -> JSONObject:
     from cecli.conformance.model import OUTCOMES
 
     counts = {outcome: totals.counts.get(outcome, 0) for outcome in OUTCOMES}
@@ -277,19 +277,19 @@ def _totals_of(totals: FamilyTotals) -> dict[str, Any]:
     return {"passed": totals.passed, "ran": totals.ran, "counts": counts, **error}
 
 
-def _case(case: Case) -> dict[str, Any]:
+def _case(case: Case) -> JSONObject:
     source = {} if case.source is None else {"source": case.source}
     about = {"name": case.name, "family": case.family, "reason": case.reason, **source}
     return {**about, "features": sorted(case.features)}
 
 
-def _judged(judged: Judged) -> dict[str, Any]:
+def _judged(judged: Judged) -> JSONObject:
     """The document's word for a candidate is given."""
     renamed = {"candidate": "given"}
     return {renamed.get(name, name): value for name, value in vars(judged).items()}
 
 
-def _verdict(verdict: Verdict, report: Report) -> dict[str, Any]:
+def _verdict(verdict: Verdict, report: Report) -> JSONObject:
     found = {
         "fault": verdict.reason,
         "digits": verdict.digits,

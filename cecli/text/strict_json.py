@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+JSONObject = dict[str, Any]
+
 
 def plain_value(value: Any) -> Any:
     """A value as JSON has it: lists and numbers, a non-finite number as a string."""

@@ -101,7 +101,10 @@ def test_a_suffix_says_what_a_file_is(path: str, suffix: str, kind: str) -> None
         ),
         (
             "explain 1 -o a.jsonl",
-            "cannot write a.jsonl: the suffix must be .npy, .npz, .csv, .json, .svg, .md, .tex or .html",
+            (
+                "cannot write a.jsonl: the suffix must be .npy, .npz, .csv, .json, .svg, .md, .tex "
+                "or .html"
+            ),
         ),
         (
             "compare 1 -o a.jsonl",

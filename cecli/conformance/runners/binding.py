@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from inspect import Parameter
 from typing import Any
 
-from cecli.conformance.model import NotSupported
+from cecli.conformance.model import NotSupported, Options
 
 LOGITS = frozenset(
     {"logits", "logit", "z", "x", "scores", "input", "inputs", "output", "outputs", "y_pred"}
@@ -50,7 +50,7 @@ class Binding:
     """
 
     taken: frozenset[str] | None = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Options = field(default_factory=dict)
     swapped: bool = False
     keywords: tuple[str, str] | None = None
     names: tuple[str, str] = ("", "")
@@ -99,7 +99,7 @@ class Binding:
                 return name
         return option if self.taken is None else None
 
-    def options(self, wanted: Mapping[str, Any], *, declared: bool = False) -> dict[str, Any]:
+    def options(self, wanted: Options, *, declared: bool = False) -> Options:
         """The options under the function's names, and what it needs to be told always.
 
         declared: it is said to have them, whatever its parameters. Raises NotSupported for an

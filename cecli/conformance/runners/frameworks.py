@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.conformance.model import Failure, Inputs, NotSupported, Reply
+from cecli.conformance.model import Failure, Inputs, NotSupported, Options, Reply
 from cecli.conformance.runners.binding import Binding
 from cecli.conformance.runners.functions import (
     Function,
@@ -64,16 +64,17 @@ class TorchFunction(Function):
         return Binding.of(partial(made.forward, None), made)
 
     def answer(
-        self, inputs: Inputs, target: NDArray[Any], options: dict[str, Any], reduction: str | None
+        self, inputs: Inputs, target: NDArray[Any], options: Options, reduction: str | None
     ) -> Reply:
         """Call the function on tensors, and pull the gradient back through what it returns."""
         torch = self._torch
         leaf = self._tensor(inputs.logits, inputs.dtype).requires_grad_()
         soft = target.dtype.kind == "f"
         handed = self._tensor(target, inputs.dtype if soft else "int64")
-        for name, value in options.items():
-            if isinstance(value, np.ndarray):
-                options[name] = self._tensor(value, inputs.dtype)
+        options = {
+            name: self._tensor(value, inputs.dtype) if isinstance(value, np.ndarray) else value
+            for name, value in options.items()
+        }
         loss = self._called(leaf, handed, options)
         loss = loss[0] if isinstance(loss, tuple) and loss else loss
         if not isinstance(loss, torch.Tensor):
@@ -91,7 +92,7 @@ class TorchFunction(Function):
         by = divisor(inputs, reduction, losses.shape)
         return Reply(losses if by is None else total(losses) / by, grad)
 
-    def _called(self, logits: Any, target: Any, options: dict[str, Any]) -> Any:
+    def _called(self, logits: Any, target: Any, options: Options) -> Any:
         places, keywords = self.binding.arguments(logits, target)
         made: Any = self.function
         if not _is_class(made):
@@ -168,7 +169,7 @@ class JaxFunction(Function):
         self._jax.config.update("jax_enable_x64", self._had_doubles)
 
     def answer(
-        self, inputs: Inputs, target: NDArray[Any], options: dict[str, Any], reduction: str | None
+        self, inputs: Inputs, target: NDArray[Any], options: Options, reduction: str | None
     ) -> Reply:
         """Differentiate the function at the logits."""
         jax = self._jax
@@ -179,9 +180,10 @@ class JaxFunction(Function):
             kept = values.dtype if values.dtype.kind == "i" else dtype
             return jax.device_put(jax.numpy.asarray(values, dtype=kept), self._device)
 
-        for name, value in options.items():
-            if isinstance(value, np.ndarray):
-                options[name] = array(value)
+        options = {
+            name: array(value) if isinstance(value, np.ndarray) else value
+            for name, value in options.items()
+        }
 
         def both(logits: Any, target: Any) -> tuple[Any, Any]:
             def loss_of(logits: Any) -> Any:

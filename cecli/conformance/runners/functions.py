@@ -7,14 +7,14 @@ their own, which import the framework.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.conformance.model import Failure, Inputs, NotSupported, Reply
+from cecli.conformance.model import Failure, Inputs, NotSupported, Options, Reply
 from cecli.conformance.runners.binding import Binding
 from cecli.conformance.runners.load import one_line, reason_of
 from cecli.errors import Terminated
@@ -73,7 +73,7 @@ class Function:
             raise
 
     def answer(
-        self, inputs: Inputs, target: NDArray[Any], options: dict[str, Any], reduction: str | None
+        self, inputs: Inputs, target: NDArray[Any], options: Options, reduction: str | None
     ) -> Reply:
         """What run does once it is known what to pass, and what is reduced here."""
         raise NotImplementedError
@@ -81,7 +81,7 @@ class Function:
     def close(self) -> None:
         """Nothing was started."""
 
-    def _options(self, inputs: Inputs) -> tuple[dict[str, Any], str | None]:
+    def _options(self, inputs: Inputs) -> tuple[Options, str | None]:
         """The options to pass by keyword; and the reduction, where the function knows none."""
         options, reduction = dict(inputs.options), None
         if self.one_hot and options.pop("ignore_index", None) is not None:
@@ -108,7 +108,7 @@ class PythonFunction(Function):
         return Binding.of(forward, None)
 
     def answer(
-        self, inputs: Inputs, target: NDArray[Any], options: dict[str, Any], reduction: str | None
+        self, inputs: Inputs, target: NDArray[Any], options: Options, reduction: str | None
     ) -> Reply:
         """Call the function; reduce a loss and a gradient that it gives for each row."""
         if inputs.dtype == "bfloat16":
@@ -117,7 +117,7 @@ class PythonFunction(Function):
             name = self.binding.name_of("upstream")
             if name is None and self.features is None:
                 raise NotSupported("there is no parameter upstream")
-            options[name or "upstream"] = inputs.upstream
+            options = {**options, name or "upstream": inputs.upstream}
         with np.errstate(all="ignore"):  # a masked class alone makes most functions warn
             returned = self._called(inputs.logits, target, options)
         loss, grad = parts_of(returned, inputs.logits.shape)
@@ -130,7 +130,7 @@ class PythonFunction(Function):
         reduced = None if loss is None else total(loss) / by
         return Reply(reduced, None if grad is None else grad / by, lower)
 
-    def _called(self, logits: Any, target: Any, options: dict[str, Any]) -> Any:
+    def _called(self, logits: Any, target: Any, options: Options) -> Any:
         places, keywords = self.binding.arguments(logits, target)
         forward = method_of(self.function, FORWARD)
         if forward is None or method_of(self.function, BACKWARD) is None:
@@ -243,7 +243,7 @@ def total(losses: NDArray[Any]) -> float:
             return float(losses.sum())
 
 
-def _samples(target: NDArray[Any], options: Mapping[str, Any]) -> float:
+def _samples(target: NDArray[Any], options: Options) -> float:
     """The number of rows that count, or the sum of their weights; NaN where that is 0."""
     if target.dtype.kind == "f":
         return float(len(target))

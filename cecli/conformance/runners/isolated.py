@@ -20,6 +20,7 @@ from typing import IO, Any
 from cecli.conformance.model import Answered, Case, Failure, NotSupported
 from cecli.conformance.runners.program import Conversation, signals_held
 from cecli.errors import CecliError
+from cecli.text.strict_json import JSONObject
 
 # Seconds for a framework to be imported, which is no fault of the function.
 LOADING = 120.0
@@ -137,7 +138,7 @@ class Isolated:
 # --- The other process ----------------------------------------------------------------------------
 
 
-def serve(told: dict[str, Any]) -> None:
+def serve(told: JSONObject) -> None:
     """Load a function, and answer a line for each case until there are no more."""
     requests, replies = _pipes_of_its_own()
     with suppress(OSError):  # where memory runs out this process goes, and not who asked
@@ -168,7 +169,7 @@ def serve(told: dict[str, Any]) -> None:
             reply("failed", str(failure))
 
 
-def _loaded(spec: Spec) -> tuple[Callable[[str], Answered], Callable[[], dict[str, Any]]]:
+def _loaded(spec: Spec) -> tuple[Callable[[str], Answered], Callable[[], JSONObject]]:
     """What answers a case by its name, and what tries how the function is called."""
     from cecli.conformance.api import untried
     from cecli.conformance.run import answer
@@ -182,7 +183,7 @@ def _loaded(spec: Spec) -> tuple[Callable[[str], Answered], Callable[[], dict[st
     made.one_hot = bool(spec.one_hot)
     cases = {case.name: case for case in all_cases(large=True)}
 
-    def tried() -> dict[str, Any]:
+    def tried() -> JSONObject:
         probe(made, spec.one_hot)
         return {"one_hot": made.one_hot, "dtype": made.dtype, "notes": made.notes}
 

@@ -26,7 +26,7 @@ from cecli.errors import CecliError
 from cecli.input.numbers import array_of, load_json
 from cecli.machine.signals import ENDING
 from cecli.text.messages import describe, quote
-from cecli.text.strict_json import plain_value
+from cecli.text.strict_json import JSONObject, plain_value
 
 # Seconds for a program to end by itself when its input has ended, or when it has closed a pipe, so
 # that its status can be told.
@@ -112,9 +112,9 @@ class _ToldError(Failure):
     """The program itself says what went wrong; it can go on."""
 
 
-def _request(inputs: Inputs) -> dict[str, Any]:
+def _request(inputs: Inputs) -> JSONObject:
     """A case as the program reads it: what is at its default is left out."""
-    request: dict[str, Any] = {"logits": inputs.logits.astype(np.float64), "target": inputs.target}
+    request: JSONObject = {"logits": inputs.logits.astype(np.float64), "target": inputs.target}
     request |= {name: _plain(value) for name, value in inputs.options.items()}
     if np.any(inputs.upstream != 1.0):
         request["upstream"] = _plain(inputs.upstream)
