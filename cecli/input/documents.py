@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -118,12 +119,18 @@ def _missing_logits(document: Mapping[str, object]) -> str:
     if "omitted" in document:
         return "the document leaves out its arrays; print it with --arrays"
     for name in document:
-        if name.lower().replace("_", "") in ("logprobs", "logprobabilities", "logsoftmax"):
+        option = _FROM.get(_bare(name))
+        if option is not None:
             return (
                 f'the object has no "logits" but {quote(name)}: call them "logits" and give '
-                "--from log-probabilities"
+                f"--from {option}"
             )
     return 'the object has no "logits"'
+
+
+def _bare(name: str) -> str:
+    """A name as it is whatever the habits of who writes it: labelSmoothing, label-smoothing."""
+    return re.sub("[ _-]", "", name).lower()
 
 
 def target_in(value: object) -> object:
@@ -237,8 +244,15 @@ def labels_of(value: object) -> tuple[str, ...]:
 
 
 def objective_in(document: Mapping[str, Any]) -> dict[str, object]:
-    """The objective of a document, whose names may also stand at the document's top."""
+    """The objective of a document, whose names may also stand at the document's top.
+
+    Raises CecliError for a name there that is nearly one, which must not be passed over.
+    """
     objective = objective_of(document.get("objective", {}))
+    for key in document:
+        meant = _meant_by(key)
+        if meant not in (None, key):
+            raise CecliError(f"the object holds {quote(key)}: did you mean {quote(meant)}?")
     for name in OBJECTIVE:
         if document.get(name) is None:
             continue
@@ -249,6 +263,16 @@ def objective_in(document: Mapping[str, Any]) -> dict[str, object]:
             raise CecliError(f"{name} and objective.{name} differ: which is meant?")
         objective[name] = setting
     return objective
+
+
+@cache
+def _meant_by(key: str) -> str | None:
+    """The name of an objective's that a key is, or is nearly."""
+    from difflib import get_close_matches
+
+    bare = {_bare(name): name for name in OBJECTIVE}
+    found = get_close_matches(_bare(key), bare, 1, NEARLY)
+    return _OTHER_NAMES.get(_bare(key), bare[found[0]] if found else None)
 
 
 def objective_of(value: object) -> dict[str, object]:
@@ -297,3 +321,18 @@ _READ_SETTING: Mapping[str, Callable[[object, str], object]] = {
 }
 # At the top of a document the divisor is a result.
 OBJECTIVE = tuple(name for name in _READ_SETTING if name != "divisor")
+# "weights" and "temprature" are as near as that; "loss" is not as near to "z_loss".
+NEARLY = 0.9
+_OTHER_NAMES = {
+    "smoothing": "label_smoothing",
+    "classweight": "weight",
+    "classweights": "weight",
+    "temp": "temperature",
+    "logitsoftcap": "softcap",
+}
+_LOGARITHMS = ("logprobs", "logprobabilities", "logprobability", "logsoftmax")
+_PROBABILITIES = ("probs", "probabilities", "probability", "softmax")
+_FROM = {
+    **dict.fromkeys(_LOGARITHMS, "log-probabilities"),
+    **dict.fromkeys(_PROBABILITIES, "probabilities"),
+}

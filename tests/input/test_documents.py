@@ -249,6 +249,37 @@ def test_logarithms_of_probabilities_are_named(name: str) -> None:
     assert "--from log-probabilities" in error
 
 
+@pytest.mark.parametrize("name", ["probs", "probabilities", "Softmax"])
+def test_probabilities_are_named(name: str) -> None:
+    error = error_of(piped, json.dumps({name: [[0.5, 0.5]]}))
+    assert f"no \"logits\" but '{name}': call them" in error
+    assert error.endswith("--from probabilities")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("labelSmoothing", "label_smoothing"),
+        ("label-smoothing", "label_smoothing"),
+        ("Temperature", "temperature"),
+        ("weights", "weight"),
+        ("class_weight", "weight"),
+        ("sample_weights", "sample_weight"),
+        ("zLoss", "z_loss"),
+        ("ignoreIndex", "ignore_index"),
+    ],
+)
+def test_nearly_a_name_of_the_objective_is_not_passed_over(key: str, meant: str) -> None:
+    error = error_of(piped, json.dumps({"logits": [1, 2], "target": 0, key: 2}))
+    assert error.endswith(f"the object holds '{key}': did you mean '{meant}'?")
+
+
+def test_other_names_are_nobodys_business() -> None:
+    other = {"id": 7, "loss": 0.3, "model": "m", "text": "a", "sample": 3, "weather": 1, "cap": 2}
+    assert piped(json.dumps({"logits": [1, 2], **other})).objective == {}
+
+
 def test_names_of_classes_in_npy(folder: Path) -> None:
     for dtype in ("U", "S"):
         np.save("t.npy", np.array(["dog", "cat", "dog"]).astype(dtype))

@@ -128,6 +128,11 @@ def test_numbers_beside_a_known_name_are_a_header(header: str) -> None:
     assert logits_of(text) == Z.tolist()
 
 
+def test_a_decimal_comma_between_commas_is_told() -> None:
+    error = error_of(read_document, [write('a,b\n"1,5","2,5"\n')], None)
+    assert "line 2, column 1: '1,5' is not a number; with a decimal point it is: 1.5" in error
+
+
 # --- Columns --------------------------------------------------------------------------------------
 
 
