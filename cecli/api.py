@@ -145,8 +145,9 @@ class CrossEntropy:
     log_sum_exp: Floats
     divisor: float | None
     z_loss_divisor: float | None
-    # Both arrays, or the logits and the axis to make them of: who wants neither does not wait.
-    _arrays: Mapping[RowsName, NDArray[Any]] | tuple[Problem, int]
+    # Both arrays, or the logits to make them of: who wants neither does not wait.
+    _arrays: Mapping[RowsName, NDArray[Any]] | Problem
+    _axis: int
 
     @cached_property
     def softmax(self) -> NDArray[Any]:
@@ -159,12 +160,11 @@ class CrossEntropy:
         return self._array("log_softmax")
 
     def _array(self, name: RowsName) -> NDArray[Any]:
-        if not isinstance(self._arrays, tuple):
+        if not isinstance(self._arrays, Problem):
             return self._arrays[name]
-        logits, axis = self._arrays
-        array = _array_of(logits, name, exact=False)
+        array = _array_of(self._arrays, name, exact=False)
         array[np.isnan(self.log_sum_exp)] = np.nan
-        return np.ascontiguousarray(np.moveaxis(array, -1, axis))
+        return np.ascontiguousarray(np.moveaxis(array, -1, self._axis))
 
     def __repr__(self) -> str:
         """The loss and what it was divided by, and what arrays there are."""
@@ -178,6 +178,16 @@ class CrossEntropy:
             f"  losses, log_sum_exp: {batch}\n"
             f"  softmax, log_softmax, grad: {logits}"
         )
+
+    def _repr_html_(self) -> str:
+        """The same with the first rows, for a notebook."""
+        from cecli.text.notebook import part_of_batch, part_of_sample
+
+        if not self.losses.ndim:
+            return part_of_sample(repr(self), self.softmax, self.grad)
+        rows = np.moveaxis(self.grad, self._axis, -1)
+        rows = rows.reshape(-1, rows.shape[-1])
+        return part_of_batch(repr(self), self.losses, self.log_sum_exp, rows)
 
 
 def solve(problem: Problem, *, exact: bool = False) -> CrossEntropy:
@@ -207,11 +217,11 @@ def solve_and_count(
     losses, loss = each.reshape(problem.batch_shape), run.loss
     arrays = {name: problem.restore(array) for name, array in rows.items()}
     objective = problem.objective
-    later: Mapping[RowsName, NDArray[Any]] | tuple[Problem, int] = arrays
+    later: Mapping[RowsName, NDArray[Any]] | Problem = arrays
     if logits is not None:
         plain = Objective(temperature=objective.temperature, softcap=objective.softcap)
         own = logits.reshape(*problem.batch_shape, problem.classes)
-        later = Problem(own, None, plain, None, problem.dtype), objective.axis
+        later = Problem(own, None, plain, None, problem.dtype)
     result = CrossEntropy(
         losses=losses,
         loss=losses if loss is None else loss,
@@ -220,6 +230,7 @@ def solve_and_count(
         divisor=problem.divisor,
         z_loss_divisor=problem.z_loss_divisor if objective.z_loss else None,
         _arrays=later,
+        _axis=objective.axis,
     )
     return result, run
 

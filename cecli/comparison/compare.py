@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
 
 # How many of the worst numbers are kept.
 KEPT = 100
+# And how many of those a notebook shows.
+MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,8 +117,25 @@ class Comparison:
         return Comparison, tuple(kept.values())
 
     def _repr_html_(self) -> str:
-        """The same for a notebook."""
-        return f"<pre>{escape(repr(self))}</pre>"
+        """The same for a notebook, with the numbers that are furthest off."""
+        from cecli.text.html import Column, listed, notebook, numbers, paragraph
+
+        head, *lines = repr(self).split("\n")
+        pieces = [paragraph(head, "passed" if self.passed else "failed")]
+        for judged in (self.grad, self.loss):
+            if judged is None or judged.passed or not judged.total:
+                continue
+            shown = judged.shown.worst(MOST_SHOWN)
+            columns = [
+                Column("place, row by row", "text", list(map(str, shown.place.tolist()))),
+                numbers("yours", shown.candidate.tolist()),
+                numbers("exact", shown.right.tolist()),
+                numbers("difference", shown.difference.tolist(), 2),
+                numbers("allowed", shown.allowed.tolist(), 2),
+            ]
+            off = [place for place, value in enumerate(shown.excess.tolist()) if value > 1.0]
+            pieces.append(listed(columns, off))
+        return notebook(*pieces, *map(paragraph, lines))
 
 
 NOTHING_GIVEN = "nothing to compare: give a gradient (--grad) or a loss (--loss)"

@@ -123,6 +123,27 @@ class Report:
         text, left_out = self._text(failures[:MOST_SHOWN]), len(failures) - MOST_SHOWN
         return f"{text}\nand {left_out:,} more that did not pass" if left_out > 0 else text
 
+    def _repr_html_(self) -> str:
+        """The families, and the first failures, for a notebook."""
+        from cecli.text.html import Column, bar, listed, notebook, paragraph
+
+        families = [family for family in self.families if family.ran]
+        errors = [family.max_ulp_error for family in families]
+        columns = [
+            Column("family", "text", [family.family for family in families]),
+            Column("passed", "number", [f"{f.passed}/{f.ran}" for f in families]),
+            Column("", "bar", [bar(family.passed / family.ran) for family in families]),
+            Column(
+                "largest error, ulps",
+                "number",
+                ["" if error is None else f"{error:,.3g}" for error in errors],
+            ),
+        ]
+        off = [place for place, family in enumerate(families) if family.passed < family.ran]
+        head, *lines = repr(self).split("\n")
+        verdict = paragraph(head, "passed" if self.passed else "failed")
+        return notebook(verdict, listed(columns, off), *map(paragraph, lines))
+
     def _text(self, failures: Iterable[Verdict]) -> str:
         lines = [f"{self.implementation}: {self.totals.passed} of {self.totals.ran} cases passed"]
         for verdict in failures:

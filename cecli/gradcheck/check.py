@@ -33,6 +33,8 @@ Method = Literal["decimal", "central", "forward"]
 
 USUAL_STEPS = {"decimal": 1e-20, "central": 1e-5, "forward": 1e-8}
 SMALLEST_SCALE, SMALLEST_STEP = 1e-280, 1e-300
+# How many components a notebook shows.
+MOST_SHOWN = 10
 # A gradient of up to so many numbers is held in memory for its check; of a larger one so many are
 # drawn, row by row, of which `plan_check` takes what there is time for.
 MOST_HELD, MOST_DRAWN, MOST_EXACT_DRAWN = 2**22, 2**20, 2**16
@@ -75,6 +77,27 @@ class GradientCheck:
             f"  {self.checked:,} of {self.total:,} components checked{sampled}: "
             f"{self.method} differences, h = {self.step:g}"
         )
+
+    def _repr_html_(self) -> str:
+        """The same with the components that are furthest off for their tolerance."""
+        from cecli.text.html import Column, listed, notebook, numbers, paragraph
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            excess = np.where(self.difference == 0.0, 0.0, np.abs(self.difference) / self.tolerance)
+        excess[np.isnan(excess)] = np.inf
+        worst = np.argsort(-excess, kind="stable")[:MOST_SHOWN]
+        places = [", ".join(map(str, place)) for place in self.indices[worst].tolist()]
+        columns = [
+            Column("component", "text", places),
+            numbers("analytic", self.analytic[worst].tolist()),
+            numbers("numeric", self.numeric[worst].tolist()),
+            numbers("difference", self.difference[worst].tolist(), 2),
+            numbers("allowed", self.tolerance[worst].tolist(), 2),
+        ]
+        off = [place for place, value in enumerate(excess[worst].tolist()) if value > 1.0]
+        head, line = repr(self).split("\n")
+        verdict = paragraph(head, "passed" if self.passed else "failed")
+        return notebook(verdict, listed(columns, off), paragraph(line, "dim"))
 
 
 @in_standard_mode

@@ -5,11 +5,22 @@ No script, no picture from elsewhere, no name of a font that would have to be fe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from cecli.text.numbers import format_number
 
 Align = Literal["text", "number", "bar"]
+
+
+class Column(NamedTuple):
+    """A column of a table; the cells of bars are HTML already."""
+
+    header: str
+    kind: Align
+    cells: Sequence[str]
+
 
 # The colour of each quantity as the terminal's, dark enough on white and light enough on black.
 _LIGHT = {
@@ -73,8 +84,8 @@ _RULES = """\
 }
 .cecli p { margin: .5em 0; }
 .cecli .dim { color: var(--dim); }
-.cecli .up, .cecli .passed { color: var(--up); font-weight: 600; }
-.cecli .down, .cecli .failed { color: var(--down); font-weight: 600; }
+.cecli .up, .cecli .passed { color: var(--g); font-weight: 600; }
+.cecli .down, .cecli .failed { color: var(--L); font-weight: 600; }
 """
 
 
@@ -105,10 +116,32 @@ def _variables(colours: dict[str, str]) -> str:
     return " ".join(f"--{name}: {colour};" for name, colour in colours.items())
 
 
+def notebook(*pieces: str) -> str:
+    """Pieces of HTML as a result shows them in a notebook."""
+    return f'{style("notebook")}<div class="cecli">\n{"".join(pieces)}</div>'
+
+
+def paragraph(text: str, kind: Literal["", "dim", "passed", "failed"] = "") -> str:
+    """A line of text, in the colour of its kind."""
+    return f'<p class="{kind}">{escaped(text)}</p>\n' if kind else f"<p>{escaped(text)}</p>\n"
+
+
+def numbers(header: str, values: Iterable[float], digits: int = 6) -> Column:
+    """A column of numbers."""
+    return Column(header, "number", [format_number(float(value), digits) for value in values])
+
+
+def listed(columns: Sequence[Column], stressed: Collection[int] = frozenset()) -> str:
+    """A table of columns of text and numbers, whose headers are HTML already; and bars."""
+    headers: list[tuple[str, Align]] = [(c.header, c.kind) for c in columns]
+    cells = [c.cells if c.kind == "bar" else list(map(escaped, c.cells)) for c in columns]
+    return table(headers, list(zip(*cells, strict=True)), stressed)
+
+
 def table(
     headers: Sequence[tuple[str, Align]],
     rows: Sequence[Sequence[str]],
-    stressed: frozenset[int] = frozenset(),
+    stressed: Collection[int] = frozenset(),
 ) -> str:
     """A table; headers and cells are HTML already."""
     head = "".join(f'<th class="{kind}">{header}</th>' for header, kind in headers)

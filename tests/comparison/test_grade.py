@@ -359,7 +359,7 @@ def test_the_verdict_reads_as_a_message() -> None:
 
 def test_a_comparison_shows_itself_in_a_notebook() -> None:
     comparison = compare([2.0, 1.0, 0.1], 0, grad=[-0.3, 0.2, 0.1], rtol=1e-3)
-    assert comparison._repr_html_().startswith("<pre>WRONG")
+    assert '<p class="failed">WRONG' in comparison._repr_html_()
 
 
 def test_a_comparison_is_a_value() -> None:
