@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 SIGINT, BAD_USAGE = 2, 2
+# What says that a terminal is wider, or no number at all, is not believed.
+WIDEST = 10_000
 
 
 def main() -> None:
@@ -127,9 +129,13 @@ def _prepare_signals() -> None:
 
 
 def _prepare_streams() -> None:
-    """Print plain stand-ins for what a stream cannot encode."""
+    """Print plain stand-ins for what a stream cannot encode, and on terminals that there are."""
     from cecli.text.ascii import substitute, takes_unicode
 
+    for name in ("COLUMNS", "LINES"):
+        size = os.environ.get(name, "")
+        if size and not (size.isascii() and size.isdigit() and 0 < int(size[:9]) <= WIDEST):
+            del os.environ[name]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and not takes_unicode(stream):
             import codecs

@@ -129,7 +129,7 @@ def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
     z_loss = np.zeros(len(logits))
     if plan.z_loss:
         z_loss = ((log_sum_exp * plan.z_loss) * log_sum_exp) * kept
-        z_term = Wide.of(plan.z_loss * 2.0).times(Wide.of(log_sum_exp * kept))
+        z_term = Wide.of(plan.z_loss, 1).times(Wide.of(log_sum_exp * kept))
         z_term = z_term.times(_rate(plan.z_divisor, plan.temperature))
     ignored = kept == 0.0
     loss, plain = _losses(mass, log_sum, x, remainder)

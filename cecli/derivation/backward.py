@@ -20,6 +20,7 @@ from cecli.derivation.model import (
 )
 from cecli.derivation.notation import over
 from cecli.derivation.numbers import PRECISION, ZERO, Quantity, multiply, times_complement
+from cecli.exact.row import DecimalRow
 
 FEW_COLUMNS, FEW_DIGITS = 6, 4
 
@@ -27,8 +28,8 @@ FEW_COLUMNS, FEW_DIGITS = 6, 4
 def backward(example: Example) -> list[Step]:
     """The derivative of the loss by what the softmax is taken of, then by the logits."""
     steps: list[Step] = []
-    if example.worked.loss.is_infinite():
-        pass  # there is nothing to differentiate, and the formula is all there is to show
+    if example.vanishes:
+        pass  # no number for −1/ŷ can be written, and the formula is all there is to show
     elif example.true_class is not None:
         steps = [_loss_by_probability(example), _quotient_rule(example), _chain_rule(example)]
     else:
@@ -327,9 +328,14 @@ def _sum(example: Example) -> Step:
         (f"Σ_i ∂L/∂{v}_i = {formula}",),
         (f"Σ_i ∂L/∂{v}_i = {total}",),
         remark=example.others(),
-        # Rounded where the context's digits end.
-        values={"sum": plain_number(round(sum(worked.grad_plain, ZERO), PRECISION - 10))},
+        values={"sum": plain_number(_rounded_sum(worked))},
     )
+
+
+def _rounded_sum(worked: DecimalRow) -> Decimal:
+    """Σ_i ∂L/∂v_i, 0 where the digits of the largest term end."""
+    total, largest = sum(worked.grad_plain, ZERO), max(*worked.up, *worked.down)
+    return total if abs(total) > largest.scaleb(10 - PRECISION) else ZERO
 
 
 def _formula(example: Example) -> Step:
@@ -347,13 +353,12 @@ def _formula(example: Example) -> Step:
             y = Quantity("y", y.value, str(int(y.value)))
             equation = example.pencil.equate("{0} − {1}", [p, y], result, lambda p, y: p - y)
             lines.append(f"ŷ_{i} − y_{i} = {equation}")
-    infinite = worked.loss.is_infinite()
     text = "This is the same for all classes: softmax minus target."
     if not hard:
         text = "In one line: softmax, times the target's sum $Y$, minus target."
     return Step(
         "formula",
-        "The gradient, by its formula" if infinite else "Check: the formula",
+        "The gradient, by its formula" if example.vanishes else "Check: the formula",
         (text,),
         (f"∂L/∂{v}_i = ŷ_i − y_i" if hard else f"∂L/∂{v}_i = Y · ŷ_i − y_i",),
         tuple(lines),

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from cecli.derivation.model import SATURATED, Example, Step, plain_number, plain_numbers
+import numpy as np
+
+from cecli.derivation.model import (
+    SATURATED,
+    VANISHING,
+    Example,
+    Step,
+    plain_number,
+    plain_numbers,
+)
 from cecli.derivation.notation import over
 from cecli.derivation.numbers import ONE, ZERO, Quantity
 from cecli.machine.decimals import log1p, tanh
@@ -236,12 +245,8 @@ def _loss_of_one_class(example: Example) -> Step:
     remark: tuple[str, ...] = ()
     formula = ["L = −Σ_i y_i log ŷ_i = −log ŷ_t"]
     if not example.saturated:
-        lines = [
-            f"L = −log ŷ_{t} = −"
-            + example.pencil.equate(
-                "log {0}", [Quantity("p", worked.probability[t])], loss, lambda p: -p.ln()
-            )
-        ]
+        lines = [f"L = −log ŷ_{t} = {_surprise(example, t)}"]
+        remark = _vanishing(example)
     else:
         formula.append(f"−log ŷ_t = log({over('S', 'a_t')}) = log(1 + R)")
         rest = Quantity("e", worked.rest)
@@ -257,7 +262,9 @@ def _loss_of_one_class(example: Example) -> Step:
             f"$R − {over('R²', '2')} + …$, very nearly $R$ itself. So the loss is "
             f"${example.pencil.write('L', worked.loss)}$, and not 0."
             if worked.loss
-            else "With one class alone its probability is 1, and the loss is 0.",
+            else "With one class alone its probability is 1, and the loss is 0."
+            if example.own.classes == 1 + int(np.isneginf(example.own.rows).sum())
+            else "The rest $R$ is larger than 0, but smaller than any number that can be written.",
         )
     return Step(
         "cross_entropy",
@@ -311,19 +318,41 @@ def _loss_of_many(example: Example) -> Step:
         ),
         ("L = −Σ_i y_i log ŷ_i",),
         (*lines, f"L = {loss}"),
-        remark=(*(example.others() if hidden else ()), *_next_to_one(example, counted)),
+        remark=(
+            *(example.others() if hidden else ()),
+            *_next_to_one(example, counted),
+            *_vanishing(example),
+        ),
         values={"loss": plain_number(worked.loss)},
     )
 
 
 def _surprise(example: Example, i: int) -> str:
-    """−log ŷ_i with its numbers; next to 1, from the rest of the sum."""
+    """−log ŷ_i with its numbers; next to 1 from the rest of the sum, near 0 from the exponent."""
     result = Quantity("L", example.worked.surprise[i])
+    if example.worked.probability[i] < VANISHING:
+        operands = [
+            Quantity("S", example.worked.sum),
+            Quantity("z", example.worked.difference[i]),
+        ]
+        return example.pencil.equate("log {0} − {1}", operands, result, lambda s, d: s.ln() - d)
     if example.worked.beside[i] < SATURATED:
         rest = Quantity("e", example.worked.rest)
         return example.pencil.equate("log(1 + {0})", [rest], result, log1p)
     p = Quantity("p", example.worked.probability[i])
     return "−" + example.pencil.equate("log {0}", [p], result, lambda p: -p.ln())
+
+
+def _vanishing(example: Example) -> tuple[str, ...]:
+    if not example.vanishes:
+        return ()
+    return (
+        (
+            "A probability that carries target mass is smaller than any number that can be "
+            f"written. Its logarithm is not: $log ŷ_i = log({over('a_i', 'S')}) = d_i − log S$. "
+            "The derivative $−1/ŷ_i$ is too large to be written, but it cancels in the chain rule."
+        ),
+    )
 
 
 def _next_to_one(example: Example, counted: list[int]) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ MOST_CLASSES = 8
 # From here on 1 − ŷ_t is not to be had by subtracting: more than four digits of it are lost.
 SATURATED = Decimal("1e-4")
 _RANGE = re.compile(r"(\d{1,9})(-\d{0,9})?")
+# Below this the inverse of a probability, or its square, leaves the exponents that Decimal has.
+VANISHING = Decimal("1e-400_000_000_000_000_000")
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,12 @@ class Example:
     def saturated(self) -> bool:
         """Whether the true class's probability is next to 1."""
         return self.true_class is not None and self.worked.beside[self.true_class] < SATURATED
+
+    @cached_property
+    def vanishes(self) -> bool:
+        """Whether a class that carries target mass has a probability too small to be written."""
+        pairs = zip(self.worked.target, self.worked.probability, strict=True)
+        return any(y and p < VANISHING for y, p in pairs)
 
     @cached_property
     def hidden(self) -> tuple[int, ...]:

@@ -4,23 +4,31 @@ Rounding: 4 ulps (of the gradient's type) of the largest term summed into the co
 the smallest subnormal number; where a softcap rounds the logits to u, also what 8·2⁻⁵³·max|u| moves
 the component by. Truncation: h²/6·|L‴| for central differences, h/2·|L″| for forward ones. In
 double precision the difference has errors of its own, in the two losses and in z ± h.
+
+The bounds are decimal numbers, whose exponents never run out: of a subnormal gradient a few ulps
+are no double.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cecli.machine.decimals import wide_context
+from cecli.machine.decimals import as_decimal, cap_slope, wide_context
 from cecli.machine.rational import RationalRow
 from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.precision import type_precision
 
+Decimals = NDArray[np.object_]
+
 ULPS = 4
+PRECISION = 25
 DOUBLE_EPSILON, SMALLEST_DOUBLE = 2.0**-52, 2.0**-1074
 
 
@@ -40,134 +48,137 @@ class Tolerances:
 class Derivatives(NamedTuple):
     """Bounds on |dL/dz|, |d²L/dz²| and |d³L/dz³| of each component, and what capping adds."""
 
-    first: Floats
-    second: Floats
-    third: Floats
-    capping: Floats
+    first: Decimals
+    second: Decimals
+    third: Decimals
+    capping: Decimals
 
 
 def tolerances_of(
     row: RationalRow,
-    softmax: Floats,
-    beside: Floats,
-    columns: Integers,
+    softmax: Sequence[Decimal],
+    beside: Sequence[Decimal],
     step: float,
     order: int,
     dtype: np.dtype[Any],
+    columns: Integers,
     losses: Floats | None = None,
 ) -> Tolerances:
     """Tolerances of the components of a row.
 
-    softmax, beside (C,): ŷ and 1 − ŷ. order: 2 for central differences, 1 for forward ones.
-    losses (components,): the larger of the two losses, where they are taken in double precision.
+    softmax, beside: ŷ and 1 − ŷ of each component. order: 2 for central differences, 1 for forward
+    ones. losses (components,): the larger of the two losses, where they are taken in double
+    precision.
     """
-    p, q = softmax[columns], beside[columns]
-    largest = _largest_terms(row, p, q, columns)
-    derivatives = _derivative_bounds(row, p, q, columns)
-    # ŷ(1 − ŷ) and the slope of the cap grow by no more than this between z − h and z + h.
-    rate = 1.0 / float(row.temperature) + 1.0 / (row.softcap or math.inf)
-    growth = math.exp(min(700.0, 2.0 * step * rate))
-    if order == 2:
-        truncation = step**2 / 6.0 * derivatives.third * growth
-    else:
-        truncation = step / 2.0 * derivatives.second * growth
-    precision = type_precision(dtype.name)
-    rounding = ULPS * precision.epsilon * largest + derivatives.capping
-    if losses is not None:
-        rounding += _difference_error(row, derivatives, columns, order * step, losses)
-    with localcontext(wide_context(40)):
+    with localcontext(wide_context(PRECISION)) as context:
+        context.clear_traps()  # what is no number fails like any other that is too large
+        p, q = _array(softmax), _array(beside)
+        largest = _largest_terms(row, p, q, columns)
+        derivatives = _derivative_bounds(row, p, q, columns)
+        # ŷ(1 − ŷ) and the slope of the cap grow by no more than this between z − h and z + h.
+        rate = 1.0 / float(row.temperature) + 1.0 / (row.softcap or math.inf)
+        growth, h = Decimal(math.exp(min(700.0, 2.0 * step * rate))), Decimal(step)
+        if order == 2:
+            truncation = h * h / 6 * derivatives.third * growth
+        else:
+            truncation = h / 2 * derivatives.second * growth
+        precision = type_precision(dtype.name)
+        rounding = ULPS * Decimal(precision.epsilon) * largest + derivatives.capping
+        if losses is not None:
+            rounding = rounding + _difference_error(row, derivatives, columns, order * h, losses)
         half_smallest = Decimal(precision.smallest_subnormal) / 2 * (1 + Decimal("1e-14"))
-        truncations = [Decimal(t) for t in truncation.tolist()]
-        return Tolerances(
-            [
-                Decimal(r) + t + half_smallest
-                for r, t in zip(rounding.tolist(), truncations, strict=True)
-            ],
-            truncations,
-        )
+        total = rounding + truncation + half_smallest
+        return Tolerances(total.tolist(), truncation.tolist())
 
 
-def _largest_terms(row: RationalRow, p: Floats, q: Floats, columns: Integers) -> Floats:
+def _array(values: Sequence[Decimal]) -> Decimals:
+    return np.array(values, dtype=object)
+
+
+def _largest_terms(row: RationalRow, p: Decimals, q: Decimals, columns: Integers) -> Decimals:
     """The largest term summed into each component of the gradient.
 
     Yŷ − y has both as its terms, but where y is none or all of Y it is Yŷ or −y(1 − ŷ) alone.
     """
-    total = sum(row.mass)
+    whole = sum(row.mass)
     mass = [row.mass[i] for i in columns.tolist()]
-    y = np.array([float(m) for m in mass])
-    alone = np.array([m == total for m in mass])
-    terms = np.where(y == 0.0, float(total) * p, np.maximum(float(total) * p, y))
-    terms = np.where(alone & (y > 0.0), y * q, terms) / float(row.divisor)
+    y, total = _array([as_decimal(m / row.divisor) for m in mass]), as_decimal(whole / row.divisor)
+    alone, none = np.array([m == whole for m in mass]), np.array([m == 0 for m in mass])
+    terms = np.where(none, total * p, np.maximum(total * p, y))
+    terms = np.where(alone & ~none, y * q, terms)
     if row.z_loss:
-        terms = np.maximum(
-            terms, 2.0 * float(row.z_loss / row.z_divisor) * _largest_log_sum_exp(row) * p
-        )
-    return terms * _slope(row, columns)
+        factor = 2 * as_decimal(row.z_loss / row.z_divisor)
+        terms = np.maximum(terms, factor * _largest_log_sum_exp(row) * p)
+    return np.asarray(terms * _slope(row, columns))
 
 
-def _derivative_bounds(row: RationalRow, p: Floats, q: Floats, columns: Integers) -> Derivatives:
+def _derivative_bounds(
+    row: RationalRow, p: Decimals, q: Decimals, columns: Integers
+) -> Derivatives:
     """Bounds on the derivatives of L along each logit, by the chain rule through v(z).
 
     With respect to v, each part over its divisor: |L′| ≤ (Y − y)ŷ + y(1 − ŷ) + 2λ|lse|ŷ,
     |L″| ≤ Yŷ(1 − ŷ) + 2λ(ŷ² + |lse|ŷ(1 − ŷ)), |L‴| ≤ Yŷ(1 − ŷ) + 2λ(3ŷ²(1 − ŷ) + |lse|ŷ(1 − ŷ)).
     """
     mass_sum = sum(row.mass)
-    total = float(mass_sum / row.divisor)
-    y = np.array([float(row.mass[i] / row.divisor) for i in columns.tolist()])
-    others = np.array([float((mass_sum - row.mass[i]) / row.divisor) for i in columns.tolist()])
-    factor = 2.0 * float(row.z_loss / row.z_divisor)
-    lse = _largest_log_sum_exp(row) if factor else 0.0
+    total = as_decimal(mass_sum / row.divisor)
+    mass = [row.mass[i] for i in columns.tolist()]
+    y = _array([as_decimal(m / row.divisor) for m in mass])
+    others = _array([as_decimal((mass_sum - m) / row.divisor) for m in mass])
+    factor = 2 * as_decimal(row.z_loss / row.z_divisor)
+    lse = _largest_log_sum_exp(row) if factor else Decimal(0)
     first = others * p + y * q + factor * lse * p
-    second = total * p * q + factor * (p**2 + lse * p * q)
-    third = total * p * q + factor * (3.0 * p**2 * q + lse * p * q)
+    second = total * p * q + factor * (p * p + lse * p * q)
+    third = total * p * q + factor * (3 * p * p * q + lse * p * q)
     inner = _slope(row, columns)
     if row.softcap is None:
-        nothing = np.zeros_like(first)
+        nothing = _array([Decimal(0)] * len(p))
         return Derivatives(first * inner, second * inner**2, third * inner**3, nothing)
     # |v″| ≤ 2v′/c and |v‴| ≤ 4v′/c² for v = c·tanh(z/c)/T
-    bend, twist = 2.0 * inner / row.softcap, 4.0 * inner / row.softcap / row.softcap
+    softcap = Decimal(row.softcap)
+    bend, twist = 2 * inner / softcap, 4 * inner / softcap / softcap
     return Derivatives(
         first=first * inner,
         second=second * inner**2 + first * bend,
-        third=third * inner**3 + 3.0 * second * inner * bend + first * twist,
-        capping=8.0 * 2.0**-53 * _largest_capped(row) / float(row.temperature) * second * inner,
+        third=third * inner**3 + 3 * second * inner * bend + first * twist,
+        capping=8 * Decimal(2.0**-53) * _largest_scaled(row) * second * inner,
     )
 
 
 def _difference_error(
-    row: RationalRow, derivatives: Derivatives, columns: Integers, width: float, losses: Floats
-) -> Floats:
+    row: RationalRow, derivatives: Derivatives, columns: Integers, width: Decimal, losses: Floats
+) -> Decimals:
     """What double precision does to a difference over width: in both losses and in z ± h.
 
     losses (components,): the larger of the two. Each has an error of 2 ulps, and of what rounding
     in the softcap moves it by.
     """
-    z = np.abs(np.array([row.logits[i] for i in columns.tolist()]))
-    moved = derivatives.first * np.where(np.isfinite(z), z + width, 0.0) * 2.0**-52
-    lost = 2.0 * ULPS * (DOUBLE_EPSILON * losses + SMALLEST_DOUBLE)
+    logits = [abs(Decimal(row.logits[i])) for i in columns.tolist()]
+    moves = _array([z + width if z.is_finite() else Decimal(0) for z in logits])
+    moved = derivatives.first * moves * Decimal(DOUBLE_EPSILON)
+    size = _array([Decimal(loss) for loss in losses.tolist()])
+    lost = 2 * ULPS * (Decimal(DOUBLE_EPSILON) * size + Decimal(SMALLEST_DOUBLE))
     if row.softcap is not None:
-        total = float(sum(row.mass) / row.divisor)
-        capped = _largest_capped(row) / float(row.temperature)
-        lost = lost + 2.0 * 8.0 * DOUBLE_EPSILON * capped * total
-    return (moved + lost) / width
+        total = as_decimal(sum(row.mass) / row.divisor)
+        lost = lost + 2 * 8 * Decimal(DOUBLE_EPSILON) * _largest_scaled(row) * total
+    return np.asarray((moved + lost) / width)
 
 
-def _largest_capped(row: RationalRow) -> float:
-    """max |u| of the logits as the softcap leaves them."""
+def _largest_scaled(row: RationalRow) -> Decimal:
+    """max |u|/T of the logits as the softcap leaves them."""
     largest = max(abs(row.logits[i]) for i in row.unmasked)
-    return largest if row.softcap is None else row.softcap * math.tanh(largest / row.softcap)
+    capped = largest if row.softcap is None else row.softcap * math.tanh(largest / row.softcap)
+    return Decimal(capped) / as_decimal(row.temperature)
 
 
-def _largest_log_sum_exp(row: RationalRow) -> float:
+def _largest_log_sum_exp(row: RationalRow) -> Decimal:
     """A bound on both parts of logsumexp = m/T + log Σ_j e^{v_j − m}."""
-    return _largest_capped(row) / float(row.temperature) + math.log(len(row.unmasked))
+    return _largest_scaled(row) + Decimal(math.log(len(row.unmasked)))
 
 
-def _slope(row: RationalRow, columns: Integers) -> Floats:
+def _slope(row: RationalRow, columns: Integers) -> Decimals:
     """dv/dz = (1 − tanh²(z/c)) / T; 1/T without a softcap and where a class is masked."""
-    slope = np.ones(len(columns))
-    if row.softcap is not None:
-        ratio = np.abs(np.array([row.logits[i] for i in columns.tolist()])) / row.softcap
-        decay = np.exp(-2.0 * ratio)
-        slope = np.where(np.isfinite(ratio), 4.0 * decay / (1.0 + decay) ** 2, 1.0)
-    return slope / float(row.temperature)
+    logits = [row.logits[i] for i in columns.tolist()]
+    temperature = as_decimal(row.temperature)
+    slopes = [cap_slope(z, row.softcap) if math.isfinite(z) else Decimal(1) for z in logits]
+    return _array([slope / temperature for slope in slopes])

@@ -50,6 +50,8 @@ class GradientCheck:
     worst: index in the gradient of the component that is furthest off for its tolerance.
     checked, total: components; seed: of the sample, None where all were checked.
     indices (checked, ndim), analytic, numeric, difference, tolerance (checked,): each of them.
+    excess (checked,): the difference over the tolerance before either is rounded, at most 1 where
+    they agree.
     """
 
     passed: bool
@@ -66,6 +68,7 @@ class GradientCheck:
     numeric: Floats
     difference: Floats
     tolerance: Floats
+    excess: Floats
 
     def __repr__(self) -> str:
         """The verdict, what was checked and how far off it is."""
@@ -177,6 +180,7 @@ def check(
         numeric=numeric,
         difference=difference,
         tolerance=tolerance,
+        excess=excess,
     )
 
 

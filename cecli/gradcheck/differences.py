@@ -28,7 +28,9 @@ ProgressCallback = Callable[[float], None]
 PRECISION = 90
 # A probability this many digits short of 1 is zero in double precision.
 LARGEST_SPAN = 330
+ZERO, ONE = Decimal(0), Decimal(1)
 LARGEST_DOUBLE = float(np.finfo(np.float64).max)
+DOUBLES = -LARGEST_DOUBLE, LARGEST_DOUBLE
 # Where checking everything takes longer, a sample is checked.
 SECONDS = 5.0
 FEWEST_COLUMNS = 10
@@ -175,12 +177,11 @@ class DecimalDifferences(Differences):
                 numeric.append(difference)
                 self._worked(self.cost.component)
             sum_ = exponentials[unmasked[top]] + others[unmasked[top]]
-            probabilities = np.zeros(len(row.logits))
-            probabilities[row.unmasked] = [float(e / sum_) for e in exponentials]
-            beside = 1.0 - probabilities
-            beside[top] = float(others[unmasked[top]] / sum_)
+            places = [unmasked.get(i) for i in columns.tolist()]
+            probabilities = [ZERO if k is None else exponentials[k] / sum_ for k in places]
+            beside = [ONE if k is None else others[k] / sum_ for k in places]
             return numeric, tolerances_of(
-                row, probabilities, beside, columns, self.step, self.order, self.dtype
+                row, probabilities, beside, self.step, self.order, self.dtype, columns
             )
 
 
@@ -192,7 +193,8 @@ def _digits(problem: Problem, step: float) -> Integers:
     smallest = np.min(problem.rows, axis=1, initial=np.inf, where=unmasked)
     size = np.maximum(np.abs(largest), np.abs(smallest))
     with np.errstate(over="ignore"):
-        span = largest / temperature - smallest / temperature
+        bounds = np.clip([largest / temperature, smallest / temperature], *DOUBLES)
+        span = bounds[0] - bounds[1]
         if softcap is not None:
             span = np.minimum(span, 2.0 * softcap / temperature) + 2.0 * size / softcap
             size = np.minimum(size, softcap)
@@ -200,6 +202,10 @@ def _digits(problem: Problem, step: float) -> Integers:
     digits = PRECISION + np.minimum(span / math.log(10), LARGEST_SPAN) + in_front
     if problem.objective.z_loss:
         digits += 2.0 * in_front
+        # lse² of one class alone, which may be as small as any logit beside the step
+        alone = (unmasked.sum(axis=1) == 1) & (size > 0.0)
+        below = math.log10(temperature) - np.log10(np.where(alone, size, temperature))
+        digits += np.maximum(0.0, below)
     digits += 2.0 * max(0.0, -math.log10(step) - 20.0) + max(0.0, math.log10(temperature))
     return np.asarray(np.ceil(digits), dtype=np.int64)
 

@@ -45,8 +45,9 @@ class FloatDifferences(Differences):
         probabilities = softmax_of(Problem.of(logits, None, own))
         beside = 1.0 - probabilities
         beside[top] = np.delete(probabilities, top).sum()
+        p, q = (list(map(Decimal, all_[columns].tolist())) for all_ in (probabilities, beside))
         tolerances = tolerances_of(
-            row, probabilities, beside, columns, self.step, self.order, self.dtype, np.array(losses)
+            row, p, q, self.step, self.order, self.dtype, columns, np.array(losses)
         )
         return [Decimal(value) for value in numeric], tolerances
 

@@ -51,14 +51,26 @@ _SAFETENSORS_TYPES = {
 }
 
 
-def open_file(path: str) -> BinaryIO:
-    """Open a file for its bytes; one that cannot be opened raises the system's OSError."""
+def open_file(path: str, flags: int = 0) -> BinaryIO:
+    """Open a file for its bytes; one that cannot be opened raises the system's OSError.
+
+    flags: of the system, beside those for reading.
+    """
     try:
-        return open(path, "rb")  # noqa: PTH123 - pathlib is not worth its import
+        return open(path, "rb", opener=lambda name, own: os.open(name, own | flags))
     except ValueError:  # a NUL, or text that no file system can encode
         raise CecliError("not a file name") from None
     except FileNotFoundError as error:
         raise CecliError(f"{str(error.strerror).lower()}{near_names(path)}") from None
+
+
+def open_regular(path: str) -> BinaryIO:
+    """The same of a regular file alone: a pipe, which nobody may write to, is not waited for."""
+    file = open_file(path, os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise CecliError("not a regular file")
+    return file
 
 
 def open_unpacked(path: str) -> BinaryIO:
@@ -181,7 +193,7 @@ def map_array(path: str, key: str | None = None, *, names: bool = False) -> NDAr
     if path.lower().endswith(COMPRESSED):
         with open_unpacked(path) as stream:
             return read_npy(stream, names)
-    with open_file(path) as file:
+    with open_regular(path) as file:
         size = _size_of(file)
         shape, in_fortran_order, dtype = _read_header(file, size, names)
         _compare(prod(shape) * dtype.itemsize, size - file.tell())
@@ -218,10 +230,7 @@ def _mapped(
 
 
 def _size_of(file: BinaryIO) -> int:
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        raise CecliError("not a regular file")
-    return status.st_size
+    return os.fstat(file.fileno()).st_size
 
 
 def _read_header(
@@ -288,7 +297,7 @@ def _map_npz(path: str, key: str | None, names: bool) -> NDArray[Any]:
     import zlib
     from zipfile import BadZipFile, ZipFile
 
-    with open_file(path) as file:
+    with open_regular(path) as file:
         size = _size_of(file)
         try:
             with ZipFile(file) as archive:
@@ -352,7 +361,7 @@ def _begin_of(file: BinaryIO, member: ZipInfo) -> int:
 
 
 def _map_safetensors(path: str, key: str | None) -> NDArray[Any]:
-    with open_file(path) as file:
+    with open_regular(path) as file:
         if not _size_of(file):
             raise CecliError("the file is empty")
     import json
@@ -379,7 +388,7 @@ def _map_safetensors(path: str, key: str | None) -> NDArray[Any]:
     dtype = BFLOAT16 if kind == "BF16" else np.dtype(_SAFETENSORS_TYPES.get(kind, "V1"))
     if kind in _FLOAT8_OF_SAFETENSORS:
         dtype = float8(_FLOAT8_OF_SAFETENSORS[kind])
-    with open_file(path) as file:
+    with open_regular(path) as file:
         # The library has found the header sound: its length, then what it says in JSON.
         length = int.from_bytes(file.read(8), "little")
         begin, _ = json.loads(file.read(length))[name]["data_offsets"]

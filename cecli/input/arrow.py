@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.array_files import open_file
+from cecli.input.array_files import open_regular
 from cecli.input.collected import Collected
 from cecli.input.columns import Choice, Layout, layout_of, target_place
 from cecli.input.formats import suffix_of
@@ -76,7 +76,7 @@ class _ArrowFile:
     """An open file: the names and types of its columns are known, its rows come in batches."""
 
     def __init__(self, path: str) -> None:
-        open_file(path).close()
+        open_regular(path).close()
         try:
             import pyarrow as pa
             from pyarrow import ipc, parquet

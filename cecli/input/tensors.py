@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.array_files import chosen_key, open_file
+from cecli.input.array_files import chosen_key, open_regular
 from cecli.problem.foreign import array_of_tensor
 
 
@@ -17,7 +17,7 @@ def read_tensor(path: str, key: str | None) -> NDArray[Any]:
 
     Raises CecliError for whatever else the file holds.
     """
-    open_file(path).close()
+    open_regular(path).close()
     try:
         import torch
     except ImportError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from cecli.output.grid import (
     short,
     tuple_name,
 )
-from cecli.problem.dtypes import Integers
+from cecli.problem.dtypes import Floats, Integers
 from cecli.text.numbers import align, format_divisor, format_number, format_typed
 
 if TYPE_CHECKING:
@@ -90,14 +91,21 @@ def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
         columns.append(numbers("log-softmax", formatted(arrays["log_softmax"][classes], digits)))
     if answer.command == "grad":
         grad = arrays["grad"][classes]
-        largest = float(np.abs(arrays["grad"]).max()) or 1.0
         columns += [
             numbers("∂L/∂z", formatted(grad, digits)),
-            Column("up│down", "signed", values=(grad / largest).tolist()),
+            Column("up│down", "signed", values=_shares(grad, arrays["grad"])),
         ]
     stressed = frozenset(np.flatnonzero(classes == index).tolist() if index is not None else [])
     notes = _left_out(problem.classes - len(classes), "class", "classes")
     return Grid(columns, stressed, notes + _loss_notes(answer, digits))
+
+
+def _shares(grad: Floats, whole: Floats) -> list[float]:
+    """Components over the largest of all; beside an infinite one nothing else is seen."""
+    largest = float(np.abs(whole).max()) or 1.0
+    if math.isfinite(largest):
+        return [value / largest for value in grad.tolist()]
+    return [math.copysign(1.0, value) if math.isinf(value) else 0.0 for value in grad.tolist()]
 
 
 def _batch_grid(answer: Answer, head: Head, digits: int) -> Grid:
@@ -162,12 +170,10 @@ def _worst_grid(answer: Answer, worst: Sequence[Sample], digits: int) -> Grid:
 
 def _check_grid(check: GradientCheck, answer: Answer, digits: int, top: int) -> Grid:
     """Analytic beside numeric beside their difference, the worst first where there are many."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        excess = np.abs(check.difference) / check.tolerance
-    excess = np.where(check.difference == 0.0, 0.0, excess)
     shown: Integers = np.arange(check.checked)
     if check.checked > top:
-        shown = np.argsort(-np.where(np.isnan(excess), np.inf, excess), kind="stable")[:top]
+        worst_first = -np.where(np.isnan(check.excess), np.inf, check.excess)
+        shown = np.argsort(worst_first, kind="stable")[:top]
     axis = answer.problem.objective.axis
     columns = []
     if answer.problem.batch_shape:
@@ -181,7 +187,7 @@ def _check_grid(check: GradientCheck, answer: Answer, digits: int, top: int) -> 
         numbers("difference", [short(value) for value in check.difference[shown].tolist()]),
         numbers("allowed", [short(value) for value in check.tolerance[shown].tolist()]),
     ]
-    off = ~(excess <= 1.0)
+    off = ~(check.excess <= 1.0)
     stressed = frozenset(np.flatnonzero(off[shown]).tolist())
     notes = [_errors_text(check)]
     if len(shown) < check.checked:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from support.in_process import Outcome, complaint, printed, run
+from support.in_process import Outcome, complaint, printed, run, shown
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,64 @@ def test_much_json_is_read() -> None:
     logits = np.random.default_rng(2).normal(size=300_000)
     document = printed("softmax", "--no-arrays", stdin=json.dumps(logits.tolist()))
     assert document["omitted"] == ["logits", "softmax", "log_softmax"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "grad 1e308 0 -t 0 --z-loss 1",
+        "grad 0 7 -t 0 --weight 1e308,1e308 --reduction sum --temperature 0.1",
+        "grad 1e308 -t 0 --temperature 0.5 --softcap 1e300 --reduction sum --check",
+        "grad 1e308 0 0 0 -t 0 --z-loss 1 --top 2",
+    ],
+)
+@pytest.mark.parametrize("form", ["", "--markdown", "-o x.csv", "-o x.svg"])
+def test_infinities_in_tables(
+    arguments: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = shown(*arguments.split(), *form.split())
+    assert ("inf" in text) != ("--check" in arguments)
+    assert "NaN" not in text
+
+
+@pytest.mark.parametrize("columns", ["1" + "0" * 21, "0", "-3", "²", "wide", "9" * 10_000])
+def test_an_absurd_width_is_ignored(
+    columns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", columns)
+    usual = shown("grad", "1", "2", "-t", "0", "-o", "x.svg")
+    assert "softmax" in usual
+    picture = Path("x.svg").read_bytes()
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert shown("grad", "1", "2", "-t", "0", "-o", "x.svg") == usual
+    assert len(picture) == len(Path("x.svg").read_bytes())
+    assert shown("explain", "1", "2", "-t", "0")
+
+
+def test_a_device_takes_every_kind_of_array(tmp_path: Path) -> None:
+    device = tmp_path / "a.npz"
+    device.symlink_to(os.devnull)
+    assert shown("grad", "1", "2", "-t", "0", "-o", str(device))
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors", "pt", "parquet", "arrow"])
+def test_a_pipe_that_nobody_writes_to_is_refused(suffix: str, tmp_path: Path) -> None:
+    pipe = tmp_path / f"a.{suffix}"
+    os.mkfifo(pipe)
+    assert "not a regular file" in complaint("loss", str(pipe), "-t", "0")
+
+
+def test_an_error_that_cannot_say_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    monkeypatch.setattr("cecli.cli.main.main.main", mock.Mock(side_effect=MuteError))
+    outcome = run("softmax", "1")
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert outcome.stderr.startswith("cecli: MuteError at ")
 
 
 WORDS = [

@@ -327,6 +327,31 @@ def test_an_infinite_loss_ends_with_the_formula() -> None:
     assert "the loss is infinite" in run("-inf", "0", "-20", "-t", "0").stdout
 
 
+@pytest.mark.parametrize(
+    ("logits", "target", "loss", "grad"),
+    [
+        ([0.0, 1e19], 0, 1e19, [-1.0, 1.0]),
+        ([3.0, -3.4e38], 1, 3.4e38, [1.0, -1.0]),
+        ([0.0, 3e19], [0.5, 0.5], 1.5e19, [-0.5, 0.5]),
+        ([0.0, 1e19], 1, 0.0, [0.0, -0.0]),
+    ],
+)
+def test_a_probability_that_no_number_can_be_is_explained_all_the_same(
+    logits: list[float], target: Any, loss: float, grad: list[float]
+) -> None:
+    derivation = explained(logits, target)
+    steps = steps_by_id(derivation)
+    assert steps["cross_entropy"].values["loss"] == loss
+    assert steps["formula"].values["grad"] == grad
+    assert ("chain_rule" in steps) == (loss == 0.0)
+    assert "smaller than any number that can" in " ".join(steps["cross_entropy"].remark)
+
+
+def test_the_components_sum_to_zero_whatever_their_size() -> None:
+    derivation = explained([5e-324, 0.0, 1.0], 1, weight=[1e308, 1e308, 1.0])
+    assert steps_by_id(derivation)["sum"].values["sum"] == 0.0
+
+
 def test_many_classes_are_worked_out_for_the_target_and_the_largest() -> None:
     derivation = explained(np.arange(50) / 10, 3, top=4)
     lines = [plain(line) for line in steps_by_id(derivation)["quotient_rule"].substitution]

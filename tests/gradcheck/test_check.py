@@ -274,6 +274,41 @@ def test_what_is_not_a_number_fails(broken: float, method: Any) -> None:
     assert not math.isfinite(check.max_abs_error)
 
 
+# Numbers that no double is next to.
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "options"),
+    [
+        ([0.88, 1.6], 1, {"temperature": 0.001, "softcap": 30.0}),
+        ([-1.1e-311], 0, {"z_loss": 1.0}),
+        ([2.0, 1.0, 0.1], 0, {"weight": [5e-324] * 3, "reduction": "sum"}),
+        ([2.0, 1.0, 0.1], 0, {"z_loss": 5e-324}),
+        ([1e308], 0, {"temperature": 0.5, "softcap": 1e300, "reduction": "sum"}),
+        ([1e-280, -2e-280], 0, {"temperature": 1e-279, "softcap": 1e-280}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_subnormal_gradient_passes(
+    logits: list[float], target: int, options: dict[str, Any], exact: bool
+) -> None:
+    grad = cross_entropy(logits, target, exact=exact, **options).grad
+    assert check_gradient(logits, target, grad, **options).passed
+
+
+def test_random_subnormal_gradients_pass() -> None:
+    random = np.random.default_rng(0)
+    options: dict[str, Any] = {"temperature": 0.001, "softcap": 30.0}
+    for _ in range(8):
+        logits, target = random.normal(size=(20, 3)), random.integers(0, 3, 20)
+        found = check_gradient(
+            logits, target, cross_entropy(logits, target, **options).grad, **options
+        )
+        assert found.passed
+        assert (found.excess <= 1.0).all()
+
+
 # Precision of the gradient that is given.
 
 

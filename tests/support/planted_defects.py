@@ -185,8 +185,8 @@ PLANTED = [
     Planted(
         "the truncation of forward differences is that of central ones",
         "gradcheck/bounds.py",
-        "        truncation = step / 2.0 * derivatives.second * growth",
-        "        truncation = step**2 / 2.0 * derivatives.second * growth",
+        "            truncation = h / 2 * derivatives.second * growth",
+        "            truncation = h * h / 2 * derivatives.second * growth",
     ),
     Planted(
         "a central difference over one step",

@@ -75,7 +75,9 @@ class StreamOutput:
                 self._table.writerow(self._names)
             return
         if self._suffix == ".npz":
-            archive = self._open.enter_context(zipfile.ZipFile(self._file, "w"))
+            # A device has places to seek, but they are none.
+            file: Any = _Forward(self._file) if self.is_final else self._file
+            archive = self._open.enter_context(zipfile.ZipFile(file, "w"))
             member = archive.open(f"{self._name}.npy", "w", force_zip64=True)
             self._file = self._open.enter_context(member)
         self._slab = rows_in_slab(problem, self._name)
@@ -115,6 +117,22 @@ class StreamOutput:
             # Python has doubles alone: the shortest text of a shorter number is NumPy's.
             texts = block if block.dtype == np.float64 else block.astype(str)
             self._table.writerows(texts.tolist())
+
+
+class _Forward(io.RawIOBase):
+    """A file that only goes forward."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 @contextmanager
