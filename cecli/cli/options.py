@@ -222,7 +222,7 @@ compare_options = group(
         metavar="GRADIENT",
         shell_complete=file_names,
         help="Your gradient: numbers as one argument (0.659,0.2424,0.0986), a file (.npy, "
-        ".json), or - for standard input.",
+        ".json), several or a pattern, or - for standard input.",
     ),
     option(
         "--loss",

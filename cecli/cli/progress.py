@@ -18,23 +18,28 @@ STEPS = 1000
 class Progress:
     """A bar on standard error, where that is a terminal and the work is long.
 
-    nbytes: how much there is to do, for the rate beside the time left.
+    nbytes: how much there is to do, for the rate beside the time left. Work that is done in
+    several passes has a bar for each.
     """
 
     def __init__(self, label: str, nbytes: int | None = None) -> None:
         self._label, self._nbytes, self._start = label, nbytes, time.monotonic()
         self._bar: Any = None
         self._open = ExitStack()
-        self._shown = 0
+        self._shown, self._last = 0, 0.0
         self._wanted = sys.stderr is not None and sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
         return self
 
     def __call__(self, fraction: float) -> None:
-        """Show how much is done, from 0 to 1."""
+        """Show how much is done, from 0 to 1; less than before where a pass begins."""
         if not self._wanted:
             return
+        if fraction < self._last:
+            self._finish()
+            self._start = time.monotonic()
+        self._last = fraction
         if self._bar is None and time.monotonic() - self._start > SECONDS_BEFORE_A_BAR:
             self._open.enter_context(signals_raised())
             self._bar = click.progressbar(
@@ -61,6 +66,13 @@ class Progress:
         return f"{self._nbytes * done / STEPS / seconds / 1e6:,.0f} MB/s"
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if self._bar is not None and kind is None:
+        if kind is None:
+            self._finish()
+        self._open.close()
+
+    def _finish(self) -> None:
+        """Fill the bar and leave it."""
+        if self._bar is not None:
             self._advance(STEPS)
         self._open.close()
+        self._bar, self._shown = None, 0

@@ -183,7 +183,8 @@ def compare_candidates(
     """`compare` of numbers that bring their precision along.
 
     exact: compare with correctly rounded numbers whatever the size; else only small problems are.
-    keep: how many of the worst numbers are shown. progress is told the share of the rows read.
+    keep: how many of the worst numbers are shown. progress is told the share of the rows read, from
+    the beginning again where what is wrong takes another pass.
     """
     if grad is None and loss is None:
         raise CecliError(NOTHING_GIVEN)
@@ -224,9 +225,11 @@ def compare_with(
         if gradient is not None and found.marks is not None:
             of_grad = _graded_gradient(gradient, found.marks, keep)
             if diagnose and (transposed or not of_grad.passed):
-                diagnosis, description = _explained(gradient, found, of_grad, transposed)
+                diagnosis, description = _explained(gradient, found, of_grad, transposed, progress)
         if loss is not None:
-            of_loss, explained = _judged_loss(reference, found, loss, rtol, diagnose, keep)
+            of_loss, explained = _judged_loss(
+                reference, found, loss, rtol, diagnose, keep, progress
+            )
             diagnosis += explained
     both, run = [one for one in (of_grad, of_loss) if one is not None], reference.run
     if found.totals is not None:
@@ -263,7 +266,11 @@ def _graded_gradient(gradient: Gradient, marks: Marks, keep: int) -> Graded:
 
 
 def _explained(
-    gradient: Gradient, found: Survey, of_grad: Graded, transposed: bool
+    gradient: Gradient,
+    found: Survey,
+    of_grad: Graded,
+    transposed: bool,
+    progress: ProgressCallback | None,
 ) -> tuple[tuple[Diagnosis, ...], tuple[str, ...]]:
     """The mistakes that explain a gradient, or lines on it where none does."""
     from cecli.comparison.description import describe
@@ -282,7 +289,7 @@ def _explained(
             sample,
             found.facts,
             reference.textbook,
-            lambda hypotheses: confirmed(gradient, sample, hypotheses),
+            lambda hypotheses: confirmed(gradient, sample, hypotheses, progress),
             reference.right_of,
         )
     )
@@ -301,6 +308,7 @@ def _judged_loss(
     rtol: float | None,
     diagnose: bool,
     keep: int,
+    progress: ProgressCallback | None,
 ) -> tuple[Graded, tuple[Diagnosis, ...]]:
     problem = reference.problem
     right = _right_loss(reference, found)
@@ -328,7 +336,7 @@ def _judged_loss(
         type=loss.type,
         allowed=allowance.total.reshape(-1),
         each=right.ndim > 0,
-        predict=lambda makes: losses_by(reference, makes, each=right.ndim > 0),
+        predict=lambda makes: losses_by(reference, makes, each=right.ndim > 0, progress=progress),
     )
     some = reference.textbook.rows(np.arange(min(problem.samples, 1)))
     return judged, diagnose_loss(wrong, some)

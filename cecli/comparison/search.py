@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -69,6 +68,7 @@ NUMBERS_AT_ONCE = 2**18
 DIGITS_FOR_COMMON, DIGITS_FOR_MOST, DIGITS_FOR_ALL = 0.01, 1e-3, 1e-5
 # What a loss is multiplied by: steps that are accumulated, devices, units.
 FACTORS = (*range(2, 33), 48, *(2**power for power in range(6, 15)), 100, 1000)
+FILES_NAMED = 4
 COPIES = (2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256)
 
 Confirm = Callable[[Sequence[Hypothesis]], Found]
@@ -231,7 +231,7 @@ def _rearranged(wrong: WrongGradient) -> Iterator[Hypothesis]:
         yield Hypothesis(TRANSPOSED.found(), lambda rows: right.T)
     rows_order = None if facts.row_keys is None else _order_of_rows(facts)
     if rows_order is not None and whole.samples > 1:
-        swapped = _swapped(rows_order, facts.files)
+        swapped = _swapped(rows_order, facts)
         found = PERMUTED_ROWS.found() if swapped is None else SWAPPED_FILES.found(swapped)
         yield Hypothesis(found, lambda rows: wrong.right_of(rows_order[rows.numbers]))
     order = None if facts.class_keys is None else order_of(facts.class_keys)
@@ -249,18 +249,18 @@ def _order_of_rows(facts: Facts) -> Integers | None:
     return order
 
 
-def _swapped(order: Integers, files: Sequence[int]) -> str | None:
-    """Which file stands in whose place, where whole files have changed places."""
-    pairs = list(pairwise(files))
+def _swapped(order: Integers, facts: Facts) -> str | None:
+    """Which file belongs to which, where whole files have changed places."""
+    owners = {(file.start, file.stop): file.name for file in facts.owners}
     swapped = []
-    for place, (start, stop) in enumerate(pairs):
-        own = order[start:stop]
-        whole = len(own) and (np.diff(own) == 1).all() and (own[0], own[-1] + 1) in pairs
-        if not whole:
+    for place in facts.places:
+        own = order[place.start : place.stop]
+        if not len(own) or (np.diff(own) != 1).any() or (own[0], own[-1] + 1) not in owners:
             return None
-        if own[0] != start:
-            swapped.append(f"{pairs.index((own[0], own[-1] + 1)) + 1} stands as {place + 1}")
-    return ", ".join(swapped) or None
+        if own[0] != place.start:
+            swapped.append(f"{place.name} belongs to {owners[own[0], own[-1] + 1]}")
+    shown = swapped[:FILES_NAMED] + ["…"] * (len(swapped) > FILES_NAMED)
+    return ", ".join(shown) or None
 
 
 def _multiples(wrong: WrongGradient) -> Iterator[Hypothesis]:

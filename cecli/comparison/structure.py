@@ -38,6 +38,14 @@ MOST_DECIMALS = 12
 MOST_MEANS = 2**16
 
 
+class File(NamedTuple):
+    """A file among several: how an explanation calls it, its first row and the one behind it."""
+
+    name: str
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True, eq=False)
 class Facts:
     """What is known of all rows of a gradient.
@@ -45,11 +53,10 @@ class Facts:
     off, off_at_target: how many components are not acceptable, and how many of those at the class
     of the target. off_rows (N,), off_classes (C,): where some are. kept (N,): not ignored.
     broken_rows (N,): with something that is not finite. zero_classes, untouched_classes (C,): 0, or
-    the logits, in every row that is kept. largest: the
-    largest finite component. row_keys, class_keys: of candidate and right numbers, what tells the
-    rows that are off, and the classes, apart in whatever order they are; None where they are too
-    many. files: the first
-    rows of several files and one behind the last.
+    the logits, in every row that is kept. largest: the largest finite component. row_keys,
+    class_keys: of candidate and right numbers, what tells the rows that are off, and the classes,
+    apart in whatever order they are; None where they are too many. places, owners: the files of
+    the gradient and those of the logits, where there are several.
     """
 
     off: int
@@ -63,7 +70,8 @@ class Facts:
     largest: float
     row_keys: tuple[Floats, Floats] | None = None
     class_keys: tuple[Floats, Floats] | None = None
-    files: tuple[int, ...] = ()
+    places: tuple[File, ...] = ()
+    owners: tuple[File, ...] = ()
 
 
 def ignored(sample: Evidence) -> Iterator[Hypothesis]:

@@ -29,7 +29,7 @@ from cecli.comparison.grade import (
 )
 from cecli.comparison.mistake import Diagnosis
 from cecli.comparison.mistaken import Makes
-from cecli.comparison.structure import Facts
+from cecli.comparison.structure import Facts, File
 from cecli.comparison.textbook import Batch, Textbook, rows_at_once
 from cecli.core.evaluate import part_of
 from cecli.core.totals import Part, Totals
@@ -38,7 +38,7 @@ from cecli.machine.blocks import each_block
 from cecli.problem.dtypes import Floats, Integers, as_doubles
 from cecli.problem.precision import round_to_type
 from cecli.problem.problem import Block, Problem
-from cecli.problem.rows import rows_of
+from cecli.problem.rows import Rows, rows_of
 from cecli.problem.wanted import RowArray, Wanted
 
 # Up to here the numbers to compare with are correctly rounded, at about 50 µs each.
@@ -144,11 +144,25 @@ class Gradient:
         return pieces(), part
 
 
-def _each_block(problem: Problem, work: Callable[[Block], Result]) -> Iterator[Result]:
-    """What work makes of each block; the core checks them, or the exact arithmetic has."""
+def _each_block(
+    problem: Problem,
+    work: Callable[[Block], Result],
+    progress: ProgressCallback | None = None,
+) -> Iterator[Result]:
+    """What work makes of each block; the core checks them, or the exact arithmetic has.
+
+    progress is told the share of the rows that is done.
+    """
+
+    def counted(block: Block) -> tuple[int, Result]:
+        return block.start + len(block.kept), work(block)
+
     # one thread where a row alone makes for large arrays
     jobs = 1 if problem.classes > LONG_ROW else None
-    return each_block(problem, work, jobs, checked=False)
+    for done, found in each_block(problem, counted, jobs, checked=False):
+        if progress is not None:
+            progress(done / problem.samples)
+        yield found
 
 
 def piece_of(block: Block, start: int, stop: int) -> Block:
@@ -239,7 +253,7 @@ class Counts:
 
     def facts(self, gradient: Gradient) -> Facts:
         """What is known of all rows."""
-        ends = np.cumsum([0, *(stretch.length for stretch in gradient.rows.stretches)])
+        own, logits = gradient.rows, gradient.reference.problem.given_rows
         keys = [np.concatenate(some) for some in zip(*self.row_keys, strict=True)]
         return Facts(
             off=int(self.marks.counts[ACCEPTABLE + 1 :].sum()),
@@ -253,8 +267,18 @@ class Counts:
             largest=self.largest,
             row_keys=(keys[0], keys[1]) if keys else None,
             class_keys=(self.class_keys[0], self.class_keys[1]),
-            files=tuple(ends.tolist()) if len(ends) > 2 else (),
+            places=_files_of(own, "{}") or _files_of(logits, "what stands for {}"),
+            owners=_files_of(logits, "{}") or _files_of(own, "the place of {}"),
         )
+
+
+def _files_of(rows: Rows, called: str) -> tuple[File, ...]:
+    """The files that rows are of, where they are several."""
+    if len(rows.stretches) < 2:
+        return ()
+    ends = np.cumsum([0, *(stretch.length for stretch in rows.stretches)]).tolist()
+    names = [called.format(stretch.segment.name) for stretch in rows.stretches]
+    return tuple(File(*file) for file in zip(names, ends[:-1], ends[1:], strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,7 +313,7 @@ def survey(
     with_keys = problem.samples <= MOST_KEYS
     counts, totals, losses = Counts(keep, problem.classes), Totals(worst=0), []
 
-    def work(block: Block) -> tuple[int, Counts, Part | None]:
+    def work(block: Block) -> tuple[Counts, Part | None]:
         found = Counts(keep, problem.classes)
         with np.errstate(all="ignore"):
             if gradient is None:
@@ -301,16 +325,14 @@ def survey(
                     found.add(rows, certain=exact, with_keys=with_keys)
         if not each_loss:
             found.loss_sizes = [np.array([size.sum()]) for size in found.loss_sizes]
-        return block.start + len(block.kept), found, part
+        return found, part
 
-    for done, found, part in _each_block(problem, work):
+    for found, part in _each_block(problem, work, progress):
         counts.extend(found)
         if part is not None:
             totals.add(part)
             if each_loss:
                 losses.append(part.total)
-        if progress is not None:
-            progress(done / problem.samples)
     sizes = np.concatenate(counts.loss_sizes) if counts.loss_sizes else np.zeros(0)
     return Survey(
         marks=None if gradient is None else _settled(gradient, counts.marks),
@@ -365,7 +387,12 @@ def sample_of(gradient: Gradient, survey: Survey) -> Evidence:
     return gradient.some(np.unique(np.concatenate(chosen).astype(np.int64)))
 
 
-def confirmed(gradient: Gradient, sample: Evidence, hypotheses: Sequence[Hypothesis]) -> Found:
+def confirmed(
+    gradient: Gradient,
+    sample: Evidence,
+    hypotheses: Sequence[Hypothesis],
+    progress: ProgressCallback | None = None,
+) -> Found:
     """Those that explain all rows, which are gone through once more where the sample is not all."""
     left = [Trial(hypothesis) for hypothesis in hypotheses]
     limit = sample.limit
@@ -383,7 +410,7 @@ def confirmed(gradient: Gradient, sample: Evidence, hypotheses: Sequence[Hypothe
             trial.add(sample, limit)
     elif left:
         problem = gradient.reference.problem
-        for trials in _each_block(problem, work):
+        for trials in _each_block(problem, work, progress):
             for trial, more in zip(left, trials, strict=True):
                 trial.extend(more)
             if not any(trial.holds for trial in left):
@@ -434,7 +461,11 @@ class Trial:
 
 
 def losses_by(
-    reference: Reference, makes: Sequence[Makes], *, each: bool
+    reference: Reference,
+    makes: Sequence[Makes],
+    *,
+    each: bool,
+    progress: ProgressCallback | None = None,
 ) -> Sequence[Floats | None]:
     """What some ways to make a loss come to: a sum, or (N,) with each; None without room for it."""
 
@@ -449,7 +480,7 @@ def losses_by(
                 parts.append([m if m is None or each else np.atleast_1d(m.sum()) for m in made])
         return list(map(_together, zip(*parts, strict=True)))
 
-    blocks = list(_each_block(reference.problem, work))
+    blocks = list(_each_block(reference.problem, work, progress))
     if not blocks:
         return [None for _ in makes]
     found = list(map(_together, zip(*blocks, strict=True)))

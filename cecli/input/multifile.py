@@ -15,13 +15,23 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.arguments import is_pattern, path_and_key, read_file, read_target, read_values
+from cecli.input.arguments import (
+    is_pattern,
+    path_and_key,
+    read_candidate,
+    read_file,
+    read_target,
+    read_values,
+)
+from cecli.input.candidate import Candidate, Judged, candidate_of_array
 from cecli.input.columns import Choice
 from cecli.input.documents import Document, Labels, check_settings
 from cecli.problem.dtypes import AnyArray
+from cecli.problem.precision import type_precision
 from cecli.problem.problem import batch_shape_of
 from cecli.problem.rows import Joined, Segment, segment_of
 from cecli.text.messages import quote, reading
@@ -173,12 +183,7 @@ def _matched(
         )
     segments = []
     for target, own, segment in zip(found, files, logits.segments, strict=True):
-        both_found = target.found and own.found and len(target.stars) == len(own.stars)
-        if both_found and target.stars != own.stars:
-            raise CecliError(
-                f"{quote(target.name)} does not belong to {quote(own.name)}: what stands for the "
-                "star must be the same"
-            )
+        _require_same_stars(target, own)
         shape = segment.shape if axis is None else batch_shape_of(segment.shape, axis)
         array = read(target.name)
         if array.size != prod(shape) or (array.ndim > 1 and array.shape != shape):
@@ -188,3 +193,58 @@ def _matched(
             )
         segments.append(segment_of(quote(target.name), array.reshape(shape)))
     return Joined(segments)
+
+
+def _require_same_stars(file: Named, own: Named) -> None:
+    """Refuse a file found by a pattern beside a file of logits of another name."""
+    both_found = file.found and own.found and len(file.stars) == len(own.stars)
+    if both_found and file.stars != own.stars:
+        raise CecliError(
+            f"{quote(file.name)} does not belong to {quote(own.name)}: what stands for the "
+            "star must be the same"
+        )
+
+
+# --- Numbers to be judged -------------------------------------------------------------------------
+
+
+def read_several_candidates(text: str, key: Judged, files: Sequence[Named] | None) -> Candidate:
+    """Numbers to judge from a pattern, or a comma list of files, as one batch.
+
+    files: of the logits, where they are several too; a file that holds a single sample counts as a
+    batch of one.
+    """
+    with reading(f"--{key}"):
+        found = named_files([word.strip() for word in text.split(",")])
+        if files is not None and len(found) == len(files):
+            for file, own in zip(found, files, strict=True):
+                _require_same_stars(file, own)
+    single = 1 if key == "grad" else 0
+    parts = [_of_a_batch(read_candidate(file.name, key, None), single) for file in found]
+    with reading(f"--{key}"):
+        if all(part.unit is None for part in parts):
+            alike = len({np.asarray(part.given).dtype for part in parts}) == 1
+            arrays = [np.asarray(part.given) if alike else part.values for part in parts]
+            return candidate_of_array(_joined(found, arrays), key)
+        values = _joined(found, [part.values for part in parts])
+        return Candidate(values, "float64", np.concatenate([_unit_of(part) for part in parts]))
+
+
+def _joined(files: Sequence[Named], arrays: Sequence[NDArray[Any]]) -> Joined:
+    pairs = zip(files, arrays, strict=True)
+    return Joined([_segment(file, array, single=False) for file, array in pairs])
+
+
+def _unit_of(candidate: Candidate) -> NDArray[np.float64]:
+    """That of the last digit, of an array beside typed numbers that of its type."""
+    if candidate.unit is not None:
+        return candidate.unit
+    return np.asarray(np.abs(candidate.values) * type_precision(candidate.type).epsilon)
+
+
+def _of_a_batch(candidate: Candidate, single: int) -> Candidate:
+    """The same numbers; those of a single sample, of so many dimensions, as a batch of one."""
+    if len(candidate.shape) != single:
+        return candidate
+    unit = None if candidate.unit is None else candidate.unit[None]
+    return candidate.with_values(np.asarray(candidate.given)[None], unit)

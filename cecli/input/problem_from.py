@@ -36,7 +36,7 @@ from cecli.problem.problem import Problem, batch_shape_of
 from cecli.text.messages import quote
 
 if TYPE_CHECKING:
-    from cecli.input.candidate import Candidate
+    from cecli.input.candidate import Candidate, Judged
     from cecli.input.multifile import JoinedDocument, Named
 
 STANDARD_INPUT = ((), ("-",))
@@ -175,8 +175,9 @@ class Request:
 
 def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Request:
     """Read all input; where a document and the command line both say something, the latter wins."""
-    grad, loss = _read_candidates(typed)
     files = _several_files(typed.logits)
+    grad = None if typed.grad is None else _read_candidate(typed.grad, "grad", files)
+    loss = None if typed.loss is None else _read_candidate(typed.loss, "loss", files)
     document: Document | JoinedDocument
     labels = None if typed.labels is None else read_labels(typed.labels)
     choice = _choice(typed, overrides, labels)
@@ -267,13 +268,13 @@ def _several_files(logits: tuple[str, ...]) -> tuple[Named, ...] | None:
     return named_files(logits)
 
 
-def _read_candidates(typed: Input) -> tuple[Candidate | None, Candidate | None]:
-    """What --grad and --loss say."""
-    stdin = None if sys.stdin is None else sys.stdin.buffer
-    return (
-        None if typed.grad is None else read_candidate(typed.grad, "grad", stdin),
-        None if typed.loss is None else read_candidate(typed.loss, "loss", stdin),
-    )
+def _read_candidate(text: str, key: Judged, files: tuple[Named, ...] | None) -> Candidate:
+    """What --grad or --loss says."""
+    if _names_several(text):
+        from cecli.input.multifile import read_several_candidates
+
+        return read_several_candidates(text, key, files)
+    return read_candidate(text, key, None if sys.stdin is None else sys.stdin.buffer)
 
 
 def _sources(typed: Input, overrides: Overrides, labels: tuple[str, ...] | None) -> Sources:

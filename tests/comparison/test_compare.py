@@ -111,6 +111,82 @@ def test_files(suffix: str) -> None:
     assert (found["passed"], found["precision"]) == (True, "float64")
 
 
+@pytest.fixture
+def several() -> list[np.ndarray[Any, Any]]:
+    """Three files of logits and targets, two of one size; the gradient of each."""
+    ends = [2, 3]
+    for name, array in ("z", LOGITS), ("t", TARGET):
+        for i, part in enumerate(np.split(array, ends)):
+            np.save(f"{name}-{i}.npy", part)
+    return np.split(cecli.cross_entropy(LOGITS, TARGET).grad, ends)
+
+
+SEVERAL = ["z-*.npy", "-t", "t-*.npy", "--grad"]
+
+
+@pytest.mark.parametrize("grad", ["g-*.npy", "g-0.npy,g-1.npy,g-2.npy", "grad.npy"])
+def test_several_files_are_one_gradient(grad: str, several: list[Any]) -> None:
+    for i, part in enumerate(several):
+        np.save(f"g-{i}.npy", part)
+    assert run(*SEVERAL, grad)[0] == 0
+    assert run("logits.npy", "-t", "target.npy", "--grad", grad)[0] == 0
+    np.save("g-2.npy", -several[2])
+    assert document(*SEVERAL, grad)["passed"] is (grad == "grad.npy")
+
+
+def test_several_files_of_text(several: list[Any]) -> None:
+    for i, part in enumerate(several):
+        np.savetxt(f"g-{i}.txt", part, fmt="%.4f")
+    for grad in ("g-*.txt", "g-0.txt,g-1.txt,g-2.txt"):
+        judged = document(*SEVERAL, grad)["judged"]["grad"]
+        assert (judged["grade"], judged["precision"]) == ("exact", "typed")
+    np.save("g-1.npy", several[1])
+    assert run(*SEVERAL, "g-0.txt,g-1.npy,g-2.txt")[0] == 0
+
+
+def test_losses_in_several_files(several: list[Any]) -> None:
+    losses = cecli.cross_entropy(LOGITS, TARGET, reduction="none").losses
+    for i, part in enumerate(np.split(losses, [2, 3])):
+        np.save(f"l-{i}.npy", part)
+    arguments = "z-*.npy", "-t", "t-*.npy", "--reduction", "none", "--loss"
+    assert run(*arguments, "l-*.npy")[0] == 0
+    assert run(*arguments, "l-2.npy,l-1.npy,l-0.npy")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("logits", "grad", "words"),
+    [
+        ("z-*.npy", "g-1.npy,g-0.npy,g-2.npy", "'g-1.npy' belongs to 'z-1.npy', 'g-0.npy' belongs"),
+        ("z-*.npy", "swapped.npy", "stands for 'z-0.npy' belongs to 'z-2.npy', what stands for"),
+        ("logits.npy", "g-2.npy,g-1.npy,g-0.npy", "'g-2.npy' belongs to the place of 'g-0.npy'"),
+    ],
+)
+def test_swapped_files_are_named(logits: str, grad: str, words: str) -> None:
+    right = cecli.cross_entropy(LOGITS, TARGET).grad
+    for name, array in ("z", LOGITS), ("g", right):
+        for i, part in enumerate(np.split(array, [2, 4])):
+            np.save(f"{name}-{i}.npy", part)
+    np.save("swapped.npy", right[[4, 5, 2, 3, 0, 1]])
+    found = document(logits, "-t", ",".join(map(str, TARGET)), "--grad", grad)["diagnosis"]
+    assert [one["id"] for one in found] == ["swapped-files"]
+    assert words in found[0]["explanation"]
+
+
+@pytest.mark.parametrize(
+    ("grad", "words"),
+    [
+        ("q-*.npy", "--grad: 'q-*.npy': no file has such a name"),
+        ("g-*.npy", "'g-3.npy' does not belong to 'z-2.npy'"),
+        ("g-0.npy,g-1.npy", "the gradient has shape (3, 4), where the logits have (6, 4)"),
+        ("g-0.npy,target.npy", "'target.npy' holds an array of shape (1, 6)"),
+    ],
+)
+def test_files_that_do_not_fit(grad: str, words: str, several: list[Any]) -> None:
+    for i, part in zip([0, 1, 3], several, strict=True):
+        np.save(f"g-{i}.npy", part)
+    assert words in complaint(*SEVERAL, grad)
+
+
 def test_standard_input() -> None:
     text = "\n".join(" ".join(f"{g:.4f}" for g in row) for row in np.load("grad.npy"))
     found = document("logits.npy", "-t", "target.npy", "--grad", "-", stdin=text)
