@@ -30,6 +30,7 @@ FEATURES = (
     "sum",
     "none",
     "weight",
+    "sample-weight",
     "ignore-index",
     "label-smoothing",
     "soft-target",

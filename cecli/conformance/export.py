@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from cecli.comparison.grade import gradient_allowance, loss_allowance, loss_sizes
 from cecli.comparison.survey import Reference
 from cecli.conformance.judge import problem_of
-from cecli.conformance.model import SUITE, Case, Inputs
+from cecli.conformance.model import ARRAY_OPTIONS, SUITE, Case, Inputs
 from cecli.input.candidate import Candidate
 from cecli.text.strict_json import JSONObject
 
@@ -42,7 +42,7 @@ def exported(cases: Sequence[Case]) -> Iterator[JSONObject]:
             "tests": case.tests,
             "dtype": inputs.dtype,
             "options": {
-                key: as_data(value) if key == "weight" else value
+                key: as_data(value) if key in ARRAY_OPTIONS else value
                 for key, value in inputs.options.items()
             },
             "upstream": as_data(inputs.upstream),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cecli.conformance.judge import Judged
 
 # Counted up when cases are added. A case never changes what it holds: another one has another name.
-SUITE = 2
+SUITE = 3
 
 Outcome = Literal[
     "exact", "accurate", "acceptable", "inaccurate", "wrong", "failed", "not supported"
@@ -35,6 +35,8 @@ OUTCOMES: tuple[Outcome, ...] = (
 )
 # What a function is called with beside logits and target, by PyTorch's names.
 Options = Mapping[str, Any]
+# The options that are arrays, rounded to the type of the logits.
+ARRAY_OPTIONS = ("weight", "sample_weight")
 NARROW_FEATURES = frozenset({"float32", "float16", "bfloat16"})
 
 
@@ -67,11 +69,11 @@ class Case:
 
     reason: what breaks here, in a line. source: address of a public issue where it did, or None.
     features: what it takes beyond logits (N, C), class indices and the mean: names of options with
-    hyphens (weight, ignore-index, label-smoothing, temperature, softcap, z-loss), sum, none,
-    soft-target, upstream, float32, float16, bfloat16, and arrays, which only who is handed arrays
-    in memory has. tests: the result alone, or also that the inputs are left as they were, that the
-    reply stays when they are overwritten, or that a second call replies the same. make: the same
-    inputs every time, in new arrays. since: the first suite that has it.
+    hyphens (weight, sample-weight, ignore-index, label-smoothing, temperature, softcap, z-loss),
+    sum, none, soft-target, upstream, float32, float16, bfloat16, and arrays, which only who is
+    handed arrays in memory has. tests: the result alone, or also that the inputs are left as they
+    were, that the reply stays when they are overwritten, or that a second call replies the same.
+    make: the same inputs every time, in new arrays. since: the first suite that has it.
     """
 
     name: str

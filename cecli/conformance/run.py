@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cecli.conformance.judge import judge, unlike
 from cecli.conformance.model import (
+    ARRAY_OPTIONS,
     NARROW_FEATURES,
     Answered,
     Case,
@@ -103,8 +104,9 @@ def _changed(inputs: Inputs, untouched: Inputs) -> str | None:
     """What of the inputs is no longer as it was."""
     pairs = {"logits": (inputs.logits, untouched.logits)}
     pairs["target"] = (inputs.target, untouched.target)
-    if "weight" in untouched.options:
-        pairs["weight"] = (inputs.options["weight"], untouched.options["weight"])
+    for name in ARRAY_OPTIONS:
+        if name in untouched.options:
+            pairs[name] = (inputs.options[name], untouched.options[name])
     for name, (now, before) in pairs.items():
         if now.tobytes() != before.tobytes():
             return f"the {name} {'were' if name == 'logits' else 'was'} changed in place"
@@ -117,8 +119,9 @@ def cast(inputs: Inputs, dtype: str) -> Inputs:
     Raises NotSupported where a number is beyond that type.
     """
     options = dict(inputs.options)
-    if "weight" in options:
-        options["weight"] = _rounded(np.asarray(options["weight"]), dtype)
+    for name in ARRAY_OPTIONS:
+        if name in options:
+            options[name] = _rounded(np.asarray(options[name]), dtype)
     soft = inputs.target.dtype.kind == "f"
     logits = _rounded(inputs.logits, dtype)
     return replace(

@@ -68,7 +68,7 @@ def test_an_implementation_that_is_wrong() -> None:
     )
     assert len(lines) == 6 + 2 * 6 + 2
     assert lines[-2] == "--verbose shows all, and explains the mistakes"
-    assert re.match(r"suite 2 of cecli [\d.]+, python 3[\d.]+, numpy 2[\d.]+$", lines[-1])
+    assert re.match(r"suite 3 of cecli [\d.]+, python 3[\d.]+, numpy 2[\d.]+$", lines[-1])
 
 
 def test_no_more_failures_are_named_than_people_read() -> None:
@@ -139,7 +139,7 @@ def test_a_baseline_is_written_and_lets_the_listed_cases_fail(tmp_path: Path) ->
     assert outcome.status == 0
     assert outcome.stderr == "cecli verify: may-fail.txt lists 6 cases: 6 are new, 0 are gone\n"
     lines = file.read_text().splitlines()
-    assert lines[0] == "suite 2"
+    assert lines[0] == "suite 3"
     assert lines[1:] == sorted(lines[1:])
     assert re.fullmatch(r"ordinary/each-class  # loss wrong: .*\(not-averaged\)", lines[1])
     text = verified("theirs:summed", *options)
@@ -163,7 +163,7 @@ def test_a_listed_case_that_passes_is_told(tmp_path: Path) -> None:
     assert "passes, though the baseline lists it: ordinary/square" in verified(*options)
     outcome = run("verify", *options, "--update-baseline")
     assert outcome.stderr.endswith("lists 1 cases: 0 are new, 1 are gone\n")
-    assert (tmp_path / "old.txt").read_text() == "suite 2\nmasks/one\n"
+    assert (tmp_path / "old.txt").read_text() == "suite 3\nmasks/one\n"
 
 
 def test_junit_is_xml_with_a_test_for_each_case(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_the_document_tells_everything() -> None:
     found = document("theirs:summed", *FEW, "--dtype", "float32", status=1)
     assert (found["command"], found["suite"], found["implementation"], found["kind"]) == (
         "verify",
-        2,
+        3,
         "theirs:summed",
         "python",
     )

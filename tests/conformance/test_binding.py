@@ -59,6 +59,7 @@ def test_parameters_that_have_no_place_go_by_name() -> None:
     ("option", "value", "parameter", "passed"),
     [
         ("weight", 1, "class_weight", 1),
+        ("sample_weight", 1, "token_weights", 1),
         ("z_loss", 0.1, "lse_square_scale", 0.1),
         ("temperature", 2.0, "logit_scale", 0.5),
         ("softcap", 3.0, "logit_softcapping", 3.0),
@@ -71,7 +72,7 @@ def test_options_have_other_names(option: str, value: Any, parameter: str, passe
     assert Binding.of(function, None).options({option: value}) == {parameter: passed}
 
 
-@pytest.mark.parametrize("parameter", ["weights", "pos_weight", "sample_weight"])
+@pytest.mark.parametrize("parameter", ["weights", "pos_weight", "where"])
 def test_a_name_that_may_mean_something_else_is_told(parameter: str) -> None:
     binding = Binding.of(eval(f"lambda logits, target, {parameter}=None: None"), None)
     assert binding.notes == (f"parameters that are not known here, and left alone: {parameter}",)
@@ -102,6 +103,17 @@ def test_a_function_with_other_names_passes() -> None:
         return right(y_pred, y_true, weight=class_weight, reduction=reduction)
 
     report = cecli.verify(function, only=[*EASY, "weight/[!w]*", "reduction"])
+    assert report.passed, report
+    assert report.totals.ran == len(report.verdicts)
+
+
+def test_a_function_without_a_reduction_has_its_weighted_rows_reduced() -> None:
+    def function(logits: Any, target: Any, weight: Any = None, sample_weight: Any = None) -> Any:
+        options = {"weight": weight, "sample_weight": sample_weight, "reduction": "none"}
+        found = cecli.cross_entropy(logits, target, **options)
+        return found.losses, found.grad
+
+    report = cecli.verify(function, only=["sample-weight", "weight"], skip=["*ignored"])
     assert report.passed, report
     assert report.totals.ran == len(report.verdicts)
 

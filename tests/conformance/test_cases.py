@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cecli.conformance.judge import problem_of
-from cecli.conformance.model import Case, Inputs
+from cecli.conformance.model import ARRAY_OPTIONS, Case, Inputs
 from cecli.conformance.run import verify
 from cecli.conformance.suite.cases import all_cases, select
 from support.cases import CASES, named
@@ -20,15 +20,16 @@ from support.paths import MANUAL
 
 HASHES = STORED / "conformance.json"
 # Of the names and the hashes of the cases that each suite has added.
-SUITES = {1: "04e4079ac2d77b23", 2: "dd17aab6cc34b20d"}
+SUITES = {1: "04e4079ac2d77b23", 2: "dd17aab6cc34b20d", 3: "bdba6e6e76a90ae2"}
 FAMILIES = [
     *("ordinary", "single", "shift", "saturation", "far-losers", "ties", "magnitude", "masks"),
-    *("subnormal", "classes", "rows", "reduction", "ignored", "weight", "smoothing"),
-    *("soft-target", "temperature", "softcap", "z-loss", "layout", "upstream", "unmodified"),
-    *("deterministic", "float32", "float16", "bfloat16"),
+    *("subnormal", "classes", "rows", "reduction", "ignored", "weight", "sample-weight"),
+    *("smoothing", "soft-target", "temperature", "softcap", "z-loss", "layout", "upstream"),
+    *("unmodified", "deterministic", "float32", "float16", "bfloat16"),
 ]
 FEATURES = {
-    *("sum", "none", "weight", "ignore-index", "label-smoothing", "soft-target", "temperature"),
+    *("sum", "none", "weight", "sample-weight", "ignore-index", "label-smoothing"),
+    *("soft-target", "temperature"),
     *("softcap", "z-loss", "upstream", "float32", "float16", "bfloat16", "arrays"),
 }
 
@@ -36,9 +37,11 @@ FEATURES = {
 def fingerprint(inputs: Inputs) -> str:
     digest = hashlib.sha256(repr((inputs.logits.shape, inputs.logits.strides)).encode())
     weight = inputs.options.get("weight", np.zeros(0))
-    for array in (inputs.logits, inputs.target, np.asarray(inputs.upstream), weight):
+    arrays = [inputs.logits, inputs.target, np.asarray(inputs.upstream), weight]
+    arrays += [inputs.options[key] for key in ("sample_weight",) if key in inputs.options]
+    for array in arrays:
         digest.update(array.dtype.str.encode() + array.tobytes())
-    others = {key: value for key, value in inputs.options.items() if key != "weight"}
+    others = {key: value for key, value in inputs.options.items() if key not in ARRAY_OPTIONS}
     digest.update(repr((inputs.dtype, sorted(others.items()))).encode())
     return digest.hexdigest()[:16]
 
@@ -134,8 +137,8 @@ def test_inputs_are_new_every_time() -> None:
         one, other = case.make(), case.make()
         assert not np.shares_memory(one.logits, other.logits), case.name
         assert not np.shares_memory(one.target, other.target), case.name
-        if "weight" in one.options:
-            assert not np.shares_memory(one.options["weight"], other.options["weight"]), case.name
+        for name in {*ARRAY_OPTIONS} & set(one.options):
+            assert not np.shares_memory(one.options[name], other.options[name]), case.name
 
 
 def test_layouts_are_what_they_say() -> None:

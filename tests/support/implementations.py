@@ -45,8 +45,9 @@ class Textbook:
         e = self.exponentials(v)
         total = self.total(e)
         mass = self.mass(z.shape[1])
-        losses = self.losses(v, total, mass) / self.divisor()
-        grad = self.by_scaled(e / total, mass) / self.divisor()
+        each = self.sample_weight
+        losses = self.losses(v, total, mass) * each / self.divisor()
+        grad = self.by_scaled(e / total, mass) * each[:, None] / self.divisor()
         if self.z_loss:
             lse = self.log_sum_exp(v, total)
             losses = losses + self.z_loss * lse[:, 0] ** 2 / self.z_divisor()
@@ -86,13 +87,19 @@ class Textbook:
         return None if weight is None else np.asarray(weight, np.float64)
 
     @property
+    def sample_weight(self) -> Array:
+        weight = self.options.get("sample_weight")
+        return np.ones(len(self.target)) if weight is None else np.asarray(weight, np.float64)
+
+    @property
     def soft(self) -> bool:
         return self.target.ndim == 2
 
     def which_are_kept(self) -> Array:
+        counts = self.sample_weight != 0.0
         if self.soft:
-            return np.ones(len(self.target), bool)
-        return np.asarray(self.target != self.options.get("ignore_index"))
+            return np.asarray(counts)
+        return np.asarray(counts & (self.target != self.options.get("ignore_index")))
 
     def read(self, logits: Array) -> Array:
         """Float64 logits; zeros where a row is ignored."""
@@ -142,9 +149,10 @@ class Textbook:
     def divisor(self) -> float:
         if self.reduction != "mean":
             return 1.0
+        each = self.sample_weight[self.kept]
         if self.weight is None or self.soft:
-            return float(self.kept.sum())
-        return float(self.weight[self.target[self.kept]].sum())
+            return float(each.sum())
+        return float((each * self.weight[self.target[self.kept]]).sum())
 
     def z_divisor(self) -> float:
         return float(self.kept.sum()) if self.reduction == "mean" else 1.0
@@ -406,6 +414,20 @@ class OnlyNegativeTargetsAreIgnored(Textbook):
 class WeightsDividedByRows(Textbook):
     def divisor(self) -> float:
         return float(self.kept.sum()) if self.reduction == "mean" else 1.0
+
+
+@reveals("sample-weight", "wrong-divisor")
+class SampleWeightsDividedByRows(Textbook):
+    def divisor(self) -> float:
+        return float(self.kept.sum()) if self.reduction == "mean" else 1.0
+
+
+@reveals("sample-weight")
+class RowsOfWeightZeroAreMultiplied(Textbook):
+    def which_are_kept(self) -> Array:
+        if self.soft:
+            return np.ones(len(self.target), bool)
+        return np.asarray(self.target != self.options.get("ignore_index"))
 
 
 @reveals("weight", "weights-normalised")

@@ -42,7 +42,12 @@ class Objective:
     temperature: float = 1.0
     softcap: float | None = None
     z_loss: float = 0.0
+    sample_weight: Sequence[float] | NDArray[Any] | None = None
     axis: int = -1
+
+    def __post_init__(self) -> None:
+        if self.sample_weight is not None and self.z_loss:
+            raise NotImplementedError("a z-loss with weights of samples")
 
 
 class Row:
@@ -240,14 +245,21 @@ def _masses(
     target: NDArray[Any], shape: tuple[int, ...], objective: Objective
 ) -> list[list[Fraction] | None]:
     options = {"weight": objective.weight, "label_smoothing": objective.label_smoothing}
-    classes = shape[1]
+    samples, classes = shape
+    targets = target.reshape(-1).tolist()
     if target.dtype.kind == "f":
-        soft = np.moveaxis(target, objective.axis, -1).reshape(shape)
-        return [target_mass(q.tolist(), classes, **options) for q in soft]
+        targets = np.moveaxis(target, objective.axis, -1).reshape(shape).tolist()
     return [
-        None if t == objective.ignore_index else target_mass(t, classes, **options)
-        for t in target.reshape(-1).tolist()
+        [weight * y for y in target_mass(t, classes, **options)]
+        if weight and t != objective.ignore_index
+        else None
+        for weight, t in zip(_sample_weights(samples, objective), targets, strict=True)
     ]
+
+
+def _sample_weights(samples: int, objective: Objective) -> list[Fraction]:
+    weights = objective.sample_weight
+    return [Fraction(float(w)) for w in (np.ones(samples) if weights is None else weights)]
 
 
 def _divisors(
@@ -257,10 +269,13 @@ def _divisors(
         same = Fraction(1) if objective.reduction == "sum" else None
         return same, same
     count = Fraction(sum(mass is not None for mass in masses))
+    own = _sample_weights(len(masses), objective)
+    kept = [(w, n) for n, (w, mass) in enumerate(zip(own, masses, strict=True)) if mass is not None]
     if objective.weight is None or target.dtype.kind == "f":
-        return count, count
-    kept = [t for t in target.reshape(-1).tolist() if t != objective.ignore_index]
-    return sum((Fraction(float(objective.weight[t])) for t in kept), Fraction(0)), count
+        return sum((w for w, _ in kept), Fraction(0)), count
+    by_class, targets = objective.weight, target.reshape(-1).tolist()
+    total = sum((w * Fraction(float(by_class[targets[n]])) for w, n in kept), Fraction(0))
+    return total, count
 
 
 def _digits(logits: set[Fraction], objective: Objective) -> int:

@@ -26,6 +26,7 @@ TARGET = frozenset(
 NAMES: Mapping[str, tuple[str, ...]] = {
     "reduction": ("reduction",),
     "weight": ("weight", "class_weight", "class_weights", "ce_weight"),
+    "sample_weight": ("sample_weight", "sample_weights", "token_weights"),
     "ignore_index": ("ignore_index", "ignored_index", "ignore_label", "ignore_class"),
     "label_smoothing": ("label_smoothing", "smoothing"),
     "temperature": ("temperature", "temp", "tau"),

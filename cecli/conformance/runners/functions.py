@@ -245,15 +245,17 @@ def total(losses: NDArray[Any]) -> float:
 
 def _samples(target: NDArray[Any], options: Options) -> float:
     """The number of rows that count, or the sum of their weights; NaN where that is 0."""
+    weight, each = options.get("weight"), np.ones(len(target))
+    if "sample_weight" in options:
+        each = np.asarray(options["sample_weight"], dtype=np.float64)
     if target.dtype.kind == "f":
-        return float(len(target))
-    kept = target[target != options["ignore_index"]] if "ignore_index" in options else target
-    weight = options.get("weight")
-    if weight is None:
-        return float(len(kept)) or math.nan
-    if "z_loss" in options:
-        raise NotSupported("there is no parameter reduction, and z-loss has another divisor")
-    return math.fsum(np.asarray(weight, dtype=np.float64)[kept]) or math.nan
+        return math.fsum(each) or math.nan
+    kept = target != options.get("ignore_index")
+    if weight is not None:
+        if "z_loss" in options:
+            raise NotSupported("there is no parameter reduction, and z-loss has another divisor")
+        each, kept = each[kept] * np.asarray(weight, dtype=np.float64)[target[kept]], slice(None)
+    return math.fsum(each[kept]) or math.nan
 
 
 def cotangent(inputs: Inputs, reduction: str | None, shape: tuple[int, ...]) -> NDArray[np.float64]:

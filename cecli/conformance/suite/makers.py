@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cecli.conformance.model import Case, Inputs, Property
+from cecli.conformance.model import ARRAY_OPTIONS, Case, Inputs, Property
 from cecli.problem.precision import round_to_type
 
 Array = NDArray[Any]
@@ -47,7 +47,7 @@ def case(
             logits=layout(values) if layout else values,
             target=as_type(target, dtype) if soft else np.array(target, dtype=np.int64),
             options={
-                key: as_type(value, dtype) if key == "weight" else value
+                key: as_type(value, dtype) if key in ARRAY_OPTIONS else value
                 for key, value in options.items()
             },
             upstream=upstream if isinstance(upstream, float) else np.array(upstream),

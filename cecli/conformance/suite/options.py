@@ -22,6 +22,7 @@ def cases() -> Iterator[Case]:
     yield from _reduction()
     yield from _ignored()
     yield from _weight()
+    yield from _sample_weight()
     yield from _smoothing()
     yield from _soft_target()
     yield from _temperature()
@@ -124,6 +125,71 @@ def _weight() -> Iterator[Case]:
     )
     wide = random(9, 5, seed="wide weights")
     yield case("weight/wide", "weights of very different size", wide, weight=[1e-6, 1e3, 1, 40, 7])
+
+
+def _sample_weight() -> Iterator[Case]:
+    """Those that suite 3 has added."""
+
+    def of(name: str, reason: str, arrays: Any, **more: Any) -> Case:
+        return case(f"sample-weight/{name}", reason, arrays, since=3, **more)
+
+    weights = [0.5, 2.0, 1.0, 3.0, 0.25, 1.0, 1.75]
+    with_zeros = [0.0, 2.0, 0.0, 3.0, 0.25, 1.0, 1.75]
+    arrays = random(7, 5, seed="sample weight")
+    for reduction in ("sum", "none"):
+        reason = "each row counts with its own weight"
+        yield of(reduction, reason, arrays, sample_weight=weights, reduction=reduction)
+    yield of("mean", "the mean divides by the sum of the weights", arrays, sample_weight=weights)
+    yield of(
+        "zero",
+        "a row of weight 0 has loss 0 and gradient 0",
+        arrays,
+        sample_weight=with_zeros,
+        reduction="none",
+    )
+
+    def poisoned() -> tuple[Any, Any]:
+        values = logits("sample weight nan", 7, 5)
+        values[[0, 2]] = NAN
+        return values, targets("sample weight nan", 7, 5)
+
+    yield of(
+        "zero-holding-nan",
+        "0·NaN is NaN: a row of weight 0, as padding has, may hold anything",
+        poisoned,
+        sample_weight=with_zeros,
+        reduction="sum",
+    )
+    yield of(
+        "with-ignored",
+        "the weights of ignored rows are not in the divisor",
+        _ignoring(-100, (0, 4)),
+        sample_weight=weights,
+        ignore_index=-100,
+    )
+    yield of(
+        "class-weight",
+        "a row counts with the product of its weight and that of its target's class",
+        arrays,
+        sample_weight=weights,
+        weight=WEIGHT,
+    )
+    halves = [[0.5, 0.25, 0.25, 0.0], [0.0, 0.0, 0.125, 0.875], [0.25] * 4]
+    soft = (logits("soft", 3, 4), halves)
+    yield of(
+        "soft-target",
+        "with probabilities too the mean divides by the sum of the weights",
+        soft,
+        soft=True,
+        sample_weight=[0.5, 2.0, 1.0],
+    )
+    yield of(
+        "wide",
+        "weights of very different size",
+        arrays,
+        sample_weight=[1e-6, 1e3, 1.0, 40.0, 7.0, 1e-3, 1e5],
+        reduction="sum",
+    )
 
 
 def _smoothing() -> Iterator[Case]:
