@@ -18,16 +18,17 @@ from numpy.typing import ArrayLike, NDArray
 from cecli.core.evaluate import sweep
 from cecli.core.totals import Part, Tally, Totals, tally_of
 from cecli.errors import CecliError
-from cecli.machine.blocks import check_rows
+from cecli.machine.blocks import check_rows, each_block
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.dtypes import Floats, result_dtype
 from cecli.problem.objective import Objective, Reduction
 from cecli.problem.probabilities import From, logits_from
-from cecli.problem.problem import Problem
+from cecli.problem.problem import Block, Problem
 from cecli.problem.wanted import RowArray, RowsName, Wanted
 
 if TYPE_CHECKING:
-    from cecli.exact.solve import ExactSums
+    from cecli.exact.solve import Solver
+    from cecli.exact.sums import ExactSums, RowSums
 
 
 @in_standard_mode
@@ -45,7 +46,7 @@ def softmax(
     logits: real numbers, shape (…, C, …), the classes on axis; −inf masks a class.
     temperature: z is divided by it. softcap: z becomes softcap·tanh(z/softcap) before that.
     from_: what the numbers are: logits, probabilities or log-probabilities; log ŷ are logits.
-    exact: every component correctly rounded, by decimal arithmetic (about 50 µs a component).
+    exact: every component correctly rounded, the same bits on every machine.
     Returns an array of the logits' shape, float32 for half and single precision input, else
     float64. Raises CecliError for NaN, +inf, a sample of nothing but −inf, or no classes.
     """
@@ -100,7 +101,7 @@ def cross_entropy(
     temperature, softcap, from_: as in `softmax`. z_loss: adds z_loss·logsumexp² for each sample.
     sample_weight: of the batch's shape, multiplies all that a sample adds; one of 0 does not count,
     whatever the sample holds, and the mean divides by the sum. divisor: of the mean instead.
-    exact: every number correctly rounded, by decimal arithmetic (about 50 µs a component).
+    exact: every number correctly rounded, the same bits on every machine.
 
     For index targets the loss is within 3 ulps and every component of softmax and gradient within
     4 ulps of the exact result; for soft targets and smoothing a component of the gradient is within
@@ -256,7 +257,8 @@ class Pass:
     """One pass over the rows of a problem in either arithmetic, and what they come to together.
 
     Iterated over, once, it gives the parts of the problem block by block; the rest is there then.
-    jobs: threads, default one a core. totals: of the rows, where these were taken elsewhere.
+    jobs: threads, default one a core. totals, sums: of the rows, where these were taken elsewhere;
+    sums: unrounded, of a pass that is exact, or those that its rows are added to.
     """
 
     def __init__(
@@ -267,47 +269,75 @@ class Pass:
         exact: bool = False,
         jobs: int | None = None,
         totals: Totals | None = None,
+        sums: ExactSums | None = None,
     ) -> None:
-        self.problem, self.wanted, self.exact = problem, wanted, exact
-        self._jobs, self._totals = jobs, totals or Totals(wanted.worst or 0)
-        self._sums: ExactSums | None = None
-        if exact:
-            from cecli.exact.solve import ExactSums
+        self.problem, self.wanted, self.exact = problem, wanted, exact or sums is not None
+        self.totals = totals or Totals(wanted.worst or 0)
+        self._jobs, self._sums = jobs, sums
+        if self.exact and sums is None:
+            from cecli.exact.sums import ExactSums
 
             self._sums = ExactSums(problem)
 
     def __iter__(self) -> Iterator[Part]:
-        if self._sums is None:
-            parts = sweep(self.problem, self.wanted, self._jobs)
-        else:
-            parts = self._exact_parts(self._sums)
-        for part in parts:
-            self._totals.add(part)
+        if self._sums is not None:
+            yield from self._exact_parts()
+            return
+        for part in sweep(self.problem, self.wanted, self._jobs):
+            self.totals.add(part)
             yield part
 
-    def _exact_parts(self, sums: ExactSums) -> Iterator[Part]:
-        from cecli.exact.solve import sweep as exact_sweep
-
+    def _exact_parts(self) -> Iterator[Part]:
         if self.wanted.losses:
             _ = self.problem.divisors
-        check_rows(self.problem, self._jobs)  # before long work on those above a bad one
+        solver = self._solver
+        if solver.takes_long:
+            check_rows(self.problem, self._jobs)  # before work on those above a bad one
+        blocks = each_block(
+            self.problem, self.solve_block, solver.jobs(self._jobs), most_bytes=solver.most_bytes()
+        )
+        for solved in blocks:
+            yield self.take(solved)
+
+    @cached_property
+    def _solver(self) -> Solver:
+        from cecli.exact.solve import Solver
+
+        if self._sums is None:
+            raise ValueError("the pass is one in doubles")
+        return Solver(self.problem, self.wanted, self._sums.divisors)
+
+    def solve_block(self, block: Block) -> tuple[Part, RowSums]:
+        """A checked block of a pass that is exact, which whoever goes over them hands to `take`.
+
+        Threads may do this at the same time.
+        """
+        rows, sums = self._solver.solve(block)
         worst = self.wanted.worst
-        for rows in exact_sweep(self.problem, self.wanted, sums):
-            yield Part(
-                rows.block.start,
-                rows.block.start + len(rows.losses),
-                losses=rows.losses,
-                log_sum_exp=rows.log_sum_exp,
-                arrays=rows.arrays,
-                tally=None if worst is None else tally_of(rows.block, rows.losses, worst),
-                predictions=rows.predictions,
-                first_rows=rows.first_rows,
-            )
+        part = Part(
+            block.start,
+            block.start + len(rows.losses),
+            losses=rows.losses,
+            log_sum_exp=rows.log_sum_exp,
+            arrays=rows.arrays,
+            tally=None if worst is None else tally_of(block, rows.losses, worst),
+            predictions=rows.predictions,
+            first_rows=rows.first_rows,
+        )
+        return part, sums
+
+    def take(self, solved: tuple[Part, RowSums]) -> Part:
+        """Add what a block came to, in the order of the blocks."""
+        part, sums = solved
+        if self._sums is not None:
+            self._sums.add(sums)
+        self.totals.add(part)
+        return part
 
     @property
     def tally(self) -> Tally:
         """What was counted of the rows."""
-        return self._totals.tally
+        return self.totals.tally
 
     @property
     def loss(self) -> float | None:
@@ -316,7 +346,7 @@ class Pass:
             return None
         if self._sums is not None:
             return self._sums.loss()
-        return self._totals.loss(self.problem.divisors)
+        return self.totals.loss(self.problem.divisors)
 
     @property
     def kl(self) -> float | None:
@@ -325,11 +355,11 @@ class Pass:
         is_soft = problem.has_target and not problem.indexed and self.wanted.losses
         if not is_soft or not problem.kept_count or self.wanted.worst is None:
             return None
-        return self._totals.kl(problem.kept_count) if self._sums is None else self._sums.kl()
+        return self.totals.kl(problem.kept_count) if self._sums is None else self._sums.kl()
 
     @property
     def perplexity_and_bits(self) -> tuple[float, float]:
         """e to the mean cross-entropy without weights and smoothing, and that mean in bits."""
         if self._sums is not None:
             return self._sums.perplexity_and_bits()
-        return self._totals.perplexity_and_bits(self.problem.kept_count)
+        return self.totals.perplexity_and_bits(self.problem.kept_count)

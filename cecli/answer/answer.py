@@ -6,7 +6,6 @@ and no view starts another. Of files of any size nothing is held but what is sho
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.answer.summary import Summary, summarize
-from cecli.api import CrossEntropy, Pass
+from cecli.api import Pass
 from cecli.core.totals import Part, Tally, Totals
 from cecli.machine.blocks import check_rows
 from cecli.problem.dtypes import Floats, Integers
@@ -26,6 +25,7 @@ from cecli.problem.wanted import Predictions, RowArray, RowsName, Wanted
 if TYPE_CHECKING:
     from cecli.comparison.compare import Comparison
     from cecli.derivation.model import Derivation
+    from cecli.exact.sums import ExactSums
     from cecli.gradcheck.check import GradientCheck
     from cecli.input.problem_from import Request
 
@@ -164,7 +164,7 @@ def find_answer(
             check_rows(problem, jobs)
         output.begin(problem)
         written = None if name is None else RowArray(name, output.dtype_for(problem))
-    held = _Held(command, problem, shown or Shown(), exact=exact)
+    held = _Held(command, problem, shown or Shown())
     run = Pass(problem, held.wanted(written), exact=exact, jobs=jobs)
     for part in run:
         held.take(part)
@@ -176,8 +176,7 @@ def find_answer(
     if command == "softmax":
         return answer
     loss = held.only_loss if problem.divisor is None else run.loss
-    summary = summarize(run, held.predictions if exact else None)
-    return replace(answer, loss=loss, kl=run.kl, tally=run.tally, summary=summary)
+    return replace(answer, loss=loss, kl=run.kl, tally=run.tally, summary=summarize(run))
 
 
 def answer_of_totals(
@@ -185,20 +184,25 @@ def answer_of_totals(
     problem: Problem,
     labels: tuple[str, ...] | None,
     totals: Totals,
+    sums: ExactSums | None,
     shown: Shown,
 ) -> Answer:
-    """The answer where the rows were computed elsewhere; those that are shown are computed here."""
-    held = _Held(command, problem, shown, exact=False)
+    """The answer where the rows were computed elsewhere; those that are shown are computed here.
+
+    sums: of the rows, where these are exact.
+    """
+    exact = sums is not None
+    held = _Held(command, problem, shown)
     own = problem if held.needs_all else problem.only(np.arange(held.first))
     if own.samples:
-        for part in Pass(own, held.wanted(None)):
+        for part in Pass(own, held.wanted(None), exact=exact):
             held.take(part)
-    run = Pass(problem, Wanted(worst=shown.worst), totals=totals)
+    run = Pass(problem, Wanted(worst=shown.worst), totals=totals, sums=sums)
     return Answer(
         command,
         problem,
         labels,
-        exact=False,
+        exact,
         loss=held.only_loss if problem.divisor is None else run.loss,
         kl=run.kl,
         tally=run.tally,
@@ -211,12 +215,10 @@ def answer_of_totals(
 class _Held:
     """What is held of the parts of a problem: arrays shown as a whole, and the first samples."""
 
-    def __init__(self, command: Command, problem: Problem, shown: Shown, *, exact: bool) -> None:
+    def __init__(self, command: Command, problem: Problem, shown: Shown) -> None:
         self._problem, self._shown, self._name = problem, shown, _ROWS[command]
         self._has_losses = command != "softmax"
         self.first = min(shown.first, problem.samples)
-        # The exact arithmetic has all predictions at hand, and takes too long to find some again.
-        self._predicted = problem.samples if exact and shown.worst else self.first
         shape = problem.samples, problem.classes
         dtypes = dict.fromkeys(ROWS_NAMES, problem.dtype)
         if command == "compare":  # what is compared with is not rounded to a shorter type
@@ -260,9 +262,9 @@ class _Held:
             self._losses[part.start : part.stop] = part.total
         if self._log_sum_exp is not None and part.log_sum_exp is not None:
             self._log_sum_exp[part.start : part.stop] = part.log_sum_exp
-        if part.predictions is not None and part.start < self._predicted:
-            self._predictions.append(part.predictions)
         if part.start < self.first:
+            if part.predictions is not None:
+                self._predictions.append(part.predictions)
             if self._has_losses:
                 self._first_losses.append(part.total[: self.first - part.start])
             if part.first_rows is not None:
@@ -274,11 +276,6 @@ class _Held:
         if self._problem.batch_shape or self._losses is None:
             return None
         return float(self._losses[0])
-
-    @property
-    def predictions(self) -> Predictions:
-        """Those that were told."""
-        return Predictions.joined(self._predictions)
 
     @property
     def head(self) -> Head | None:
@@ -294,7 +291,8 @@ class _Held:
         if self._shown.first_rows and self._name is not None:
             rows = np.concatenate([np.zeros((0, problem.classes)), *self._first_rows])
         losses = np.concatenate([np.zeros(0), *self._first_losses]) if self._has_losses else None
-        return Head(self.predictions.take(slice(count)), kept, target, losses, rows)
+        predictions = Predictions.joined(self._predictions).take(slice(count))
+        return Head(predictions, kept, target, losses, rows)
 
     @property
     def arrays(self) -> dict[ArrayName, NDArray[Any]]:
@@ -317,7 +315,6 @@ def find_comparison(
     request: Request,
     *,
     rtol: float | None,
-    exact: bool,
     keep: int,
     shown: Shown | None = None,
     output: Output | None = None,
@@ -325,42 +322,20 @@ def find_comparison(
 ) -> Answer:
     """Compare the gradient and the loss of a request with the exact ones.
 
-    exact: whether all numbers are correctly rounded, not only those of a small problem. keep: how
-    many of the worst numbers are told.
+    keep: how many of the worst numbers are told.
     """
     from cecli.comparison.compare import compare_candidates
 
     problem, shown = request.problem, shown or Shown()
     comparison = compare_candidates(
-        problem, request.grad, request.loss, rtol, exact=exact, keep=keep, progress=report
+        problem, request.grad, request.loss, rtol, keep=keep, progress=report
     )
-    result, run = comparison.result, comparison.run
-    if result is not None and output is not None:
-        _write_gradient(problem, result, output, exact=exact)
-        output = None
-    if run is None or (run.exact and not exact) or (shown.arrays and not exact) or output:
+    run = comparison.run
+    if run is None or shown.arrays or output is not None or not problem.batch_shape:
         answer = find_answer(
-            "compare", problem, request.labels, exact=exact, shown=shown, output=output
+            "compare", problem, request.labels, exact=True, shown=shown, output=output
         )
     else:
         loss, summary = run.loss, summarize(run)
-        answer = Answer("compare", problem, request.labels, exact, loss, run.kl, run.tally, summary)
-    if result is not None:
-        arrays: dict[ArrayName, NDArray[Any]] = {"grad": result.grad, "losses": result.losses}
-        if exact:
-            arrays |= {"softmax": result.softmax, "log_softmax": result.log_softmax}
-            arrays["log_sum_exp"] = result.log_sum_exp
-        loss = None if np.ndim(result.loss) else float(result.loss)
-        answer = replace(answer, loss=loss, arrays={**answer.arrays, **arrays})
+        answer = Answer("compare", problem, request.labels, True, loss, run.kl, run.tally, summary)
     return replace(answer, comparison=comparison)
-
-
-def _write_gradient(problem: Problem, result: CrossEntropy, output: Output, *, exact: bool) -> None:
-    """Write a gradient that is there as a whole, rounded once."""
-    array = RowArray("grad", output.dtype_for(problem))
-    rows = problem.to_rows(result.grad)
-    if exact and array.dtype != rows.dtype:
-        rows = np.empty(rows.shape, array.dtype)
-        deque(Pass(problem, Wanted({array: rows}), exact=True), maxlen=0)
-    output.begin(problem)
-    output.write(rows)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cecli.api import Pass
-from cecli.core.totals import Bars, Tally
-from cecli.problem.problem import Problem
+from cecli.core.totals import Bars
 from cecli.problem.wanted import Predictions, Wanted
 
 CLASSES_FOR_BEST = 10
@@ -64,11 +63,8 @@ class Summary:
     worst_samples: tuple[Sample, ...] | None = None
 
 
-def summarize(run: Pass, predictions: Predictions | None = None) -> Summary | None:
-    """What a batch comes to beside its loss, after a pass over all of it; None for one sample.
-
-    predictions: of all rows, where they are at hand; else those of the worst samples are found.
-    """
+def summarize(run: Pass) -> Summary | None:
+    """What a batch comes to beside its loss, after a pass over all of it; None for one sample."""
     problem, tally = run.problem, run.tally
     if not problem.batch_shape:
         return None
@@ -84,7 +80,7 @@ def summarize(run: Pass, predictions: Predictions | None = None) -> Summary | No
         tally.hits / kept if problem.indexed else None,
         tally.best / kept if problem.indexed and problem.classes >= CLASSES_FOR_BEST else None,
         _histogram(tally.bars),
-        _worst(problem, tally, predictions) if run.wanted.worst else None,
+        _worst(run) if run.wanted.worst else None,
     )
 
 
@@ -97,14 +93,11 @@ def _histogram(bars: Bars) -> Histogram | None:
     return Histogram(tuple(edges.tolist()), tuple(bars.counts[first : last + 1].tolist()))
 
 
-def _worst(problem: Problem, tally: Tally, predictions: Predictions | None) -> tuple[Sample, ...]:
-    losses, rows = tally.highest
+def _worst(run: Pass) -> tuple[Sample, ...]:
+    problem, (losses, rows) = run.problem, run.tally.highest
     own = problem.only(rows)
-    if predictions is None:
-        parts = Pass(own, Wanted(losses=False, first=len(rows)))
-        found = Predictions.joined([p.predictions for p in parts if p.predictions is not None])
-    else:
-        found = predictions.take(rows)
+    parts = Pass(own, Wanted(losses=False, first=len(rows)), exact=run.exact)
+    found = Predictions.joined([p.predictions for p in parts if p.predictions is not None])
     shares = found.target_probability
     return tuple(
         Sample(

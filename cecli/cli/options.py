@@ -161,7 +161,7 @@ averaging_options = group(
 
 exact_option = group(
     "Precision",
-    option("--exact", is_flag=True, help="Round every number correctly, by decimal arithmetic."),
+    option("--exact", is_flag=True, help="Round every number correctly; the same bits everywhere."),
 )
 
 jobs_option = group(

@@ -57,10 +57,6 @@ class Compute:
     cluster: str | None = None
     worst: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.exact and self.cluster is not None:
-            raise CecliError("--exact does not go with --cluster: it is computed on one machine")
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Check:

@@ -26,6 +26,7 @@ from cecli.cluster.dask import check_machines, connected, results, threads_of
 from cecli.cluster.task import Shared, Task
 from cecli.core.totals import ROWS_PER_GROUP, Totals
 from cecli.errors import CecliError
+from cecli.exact.sums import ExactSums
 from cecli.input.problem_from import Request
 from cecli.output.files.atomic import AtomicFiles
 from cecli.output.files.destination import Destination
@@ -86,6 +87,7 @@ def find_answer_on_cluster(
     report: Report,
     *,
     shown: Shown,
+    exact: bool = False,
     jobs: int | None = None,
 ) -> Answer:
     """What `find_answer` finds, by the workers of the cluster at an address, or of a local one.
@@ -101,14 +103,19 @@ def find_answer_on_cluster(
         extents = _extents(command, request, destination, files)
         name = rows_name_of(command)
         array = RowArray(name, extents[0].dtype) if extents and name is not None else None
-        shared = Shared(replace(problem.objective, axis=-1), divisors, array, shown.worst)
+        objective = replace(problem.objective, axis=-1)
+        sums = ExactSums(problem) if exact else None
+        exact_divisors = None if sums is None else sums.divisors
+        shared = Shared(objective, divisors, array, shown.worst, exact_divisors)
         job = Job(shared, logits, target, tuple(extents))
         check_machines(client, job.files)
         tasks = job.tasks(threads_of(client))
         totals = Totals(shown.worst)
         for task, found in zip(tasks, results(client, shared, tasks, report), strict=True):
-            totals.extend(found, task.start)
-    return answer_of_totals(command, problem, request.labels, totals, shown)
+            totals.extend(found.totals, task.start)
+            if sums is not None and found.sums is not None:
+                sums.add(found.sums)
+    return answer_of_totals(command, problem, request.labels, totals, sums, shown)
 
 
 # --- What the workers read and write --------------------------------------------------------------

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cecli.answer.answer import Report
-from cecli.cluster.task import Finding, Shared, Task, TaskError, look, run
-from cecli.core.totals import Totals
+from cecli.cluster.task import Finding, Found, Shared, Task, TaskError, look, run
 from cecli.errors import CecliError
 from cecli.machine.blocks import cores
 from cecli.machine.signals import signals_raised
@@ -149,7 +148,7 @@ def threads_of(client: Client) -> int:
     return sum(client.nthreads().values())
 
 
-def results(client: Client, shared: Shared, tasks: Sequence[Task], report: Report) -> list[Totals]:
+def results(client: Client, shared: Shared, tasks: Sequence[Task], report: Report) -> list[Found]:
     """What the tasks return, in their order.
 
     Raises CecliError: of all that tasks return, the first in the order of the rows.
@@ -169,11 +168,11 @@ def _same(shared: Shared) -> Shared:
     return shared
 
 
-def _gathered(client: Client, futures: Sequence[Future], report: Report) -> list[Totals]:
+def _gathered(client: Client, futures: Sequence[Future], report: Report) -> list[Found]:
     from distributed import as_completed
 
     numbers = {future.key: number for number, future in enumerate(futures)}
-    found: dict[int, Totals] = {}
+    found: dict[int, Found] = {}
     wanted, refusal = len(futures), CecliError()
     completed, patience = as_completed(futures, loop=client.loop), _Patience(client)
     while len(found) < wanted:
@@ -185,7 +184,7 @@ def _gathered(client: Client, futures: Sequence[Future], report: Report) -> list
             if number >= wanted:
                 continue
             value = _value(future)
-            if isinstance(value, Totals):
+            if isinstance(value, Found):
                 found[number] = value
             else:
                 wanted, refusal = number, value
@@ -197,12 +196,12 @@ def _gathered(client: Client, futures: Sequence[Future], report: Report) -> list
     return [found[number] for number in range(len(futures))]
 
 
-def _value(future: Future) -> Totals | CecliError:
+def _value(future: Future) -> Found | CecliError:
     """What a task that is done returned."""
     from distributed import KilledWorker
 
     try:
-        value: Totals | CecliError = future.result()
+        value: Found | CecliError = future.result()
     except TaskError as error:
         raise CecliError(str(error)) from None
     except KilledWorker as error:

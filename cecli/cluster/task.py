@@ -9,12 +9,13 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cecli
-from cecli.core.evaluate import sweep
+from cecli.api import Pass
 from cecli.core.totals import Totals
 from cecli.errors import CecliError
 from cecli.output.files.positional import Extent, PositionalWriter
@@ -22,6 +23,9 @@ from cecli.problem.objective import Objective
 from cecli.problem.problem import Divisors, Problem
 from cecli.problem.rows import Rows, forget_files
 from cecli.problem.wanted import RowArray, Wanted
+
+if TYPE_CHECKING:
+    from cecli.exact.sums import RowSums
 
 LARGEST_KEPT = 2**25
 MOST_KEPT = 2**27
@@ -32,12 +36,14 @@ class Shared:
     """What all tasks of a problem share.
 
     divisors: those of all rows. array: whose rows are written; None: the losses, where anything is.
+    exact: the divisors before they are rounded, where every number is to be rounded correctly.
     """
 
     objective: Objective
     divisors: Divisors
     array: RowArray | None
     worst: int
+    exact: tuple[Fraction, Fraction] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,13 @@ class Task:
     logits: Rows
     target: Rows
     extents: tuple[Extent, ...]
+
+
+class Found(NamedTuple):
+    """What a task's rows come to; sums: unrounded, where they are exact."""
+
+    totals: Totals
+    sums: RowSums | None
 
 
 class TaskError(Exception):
@@ -71,15 +84,15 @@ def keep_memory() -> None:
     change(-1, MOST_KEPT)  # M_TRIM_THRESHOLD
 
 
-def run(shared: Shared, task: Task) -> Totals | CecliError:
-    """The totals of a task's rows, which are written when it returns.
+def run(shared: Shared, task: Task) -> Found | CecliError:
+    """What a task's rows come to, which are written when it returns.
 
     What is wrong with a number is returned, since it would be wrong another time too. What the
     system refuses is raised as TaskError, so that the task is tried again.
     """
     keep_memory()
     try:
-        return _totals_of(shared, task)
+        return _found_by(shared, task)
     except CecliError as error:
         return error
     except OSError as error:
@@ -89,16 +102,20 @@ def run(shared: Shared, task: Task) -> Totals | CecliError:
         forget_files()
 
 
-def _totals_of(shared: Shared, task: Task) -> Totals:
+def _found_by(shared: Shared, task: Task) -> Found:
     problem = Problem.of(task.logits, task.target, shared.objective, divisors=shared.divisors)
-    totals, array = Totals(shared.worst), shared.array
+    array, sums = shared.array, None
+    if shared.exact is not None:
+        from cecli.exact.sums import ExactSums
+
+        sums = ExactSums(problem, shared.exact)
     wanted = Wanted({} if array is None else {array: None}, worst=shared.worst)
+    rows = Pass(problem, wanted, jobs=1, sums=sums)
     with PositionalWriter(task.extents) as output:
-        for part in sweep(problem, wanted, jobs=1):
-            totals.add(part)
-            rows = part.total if array is None else part.arrays[array]
-            output.write(task.start + part.start, rows)
-    return totals
+        for part in rows:
+            numbers = part.total if array is None else part.arrays[array]
+            output.write(task.start + part.start, numbers)
+    return Found(rows.totals, None if sums is None else sums.rows)
 
 
 class Finding(NamedTuple):

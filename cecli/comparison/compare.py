@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cecli.api import Pass
 from cecli.comparison.grade import GRADES, Grade, Graded, Marks, graded, loss_allowance, mark
 from cecli.comparison.mistake import TRANSPOSED, Diagnosis
 from cecli.comparison.survey import (
@@ -19,7 +18,6 @@ from cecli.comparison.survey import (
     Survey,
     confirmed,
     losses_by,
-    reference_of,
     sample_of,
     survey,
 )
@@ -29,10 +27,9 @@ from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective
 from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
-from cecli.problem.wanted import Wanted
 
 if TYPE_CHECKING:
-    from cecli.api import CrossEntropy
+    from cecli.api import Pass
 
 # How many of the worst numbers are kept.
 KEPT = 100
@@ -49,7 +46,7 @@ class Comparison:
     what is wrong, the simplest first; more than one where they cannot be told apart. description:
     lines on a wrong gradient that nothing explains. max_abs_error, max_rel_error, max_ulp_error,
     worst, off, total: the figures of the gradient, or of the loss where that alone was given.
-    result: the exact numbers of a small problem. run: the pass that found what was compared with.
+    run: the pass that found what was compared with.
     """
 
     passed: bool
@@ -59,7 +56,6 @@ class Comparison:
     grad: Graded | None
     loss: Graded | None
     rtol: float | None
-    result: CrossEntropy | None
     run: Pass | None
 
     @property
@@ -113,7 +109,7 @@ class Comparison:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A comparison can be pickled; what it was compared with stays behind."""
-        kept = {**vars(self), "result": None, "run": None}
+        kept = {**vars(self), "run": None}
         return Comparison, tuple(kept.values())
 
     def _repr_html_(self) -> str:
@@ -176,13 +172,11 @@ def compare_candidates(
     loss: Candidate | None,
     rtol: float | None = None,
     *,
-    exact: bool = False,
     keep: int = KEPT,
     progress: ProgressCallback | None = None,
 ) -> Comparison:
     """`compare` of numbers that bring their precision along.
 
-    exact: compare with correctly rounded numbers whatever the size; else only small problems are.
     keep: how many of the worst numbers are shown. progress is told the share of the rows read, from
     the beginning again where what is wrong takes another pass.
     """
@@ -192,8 +186,7 @@ def compare_candidates(
         raise CecliError(f"rtol is {rtol:g}: it must be 0 or more and finite")
     if grad is not None:
         _require_shape(problem, grad)
-    reference = reference_of(problem, exact=exact)
-    return compare_with(reference, grad, loss, rtol, keep=max(1, keep), progress=progress)
+    return compare_with(Reference(problem), grad, loss, rtol, keep=max(1, keep), progress=progress)
 
 
 def compare_with(
@@ -231,9 +224,7 @@ def compare_with(
                 reference, found, loss, rtol, diagnose, keep, progress
             )
             diagnosis += explained
-    both, run = [one for one in (of_grad, of_loss) if one is not None], reference.run
-    if found.totals is not None:
-        run = Pass(reference.problem, Wanted(worst=0), totals=found.totals)
+    both = [one for one in (of_grad, of_loss) if one is not None]
     return Comparison(
         passed=not transposed and all(one.passed for one in both),
         grade="wrong" if transposed else max((one.grade for one in both), key=GRADES.index),
@@ -242,8 +233,7 @@ def compare_with(
         grad=of_grad,
         loss=of_loss,
         rtol=rtol,
-        result=reference.result,
-        run=run,
+        run=reference.run,
     )
 
 
@@ -322,7 +312,7 @@ def _judged_loss(
         )
     sizes = found.loss_sizes.reshape(right.shape)
     allowance = loss_allowance(sizes, problem.classes, problem.samples, right, loss, rtol)
-    marks, _ = mark(loss, right, allowance, keep=keep, certain=reference.exact)
+    marks, _ = mark(loss, right, allowance, keep=keep)
     judged = graded(marks, loss, right.shape, keep)
     if judged.passed or not diagnose:
         return judged, ()
@@ -344,9 +334,7 @@ def _judged_loss(
 
 def _right_loss(reference: Reference, found: Survey) -> NDArray[np.float64]:
     problem = reference.problem
-    if reference.result is not None:
-        return np.asarray(reference.result.loss, dtype=np.float64)
-    if found.losses is not None:
-        return found.losses.reshape(problem.batch_shape)
-    assert found.totals is not None
-    return np.asarray(found.totals.loss(problem.divisors))
+    if problem.divisor is not None:
+        return np.asarray(reference.run.loss)
+    losses = reference.result.losses if found.losses is None else found.losses
+    return losses.reshape(problem.batch_shape)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -30,10 +30,6 @@ ACCURATE_ULPS = 4.0
 ONE_DIGIT = 0.1
 # However wide the spread of the logits, nothing that has lost half of itself is acceptable.
 LARGEST_RATE = 0.5
-# What the core's own doubles may be off by: 4 ulps.
-CORE_ERROR = 2.0**-50
-# So many numbers are kept of which the grade hangs on that.
-MOST_OPEN = 64
 # So many numbers are judged at once, which stay in cache.
 AT_ONCE = 2**15
 
@@ -204,10 +200,7 @@ class Graded:
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What some numbers come to: how many have each grade, the largest errors, the worst.
-
-    open: those whose grade hangs on the last digits of what is right, with their ranks, (k,).
-    """
+    """What some numbers come to: how many have each grade, the largest errors, the worst."""
 
     counts: Integers
     max_abs_error: float
@@ -215,12 +208,9 @@ class Marks:
     max_ulp_error: float
     max_rel_error_off: float
     worst: Numbers
-    open: Numbers
-    open_ranks: Integers
 
     def merged(self, other: Marks, keep: int) -> Marks:
         """Those of both, with so many of the worst."""
-        opened = len(self.open.place) < MOST_OPEN
         return Marks(
             counts=self.counts + other.counts,
             max_abs_error=max(self.max_abs_error, other.max_abs_error),
@@ -228,16 +218,14 @@ class Marks:
             max_ulp_error=max(self.max_ulp_error, other.max_ulp_error),
             max_rel_error_off=max(self.max_rel_error_off, other.max_rel_error_off),
             worst=Numbers.joined([self.worst, other.worst]).worst(keep),
-            open=Numbers.joined([self.open, other.open]) if opened else self.open,
-            open_ranks=np.append(self.open_ranks, other.open_ranks) if opened else self.open_ranks,
         )
 
 
 def no_marks() -> Marks:
     """Those of no numbers."""
-    nothing, nowhere = np.zeros(0), np.zeros(0, dtype=np.int64)
-    none = Numbers(nowhere, nothing, nothing, nothing)
-    return Marks(np.zeros(len(GRADES), np.int64), 0.0, 0.0, 0.0, 0.0, none, none, nowhere)
+    nothing = np.zeros(0)
+    none = Numbers(np.zeros(0, dtype=np.int64), nothing, nothing, nothing)
+    return Marks(np.zeros(len(GRADES), np.int64), 0.0, 0.0, 0.0, 0.0, none)
 
 
 def _error(difference: Floats) -> Floats:
@@ -264,14 +252,8 @@ class Ranked:
     excess: Floats
 
 
-def ranked(
-    candidate: Candidate, right: Floats, allowance: Allowance, *, certain: bool = True
-) -> Ranked:
-    """Grade each number.
-
-    right: what they should be, of the same shape. certain: these are correctly rounded; where they
-    are not, no double is called exact.
-    """
+def ranked(candidate: Candidate, right: Floats, allowance: Allowance) -> Ranked:
+    """Grade each number; right: what they should be, correctly rounded, of the same shape."""
     values, unit = candidate.values, candidate.unit
     allowed = allowance.total
     with np.errstate(all="ignore"):
@@ -283,9 +265,7 @@ def ranked(
         ulp = spacing(right, candidate.type)
         few = ACCURATE_ULPS * ulp
         if unit is None:
-            best = np.zeros_like(equal)
-            if certain or candidate.type != "float64":
-                best = values == round_to_type(right, candidate.type)
+            best = values == round_to_type(right, candidate.type)
         else:
             best = error <= unit / 2.0 + ulp / 2.0
             ulp = np.where(unit > 0.0, unit, ulp)
@@ -306,12 +286,10 @@ def mark(
     allowance: Allowance,
     first: int = 0,
     keep: int = 1,
-    *,
-    certain: bool = True,
 ) -> tuple[Marks, NDArray[np.bool_]]:
     """Grade numbers, and tell which are below acceptable.
 
-    right, certain: as in `ranked`. first: the place of the first of them. keep: so many of the
+    right: as in `ranked`. first: the place of the first of them. keep: so many of the
     worst.
     """
     unit = None if candidate.unit is None else candidate.unit.reshape(-1)
@@ -323,9 +301,7 @@ def mark(
         part = slice(start, start + AT_ONCE)
         some = candidate.with_values(values[part], None if unit is None else unit[part])
         allowed = Allowance(rate[part], total[part])
-        own, off.reshape(-1)[part] = _marked(
-            some, flat[part], allowed, first + start, keep, certain
-        )
+        own, off.reshape(-1)[part] = _marked(some, flat[part], allowed, first + start, keep)
         marks = own if not start else marks.merged(own, keep)
     return marks, off
 
@@ -336,15 +312,11 @@ def _marked(
     allowance: Allowance,
     first: int,
     keep: int,
-    certain: bool,
 ) -> tuple[Marks, NDArray[np.bool_]]:
     """The same of numbers that stay in cache, (k,)."""
-    found = ranked(candidate, right, allowance, certain=certain)
+    found = ranked(candidate, right, allowance)
     off = found.ranks > ACCEPTABLE
     chosen = np.arange(right.size) if right.size <= keep else _largest(found.excess, keep)
-    open_ = np.zeros(0, dtype=np.int64)
-    if not certain:
-        open_ = np.flatnonzero(_is_open(candidate, right, found))[:MOST_OPEN]
 
     def some(which: Integers) -> Numbers:
         return Numbers(first + which, candidate.values[which], right[which], found.allowed[which])
@@ -356,8 +328,6 @@ def _marked(
         float((found.error / found.ulp).max(initial=0.0)),
         float(found.relative.max(initial=0.0, where=off)),
         some(chosen),
-        some(open_),
-        found.ranks[open_],
     )
     return marks, off
 
@@ -367,16 +337,6 @@ def _largest(numbers: Floats, count: int) -> Integers:
     least = np.partition(numbers, len(numbers) - count)[len(numbers) - count]
     above, equal = np.flatnonzero(numbers > least), np.flatnonzero(numbers == least)
     return np.append(above, equal[: count - len(above)])
-
-
-def _is_open(candidate: Candidate, right: Floats, found: Ranked) -> NDArray[np.bool_]:
-    """Where the grade hangs on what the core's doubles may be off by."""
-    bound = CORE_ERROR * np.abs(right)
-    is_open: NDArray[np.bool_] = np.abs(found.error - found.allowed) <= bound
-    if candidate.unit is None and candidate.type != "float64":
-        # the right number lies half way between two of the type
-        is_open |= np.abs(found.error - found.ulp / 2.0) <= bound
-    return is_open
 
 
 def graded(marks: Marks, candidate: Candidate, shape: tuple[int, ...], keep: int) -> Graded:
@@ -400,11 +360,3 @@ def graded(marks: Marks, candidate: Candidate, shape: tuple[int, ...], keep: int
         total=total,
         shown=shown,
     )
-
-
-def settled(marks: Marks, ranks: Integers) -> Marks:
-    """The marks with the ranks of those that were open known."""
-    counts = marks.counts.copy()
-    np.subtract.at(counts, marks.open_ranks, 1)
-    np.add.at(counts, ranks, 1)
-    return replace(marks, counts=counts)

@@ -1,8 +1,7 @@
 """All rows of a gradient gone through, block by block: what is right, and what is made of it.
 
-The right numbers are the core's doubles, or correctly rounded ones where the problem is small or
-these are asked for. Nothing is kept of a block but counts, the worst numbers and what tells rows
-and classes apart, so that a gradient may be larger than memory.
+The right numbers are correctly rounded ones. Nothing is kept of a block but counts, the worst
+numbers and what tells rows and classes apart, so that a gradient may be larger than memory.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +23,12 @@ from cecli.comparison.grade import (
     loss_sizes,
     mark,
     no_marks,
-    ranked,
-    settled,
 )
 from cecli.comparison.mistake import Diagnosis
 from cecli.comparison.mistaken import Makes
 from cecli.comparison.structure import Facts, File
 from cecli.comparison.textbook import Batch, Textbook, rows_at_once
-from cecli.core.evaluate import part_of
-from cecli.core.totals import Part, Totals
+from cecli.core.totals import Part
 from cecli.input.candidate import Candidate
 from cecli.machine.blocks import each_block
 from cecli.problem.dtypes import Floats, Integers, as_doubles
@@ -41,70 +37,66 @@ from cecli.problem.problem import Block, Problem
 from cecli.problem.rows import Rows, rows_of
 from cecli.problem.wanted import RowArray, Wanted
 
-# Up to here the numbers to compare with are correctly rounded, at about 50 µs each.
-MOST_EXACT = 4000
-# And so many more where a grade hangs on their last digits.
-MOST_SETTLED = 20_000
 # What tells rows apart is kept of so many.
 MOST_KEYS = 2**20
 # So many components, and at least so many rows, are looked at to find a mistake.
 SAMPLE_COMPONENTS, SAMPLE_ROWS = 2**13, 8
 LONG_ROW = 2**18
 
+if TYPE_CHECKING:
+    from cecli.exact.sums import RowSums
+
+    Solved = tuple[Part, RowSums]
+
 Result = TypeVar("Result")
 ProgressCallback = Callable[[float], None]
 
 
 class Reference:
-    """The right numbers of a problem, and the textbook beside them.
+    """The right numbers of a problem, correctly rounded, and the textbook beside them.
 
-    exact: they are correctly rounded, else they are the core's doubles. result: all of them, where
-    they are exact; run: the pass that found these here.
+    run: the pass that finds them, and what it has counted when all rows were gone through.
     """
 
-    def __init__(
-        self, problem: Problem, *, exact: bool, result: CrossEntropy | None = None
-    ) -> None:
+    def __init__(self, problem: Problem) -> None:
         self.problem = problem.rounded_to(np.dtype(np.float64))
         self.textbook = Textbook(self.problem)
-        self.exact, self.result = exact, result
-        self.run: Pass | None = None
-        if exact and result is None:
-            self.result, self.run = solve_and_count(self.problem, 0, exact=True)
         self._grad = RowArray("grad", self.problem.dtype)
+        self.run = self._new_pass()
+        self._result: CrossEntropy | None = None
+
+    def _new_pass(self) -> Pass:
+        return Pass(self.problem, Wanted({self._grad: None}, worst=0), exact=True)
+
+    def start(self) -> None:
+        """Begin to go through all rows, perhaps once more."""
+        if self._result is None:
+            self.run = self._new_pass()
 
     @property
-    def exact_result(self) -> CrossEntropy:
-        """All numbers, of a reference that is exact."""
-        if self.result is None:
-            raise ValueError("the reference is not exact")
-        return self.result
-
-    @cached_property
-    def _part_of(self) -> Callable[[Block], Part]:
-        return part_of(self.problem, Wanted({self._grad: None}, worst=0))
+    def result(self) -> CrossEntropy:
+        """All numbers."""
+        if self._result is None:
+            self._result, self.run = solve_and_count(self.problem, 0, exact=True)
+        return self._result
 
     @cached_property
     def _rows(self) -> Floats | None:
-        return None if self.result is None else self.problem.to_rows(self.result.grad)
+        """(N, C) the right gradient, where it is there as a whole."""
+        return None if self._result is None else self.problem.to_rows(self._result.grad)
 
     def right_of(self, rows: Integers) -> Floats:
         """(n, C) the right gradient of some rows."""
         if self._rows is not None:
             return self._rows[rows]
-        return np.asarray(solve(self.problem.only(rows)).grad, np.float64)
+        return np.asarray(solve(self.problem.only(rows), exact=True).grad)
 
-    def of_block(self, block: Block) -> tuple[Floats, Part | None]:
-        """(n, C) the right gradient of a block, and what else the core has found of it."""
+    def of_block(self, block: Block) -> tuple[Floats, Solved | None]:
+        """(n, C) the right gradient of a block, and what the pass is to take of it."""
         if self._rows is not None:
             return self._rows[block.start : block.start + len(block.kept)], None
-        part = self._part_of(block)
-        return np.asarray(part.arrays[self._grad], np.float64), replace(part, arrays={})
-
-
-def reference_of(problem: Problem, *, exact: bool = False) -> Reference:
-    """exact: correctly rounded numbers whatever the size; else only small problems have them."""
-    return Reference(problem, exact=exact or problem.samples * problem.classes <= MOST_EXACT)
+        part, sums = self.run.solve_block(block)
+        return part.arrays[self._grad], (replace(part, arrays={}), sums)
 
 
 class Gradient:
@@ -128,9 +120,9 @@ class Gradient:
         reference = self.reference
         return self._evidence(rows, reference.textbook.rows(rows), reference.right_of(rows))
 
-    def of_block(self, block: Block) -> tuple[Iterator[Evidence], Part | None]:
-        """That of a block's rows, a few at a time, and what else the core has found of them."""
-        right, part = self.reference.of_block(block)
+    def of_block(self, block: Block) -> tuple[Iterator[Evidence], Solved | None]:
+        """That of a block's rows, a few at a time, and what the reference's pass is to take."""
+        right, solved = self.reference.of_block(block)
 
         def pieces() -> Iterator[Evidence]:
             size, count = rows_at_once(right.shape[1]), len(block.kept)
@@ -141,7 +133,7 @@ class Gradient:
                 rows = slice(block.start + start, block.start + stop)
                 yield self._evidence(rows, batch, right[start:stop])
 
-        return pieces(), part
+        return pieces(), solved
 
 
 def _each_block(
@@ -149,7 +141,7 @@ def _each_block(
     work: Callable[[Block], Result],
     progress: ProgressCallback | None = None,
 ) -> Iterator[Result]:
-    """What work makes of each block; the core checks them, or the exact arithmetic has.
+    """What work makes of each block.
 
     progress is told the share of the rows that is done.
     """
@@ -159,7 +151,7 @@ def _each_block(
 
     # one thread where a row alone makes for large arrays
     jobs = 1 if problem.classes > LONG_ROW else None
-    for done, found in each_block(problem, counted, jobs, checked=False):
+    for done, found in each_block(problem, counted, jobs):
         if progress is not None:
             progress(done / problem.samples)
         yield found
@@ -196,12 +188,12 @@ class Counts:
         self.untouched_classes = np.ones(classes, dtype=bool)
         self.class_keys = np.zeros((2, classes))
 
-    def add(self, rows: Evidence, *, certain: bool, with_keys: bool) -> None:
+    def add(self, rows: Evidence, *, with_keys: bool) -> None:
         """Take the rows that follow."""
         values, right, batch = rows.values, rows.right, rows.batch
         classes = right.shape[1]
         first, keep = int(rows.numbers[0]) * classes, self._keep
-        marks, off = mark(rows.candidate, right, rows.allowance, first, keep, certain=certain)
+        marks, off = mark(rows.candidate, right, rows.allowance, first, keep)
         self.marks = self.marks.merged(marks, keep)
         kept, finite = batch.kept[:, 0], np.isfinite(values)
         off_rows: NDArray[np.bool_] = np.asarray(off.any(axis=1))
@@ -285,14 +277,12 @@ def _files_of(rows: Rows, called: str) -> tuple[File, ...]:
 class Survey:
     """What the first pass comes to.
 
-    marks, facts: of the gradient, None where there is none. totals: of the losses, None where the
-    right numbers are exact and there before. losses, loss_sizes (N,): where each loss was asked
-    for, else no losses and the sum of their sizes.
+    marks, facts: of the gradient, None where there is none. losses, loss_sizes (N,): where each
+    loss was asked for, else no losses and the sum of their sizes.
     """
 
     marks: Marks | None
     facts: Facts | None
-    totals: Totals | None
     losses: Floats | None
     loss_sizes: Floats
 
@@ -305,63 +295,44 @@ def survey(
     each_loss: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Survey:
-    """Go through all rows once. keep: so many of the worst components. each_loss: and the losses.
+    """Go through all rows once; the reference's pass is complete then.
 
-    progress is told the share of the rows that is done.
+    keep: so many of the worst components. each_loss: and the losses. progress is told the share of
+    the rows that is done.
     """
-    problem, exact = reference.problem, reference.exact
+    problem = reference.problem
+    _ = problem.divisors  # what is wrong with it is said before anything is computed
+    reference.start()
     with_keys = problem.samples <= MOST_KEYS
-    counts, totals, losses = Counts(keep, problem.classes), Totals(worst=0), []
+    counts, losses = Counts(keep, problem.classes), []
 
-    def work(block: Block) -> tuple[Counts, Part | None]:
+    def work(block: Block) -> tuple[Counts, Solved | None]:
         found = Counts(keep, problem.classes)
         with np.errstate(all="ignore"):
             if gradient is None:
-                _, part = reference.of_block(block)
+                _, solved = reference.of_block(block)
                 found.loss_sizes.append(loss_sizes(reference.textbook.of_block(block)))
             else:
-                pieces, part = gradient.of_block(block)
+                pieces, solved = gradient.of_block(block)
                 for rows in pieces:
-                    found.add(rows, certain=exact, with_keys=with_keys)
+                    found.add(rows, with_keys=with_keys)
         if not each_loss:
             found.loss_sizes = [np.array([size.sum()]) for size in found.loss_sizes]
-        return found, part
+        return found, solved
 
-    for found, part in _each_block(problem, work, progress):
+    for found, solved in _each_block(problem, work, progress):
         counts.extend(found)
-        if part is not None:
-            totals.add(part)
+        if solved is not None:
+            part = reference.run.take(solved)
             if each_loss:
                 losses.append(part.total)
     sizes = np.concatenate(counts.loss_sizes) if counts.loss_sizes else np.zeros(0)
     return Survey(
-        marks=None if gradient is None else _settled(gradient, counts.marks),
+        marks=None if gradient is None else counts.marks,
         facts=None if gradient is None or not problem.samples else counts.facts(gradient),
-        totals=None if exact else totals,
         losses=np.concatenate(losses) if losses else None,
         loss_sizes=sizes if each_loss else np.asarray(sizes.sum()),
     )
-
-
-def _settled(gradient: Gradient, marks: Marks) -> Marks:
-    """The marks, of which no grade hangs on the last digits of the core's doubles any more.
-
-    Only those are looked at that the grade of all may hang on, and few enough for their time.
-    """
-    reference, classes = gradient.reference, gradient.reference.problem.classes
-    if reference.exact or not len(marks.open.place):
-        return marks
-    worst = int(np.flatnonzero(marks.counts)[-1])
-    hangs = (marks.open_ranks >= worst - 1) & (worst <= ACCEPTABLE + 1)
-    rows = marks.open.place // classes
-    ranks = marks.open_ranks.copy()
-    for row in np.unique(rows[hangs])[: MOST_SETTLED // classes].tolist():
-        right = np.asarray(solve(reference.problem.only(np.array([row])), exact=True).grad)
-        evidence, here = gradient.some(np.array([row])), np.flatnonzero(rows == row)
-        allowance = gradient_allowance(evidence.batch, right, evidence.candidate, gradient.rtol)
-        exact = ranked(evidence.candidate, right, allowance).ranks
-        ranks[here] = exact[0, marks.open.place[here] - row * classes]
-    return settled(marks, ranks)
 
 
 # --- Looking for what explains it -----------------------------------------------------------------

@@ -72,8 +72,8 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     reply of another shape or with NaN in it has failed, whatever the rest.
     """
     problem = problem_of(inputs)
-    reference = Reference(problem, exact=True)
-    result = reference.exact_result
+    reference = Reference(problem)
+    result = reference.result
     try:
         losses, grad = _numbers("loss", reply.loss), _numbers("gradient", reply.grad)
         _check_shapes(problem, losses, grad)
@@ -189,7 +189,7 @@ def upstream_diagnosis(
     reference: Reference, inputs: Inputs, grad: Floats, precision: str
 ) -> tuple[Diagnosis, ...]:
     """Whether the gradient is right but for what it was multiplied by."""
-    batch, right = reference.textbook.everything, reference.exact_result.grad
+    batch, right = reference.textbook.everything, reference.result.grad
     each = np.reshape(inputs.upstream, (-1, 1))
     for factor, explanation in (
         (1.0, "It is not multiplied by the upstream gradient."),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -201,7 +201,8 @@ INFINITE = Enclosure(INFINITY, Decimal(0))
 class RowResult(NamedTuple):
     """What one row comes to, before rounding.
 
-    plain: the cross-entropy without weights and smoothing.
+    plain: the cross-entropy without weights and smoothing. softmax, log_softmax, grad: a number for
+    each class, 0 for one that was not asked for.
     """
 
     softmax: list[Number]
@@ -211,6 +212,11 @@ class RowResult(NamedTuple):
     z_loss: Number
     plain: Number
     grad: list[Number]
+
+    @property
+    def losses(self) -> tuple[Number, Number, Number]:
+        """What is added up over rows."""
+        return self.cross_entropy, self.z_loss, self.plain
 
 
 @dataclass(frozen=True)
@@ -247,8 +253,11 @@ class ExactRow(RationalRow):
         self._index = None if block.index is None else int(block.index[place])
         self._soft = None if block.soft is None else block.soft[place].tolist()
 
-    def at(self, precision: int) -> RowResult:
-        """Every result; a bound is 10^−precision times the parts that were added up."""
+    def at(self, precision: int, classes: Iterable[int] | None = None) -> RowResult:
+        """Every result, or those of some classes; classes that are alike are so many objects.
+
+        A bound is 10^−precision times the parts that were added up.
+        """
         digits = precision + GUARD_DIGITS + len(str(len(self.logits)))
         if self.softcap is not None:
             # A capped logit is rounded, and its error goes into the exponent multiplied by 1/T.
@@ -265,7 +274,8 @@ class ExactRow(RationalRow):
                 z_loss=as_decimal(self.z_loss),
                 power_of=exponential,
             )
-            return self._each_class(self._enclosed(row, precision))
+            alike = None if classes is None else {self._kind_of[i] for i in classes}
+            return self._each_class(self._enclosed(row, precision, alike))
 
     def _each_class(self, result: RowResult) -> RowResult:
         """The results of every class from those of their kinds."""
@@ -275,8 +285,8 @@ class ExactRow(RationalRow):
             grad=[result.grad[k] for k in self._kind_of],
         )
 
-    def _enclosed(self, row: DecimalRow, precision: int) -> RowResult:
-        """Every result, by kind in place of class."""
+    def _enclosed(self, row: DecimalRow, precision: int, wanted: Set[int] | None) -> RowResult:
+        """Every result, or those of some kinds, by kind in place of class."""
 
         def enclose(value: Decimal, parts: Decimal) -> Enclosure:
             return Enclosure(value, parts.scaleb(-precision))
@@ -286,8 +296,9 @@ class ExactRow(RationalRow):
         rational_lse = self._rational_log_sum_exp()
         softmax: list[Number] = [ZERO] * len(self.kinds)
         log_softmax: list[Number] = [Enclosure(-INFINITY, Decimal(0))] * len(self.kinds)
-        for k, kind in enumerate(self.kinds):
-            if not kind.masked:
+        some = range(len(self.kinds)) if wanted is None else wanted
+        for k in some:
+            if not self.kinds[k].masked:
                 p, surprise = row.probability[k], row.surprise[k]
                 softmax[k] = Fraction(1, len(self.unmasked)) if self.equal else enclose(p, p)
                 log_softmax[k] = ZERO if alone else enclose(-surprise, surprise)
@@ -298,7 +309,7 @@ class ExactRow(RationalRow):
             cross_entropy=self._enclosed_loss(row.loss, precision),
             z_loss=self._enclosed_z_loss(row, lse_parts, precision),
             plain=self._enclosed_loss(self._plain_loss(row), precision),
-            grad=self._enclosed_grad(row, lse_parts, precision),
+            grad=self._enclosed_grad(row, lse_parts, precision, some),
         )
 
     def _enclosed_loss(self, loss: Decimal, precision: int) -> Number:
@@ -314,20 +325,22 @@ class ExactRow(RationalRow):
         pairs = zip(self._soft or [], self._kind_of, strict=False)
         return sum((Decimal(q) * row.surprise[k] for q, k in pairs if q), Decimal(0))
 
-    def _enclosed_grad(self, row: DecimalRow, lse_parts: Decimal, precision: int) -> list[Number]:
+    def _enclosed_grad(
+        self, row: DecimalRow, lse_parts: Decimal, precision: int, wanted: Iterable[int]
+    ) -> list[Number]:
         """∂L/∂z_i = ((Y − y_i) ŷ_i − y_i (1 − ŷ_i) + 2 z_loss·logsumexp·ŷ_i) · dv_i/dz_i"""
         divisor, z_divisor = as_decimal(self.divisor), as_decimal(self.z_divisor)
-        grad: list[Number] = []
-        for k, kind in enumerate(self.kinds):
-            rational = self._rational_grad(kind)
+        grad: list[Number] = [ZERO] * len(self.kinds)
+        for k in wanted:
+            rational = self._rational_grad(self.kinds[k])
             if rational is not None:
-                grad.append(rational)
+                grad[k] = rational
                 continue
             up, down = row.up[k] / divisor, row.down[k] / divisor
             z_part = 2 * row.z_loss * row.probability[k] / z_divisor
             value = (up - down + z_part * row.log_sum_exp) * row.slope[k]
             parts = (up + down + z_part * lse_parts) * row.slope[k]
-            grad.append(Enclosure(value, parts.scaleb(-precision)))
+            grad[k] = Enclosure(value, parts.scaleb(-precision))
         return grad
 
     def _rational_log_sum_exp(self) -> Fraction | None:

@@ -15,32 +15,30 @@ fractions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
 from fractions import Fraction
-from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.exact.row import GUARD_DIGITS, INFINITE, INFINITY, ONE, ZERO, Enclosure, ExactRow, Number
-from cecli.machine.decimals import as_decimal, round_to, wide_context
-from cecli.machine.rational import exact_divisors
-from cecli.problem.dtypes import Floats
+from cecli.exact.pairs import PairRows, Pairs, nothing, pairs_for
+from cecli.exact.rounding import DOUBLE, FIRST_PRECISION, UnsettledError, rounded, total
+from cecli.exact.row import ONE, ExactRow, Number, RowResult
+from cecli.exact.sums import RowSums, row_sums, sum_of_pairs
+from cecli.machine.compiled import exact_numbers
+from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.problem import Block, Problem
 from cecli.problem.wanted import Predictions, RowArray, Wanted
 
-FIRST_PRECISION = 40
-# Digits enough to count so many rows that nobody will ever have them.
-DIGITS_OF_A_COUNT = 20
-MOST_DIGITS_OF_KL = 400
-DOUBLE = np.dtype(np.float64)
-Rounded = TypeVar("Rounded")
-# A block takes about half a second, and the results of so many numbers are kept for rows like them.
-NUMBERS_AT_ONCE = 2**13
+# A block takes about half a second in decimal arithmetic, which has one thread at a time, and the
+# results of so many numbers are kept for rows like them; in pairs it takes some milliseconds.
+BLOCK_BYTES = 2**16
+PAIRS_BLOCK_BYTES = 2**19
 MOST_KEPT = 2**18
+
+Losses = tuple[Number, Number, Number]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,271 +57,212 @@ class SolvedRows:
     first_rows: NDArray[Any] | None
 
 
-class _UnsettledError(Exception):
-    """The two ends of an enclosure round to different numbers."""
+class _Known(NamedTuple):
+    """A row that decimal arithmetic has settled: its arrays, its numbers, and its losses."""
+
+    arrays: list[NDArray[Any]]
+    numbers: list[float]
+    losses: Losses
 
 
-class _Rounded(NamedTuple):
-    """One row's results: arrays in the order in which they are asked for."""
+class Solver:
+    """Settles the rows of one problem: in pairs what they settle, the rest in decimal arithmetic.
 
-    arrays: list[list[float]]
-    loss: float
-    log_sum_exp: float
-    probability: float
-    predicted_probability: float
-    target_probability: float
-    unrounded: tuple[Number, Number, Number]
-
-
-def sweep(problem: Problem, wanted: Wanted, sums: ExactSums) -> Iterator[SolvedRows]:
-    """The rows of a problem, block by block, which are added to the sums.
-
-    Rows of the same logits and target are alike: they are evaluated once, if not far apart.
+    Rows of the same logits and target are alike: decimal arithmetic settles one of them, if they
+    are not far apart.
     """
-    known: dict[tuple[int, bytes], _Rounded] = {}
-    room = max(1, MOST_KEPT // problem.classes)
-    size = max(1, NUMBERS_AT_ONCE // problem.classes)
-    for start in range(0, problem.samples, size):
-        block = problem.block(start, min(start + size, problem.samples))
-        if len(known) > room:
-            known.clear()
-        yield _solved(block, wanted, sums, known)
 
+    def __init__(
+        self, problem: Problem, wanted: Wanted, divisors: tuple[Fraction, Fraction]
+    ) -> None:
+        self._wanted, self._divisors = wanted, divisors
+        self._pairs: Pairs | None = pairs_for(problem, divisors)
+        self._known: dict[tuple[int, bytes], _Known] = {}
+        self._room = max(1, MOST_KEPT // problem.classes)
 
-def _solved(
-    block: Block, wanted: Wanted, sums: ExactSums, known: dict[tuple[int, bytes], _Rounded]
-) -> SolvedRows:
-    count, predicted = len(block.kept), block.logits.argmax(axis=1)
-    losses, probabilities = np.zeros(count), np.full((4, count), math.nan)
-    arrays: dict[RowArray, NDArray[Any]] = {}
-    first = wanted.first_array if block.start < wanted.first else None
-    for array in dict.fromkeys([*wanted.arrays, *([] if first is None else [first])]):
-        whole = wanted.arrays.get(array)
-        own = np.empty(block.logits.shape, array.dtype)
-        arrays[array] = own if whole is None else whole[block.start : block.start + count]
-        arrays[array][...] = 0.0 if array.name == "grad" else math.nan
-    for place in np.flatnonzero(block.kept).tolist():
-        key = _key(block, place, len(arrays))
-        if key not in known:
-            row = ExactRow(block, place, sums.divisors)
-            known[key] = _rounded_row(block, place, row, int(predicted[place]), [*arrays])
-        found = known[key]
-        for stored, numbers in zip(arrays.values(), found.arrays, strict=True):
-            stored[place] = numbers
-        losses[place] = found.loss
-        probabilities[:, place] = found[2:6]
-        sums.add(found.unrounded)
-    return SolvedRows(
-        block=block,
-        losses=losses,
-        log_sum_exp=probabilities[0],
-        arrays=arrays,
-        predictions=Predictions(
+    @property
+    def takes_long(self) -> bool:
+        """Whether all is left to decimal arithmetic."""
+        return self._pairs is None
+
+    def most_bytes(self) -> int:
+        """How many bytes of logits a block has at the most."""
+        return BLOCK_BYTES if self._pairs is None else PAIRS_BLOCK_BYTES
+
+    def jobs(self, jobs: int | None) -> int | None:
+        """How many threads are worth it, of so many; default one a core."""
+        return 1 if self._pairs is None else jobs
+
+    def solve(self, block: Block) -> tuple[SolvedRows, RowSums]:
+        """What a block's rows come to, and together; threads may do this at the same time."""
+        wanted, count = self._wanted, len(block.kept)
+        first = wanted.first_array if block.start < wanted.first else None
+        arrays: dict[RowArray, NDArray[Any]] = {}
+        for array in dict.fromkeys([*wanted.arrays, *([] if first is None else [first])]):
+            whole = wanted.arrays.get(array)
+            if whole is None:
+                arrays[array] = np.empty(block.logits.shape, array.dtype)
+            else:
+                arrays[array] = whole[block.start : block.start + count]
+        predicted = np.where(block.kept, block.logits.argmax(axis=1), 0)
+        found = nothing(block, arrays) if self._pairs is None else self._pairs.rows(block, arrays)
+        sums = self._settle_open(block, arrays, found, predicted)
+        numbers = found.numbers
+        each = len(numbers) - (block.index is None)
+        exact_numbers.add(total=each * count + sum(rows.size for rows in arrays.values()))
+        predictions = Predictions(
             predicted=predicted,
-            probability=probabilities[1].astype(block.problem.dtype),
-            predicted_probability=probabilities[2],
-            target_probability=None if block.index is None else probabilities[3],
-        ),
-        first_rows=None if first is None else arrays[first][: wanted.first - block.start],
-    )
+            probability=numbers["probability"].astype(block.problem.dtype),
+            predicted_probability=numbers["predicted_probability"],
+            target_probability=None if block.index is None else numbers["target_probability"],
+        )
+        first_rows = None if first is None else arrays[first][: wanted.first - block.start]
+        rows = SolvedRows(
+            block, numbers["losses"], numbers["log_sum_exp"], arrays, predictions, first_rows
+        )
+        return rows, sums
 
-
-def _key(block: Block, place: int, arrays: int) -> tuple[int, bytes]:
-    """What rows must share to be alike: logits, target and weight, and what is asked of them."""
-    target = block.soft if block.index is None else block.index
-    given = [each[place] for each in (block.logits, target, block.weights) if each is not None]
-    return arrays, b"".join(numbers.tobytes() for numbers in given)
-
-
-def _rounded_row(
-    block: Block, place: int, row: ExactRow, predicted: int, arrays: list[RowArray]
-) -> _Rounded:
-    """A row's results, from the first precision that settles how each of them is rounded."""
-    index = predicted if block.index is None else int(block.index[place])
-    precision = FIRST_PRECISION
-    while True:
-        result = row.at(precision)
-        loss = _total([(result.cross_entropy, ONE), (result.z_loss, ONE)], precision)
-        numbers = {name: getattr(result, name) for name, _ in arrays}
-        try:
-            return _Rounded(
-                arrays=[_each_rounded(numbers[name], dtype) for name, dtype in arrays],
-                loss=_rounded(loss),
-                log_sum_exp=_rounded(result.log_sum_exp),
-                probability=_rounded(result.softmax[predicted], block.problem.dtype),
-                predicted_probability=_rounded(result.softmax[predicted]),
-                target_probability=_rounded(result.softmax[index]),
-                unrounded=(result.cross_entropy, result.z_loss, result.plain),
-            )
-        except _UnsettledError:
-            precision *= 2
-
-
-# --- What the rows come to together ---------------------------------------------------------------
-
-
-class _Sum:
-    """Σ of numbers ≥ 0: what is rational by itself, and an enclosure of the rest."""
-
-    def __init__(self) -> None:
-        self.rational, self.enclosed = ZERO, Enclosure(Decimal(0), Decimal(0))
-
-    def add(self, number: Number) -> None:
-        """Take one more number, at the context's precision."""
-        if isinstance(number, Fraction):
-            self.rational += number
-        else:
-            value, bound = self.enclosed
-            self.enclosed = Enclosure(value + number.value, bound + number.bound)
-
-    def over(self, divisor: Fraction) -> list[tuple[Number, Fraction]]:
-        """Its parts, to be divided."""
-        if not self.enclosed.value:
-            return [(self.rational, divisor)]
-        return [(self.rational, divisor), (self.enclosed, divisor)]
-
-
-class ExactSums:
-    """What the rows of a problem come to together, unrounded: the losses of those taken so far."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self._sums = _Sum(), _Sum(), _Sum()
-
-    @cached_property
-    def divisors(self) -> tuple[Fraction, Fraction]:
-        """What the losses and the z-losses are divided by."""
-        return exact_divisors(self._problem)
-
-    def add(self, numbers: tuple[Number, Number, Number]) -> None:
-        """Take a row: its cross-entropy, its z-loss, and the former without weights."""
-        self._add(self._sums, numbers, FIRST_PRECISION)
-
-    def loss(self) -> float:
-        """The loss of all rows, correctly rounded."""
-
-        def reduced(sums: tuple[_Sum, _Sum, _Sum], precision: int) -> float:
-            divisor, z_divisor = self.divisors
-            terms = [*sums[0].over(divisor), *sums[1].over(z_divisor)]
-            return _rounded(_total(terms, precision))
-
-        return self._settled(reduced)
-
-    def perplexity_and_bits(self) -> tuple[float, float]:
-        """e to the mean cross-entropy without weights, and that in bits, each correctly rounded."""
-        count = Fraction(self._problem.kept_count)
-
-        def rounded(sums: tuple[_Sum, _Sum, _Sum], precision: int) -> tuple[float, float]:
-            return _perplexity_and_bits(_total(sums[2].over(count), precision), precision)
-
-        return self._settled(rounded)
-
-    def kl(self) -> float:
-        """The mean KL(q‖ŷ) = L − H(q) of soft targets, without weights, correctly rounded."""
-        count = Fraction(self._problem.kept_count)
-
-        def rounded(sums: tuple[_Sum, _Sum, _Sum], precision: int) -> float:
-            loss, entropy = _total(sums[2].over(count), precision), self._entropy(precision)
-            if loss == INFINITE:
-                return math.inf
-            with localcontext(wide_context(precision + GUARD_DIGITS)):
-                value, bound = Decimal(0), Decimal(0)
-                if isinstance(loss, Enclosure):
-                    value, bound = loss.value, loss.bound
-                by = as_decimal(count)
-                found = Enclosure(value - entropy.value / by, bound + entropy.bound / by)
-            # Two numbers that are equal never differ, whatever the precision.
-            if precision > MOST_DIGITS_OF_KL and abs(found.value) <= found.bound:
-                return 0.0
-            return _rounded(found)
-
-        return self._settled(rounded)
-
-    def _entropy(self, precision: int) -> Enclosure:
-        """Σ H(q) over the rows kept."""
-        problem, total, size = self._problem, Decimal(0), Decimal(0)
-        at_once = max(1, NUMBERS_AT_ONCE // problem.classes)
-        with localcontext(wide_context(precision + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
-            for start in range(0, problem.samples, at_once):
-                block = problem.block(start, min(start + at_once, problem.samples))
-                soft = np.zeros(0) if block.soft is None else block.soft[block.kept]
-                for share in soft[soft > 0.0].tolist():
-                    term = -as_decimal(Fraction(share)) * as_decimal(Fraction(share)).ln()
-                    total, size = total + term, size + abs(term)
-            return Enclosure(total, size.scaleb(-precision))
-
-    def _settled(self, rounded: Callable[[tuple[_Sum, _Sum, _Sum], int], Rounded]) -> Rounded:
-        precision, sums = FIRST_PRECISION, self._sums
-        while True:
-            try:
-                return rounded(sums, precision)
-            except _UnsettledError:
-                precision *= 2
-                sums = self._evaluated_at(precision)
-
-    def _evaluated_at(self, precision: int) -> tuple[_Sum, _Sum, _Sum]:
-        """The sums of all rows, each evaluated once more at a higher precision."""
-        sums = _Sum(), _Sum(), _Sum()
-        size = max(1, NUMBERS_AT_ONCE // self._problem.classes)
-        for start in range(0, self._problem.samples, size):
-            block = self._problem.block(start, min(start + size, self._problem.samples))
-            for place in np.flatnonzero(block.kept).tolist():
-                result = ExactRow(block, place, self.divisors).at(precision)
-                numbers = result.cross_entropy, result.z_loss, result.plain
-                self._add(sums, numbers, precision)
+    def _settle_open(
+        self,
+        block: Block,
+        arrays: Mapping[RowArray, NDArray[Any]],
+        found: PairRows,
+        predicted: Integers,
+    ) -> RowSums:
+        """Settle in place what is open of a block's rows; what the rows come to together."""
+        summed = block.kept & ~np.isnan(found.sums).any(axis=(1, 2))
+        missing = []
+        for place in np.flatnonzero(found.open).tolist():
+            row = _OpenRow(block, place, int(predicted[place]), arrays, found.numbers)
+            exact_numbers.add(decimal=row.count)
+            losses = self._settle_alike(row) if found.whole[place] else row.settle(self._divisors)
+            if not summed[place]:
+                missing.append(losses)
+        sums = row_sums(missing, FIRST_PRECISION)
+        sums.add(sum_of_pairs(found.sums[summed, k]) for k in range(len(sums)))
         return sums
 
-    @staticmethod
-    def _add(sums: tuple[_Sum, ...], numbers: tuple[Number, ...], precision: int) -> None:
-        with localcontext(wide_context(precision + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
-            for own, number in zip(sums, numbers, strict=True):
-                own.add(number)
+    def _settle_alike(self, row: _OpenRow) -> Losses:
+        """Settle a row all of which is open, as one that is alike was if there is one."""
+        key = row.key
+        known = self._known.get(key)
+        if known is None:
+            losses = row.settle(self._divisors)
+            if len(self._known) >= self._room:
+                self._known.clear()
+            self._known[key] = _Known(*row.copies(), losses)
+            return losses
+        row.store(known)
+        return known.losses
 
 
-def _perplexity_and_bits(loss: Number, precision: int) -> tuple[float, float]:
-    if isinstance(loss, Fraction):
-        return 1.0, 0.0  # a loss is rational only where each sample has one class alone
-    if loss == INFINITE:
-        return math.inf, math.inf
-    with localcontext(wide_context(precision + GUARD_DIGITS)):
-        low, high = (loss.value - loss.bound).exp(), (loss.value + loss.bound).exp()
-        bits = Enclosure(loss.value / Decimal(2).ln(), 2 * loss.bound)
-        return _rounded(Enclosure((low + high) / 2, high - low)), _rounded(bits)
+class _OpenNumber(NamedTuple):
+    """One number that is open: which result it is, of which class, and where it is stored."""
+
+    result: str
+    column: int
+    dtype: np.dtype[Any]
+    store: NDArray[Any]
+    place: int
 
 
-# --- Rounding -------------------------------------------------------------------------------------
+class _OpenRow:
+    """A row of a block of whose results some are open: NaN in the arrays and numbers given."""
+
+    def __init__(
+        self,
+        block: Block,
+        place: int,
+        predicted: int,
+        arrays: Mapping[RowArray, NDArray[Any]],
+        numbers: Mapping[str, Floats],
+    ) -> None:
+        self._block, self._place, self._predicted = block, place, predicted
+        self._arrays = {array: rows[place] for array, rows in arrays.items()}
+        self._numbers = numbers
+
+    def _open_numbers(self) -> Iterator[_OpenNumber]:
+        for array, row in self._arrays.items():
+            for column in np.flatnonzero(np.isnan(row)).tolist():
+                yield _OpenNumber(array.name, column, array.dtype, row, column)
+        yield from self._beside_arrays()
+
+    def _beside_arrays(self) -> Iterator[_OpenNumber]:
+        block, place = self._block, self._place
+        own = {
+            "losses": ("losses", 0, DOUBLE),
+            "log_sum_exp": ("log_sum_exp", 0, DOUBLE),
+            "probability": ("softmax", self._predicted, block.problem.dtype),
+            "predicted_probability": ("softmax", self._predicted, DOUBLE),
+        }
+        if block.index is not None:
+            own["target_probability"] = ("softmax", int(block.index[place]), DOUBLE)
+        for name, (result, column, dtype) in own.items():
+            if np.isnan(self._numbers[name][place]):
+                yield _OpenNumber(result, column, dtype, self._numbers[name], place)
+
+    @property
+    def count(self) -> int:
+        """How many numbers are open."""
+        in_arrays = sum(int(np.isnan(row).sum()) for row in self._arrays.values())
+        return in_arrays + sum(1 for _ in self._beside_arrays())
+
+    def settle(self, divisors: tuple[Fraction, Fraction]) -> Losses:
+        """Store what is open, correctly rounded; the losses at the first precision."""
+        row = ExactRow(self._block, self._place, divisors)
+        left, losses = list(self._open_numbers()), None
+        precision = FIRST_PRECISION
+        while left or losses is None:
+            result = row.at(precision, {number.column for number in left})
+            losses = losses or result.losses
+            left = _settled(left, result, precision)
+            precision *= 2
+        return losses
+
+    @property
+    def key(self) -> tuple[int, bytes]:
+        """What rows must share to be alike: all that they are given, and what is asked of them."""
+        block, place = self._block, self._place
+        target = block.soft if block.index is None else block.index
+        given = [own for own in (block.logits, target, block.weights) if own is not None]
+        return len(self._arrays), b"".join(own[place].tobytes() for own in given)
+
+    def copies(self) -> tuple[list[NDArray[Any]], list[float]]:
+        """The rows of the arrays, and the numbers."""
+        arrays = [row.copy() for row in self._arrays.values()]
+        return arrays, [float(numbers[self._place]) for numbers in self._numbers.values()]
+
+    def store(self, known: _Known) -> None:
+        """Take the results of a row that is alike."""
+        for row, settled in zip(self._arrays.values(), known.arrays, strict=True):
+            row[...] = settled
+        for numbers, own in zip(self._numbers.values(), known.numbers, strict=True):
+            numbers[self._place] = own
 
 
-def _total(terms: list[tuple[Number, Fraction]], precision: int) -> Number:
-    """Σ number/divisor"""
-    fractions = [number / by for number, by in terms if isinstance(number, Fraction)]
-    rational = sum(fractions, ZERO)
-    if len(fractions) == len(terms):
-        return rational
-    with localcontext(wide_context(precision + GUARD_DIGITS + len(str(len(terms))))):
-        value, bound = as_decimal(rational), Decimal(0)
-        for number, by in terms:
-            if isinstance(number, Enclosure):
-                value += number.value / as_decimal(by)
-                bound += number.bound / as_decimal(by)
-        if value == INFINITY:
-            return INFINITE
-        return Enclosure(value, bound + value.scaleb(-precision))
+def _settled(left: list[_OpenNumber], result: RowResult, precision: int) -> list[_OpenNumber]:
+    """Store those of some numbers that are settled; the others.
 
-
-def _rounded(number: Number, dtype: np.dtype[Any] = DOUBLE) -> float:
-    if isinstance(number, Fraction):
-        return round_to(number, dtype) + 0.0  # no zero is −0
-    with localcontext(wide_context(2 * len(number.value.as_tuple().digits) + GUARD_DIGITS)):
-        low = round_to(number.value - number.bound, dtype)
-        high = round_to(number.value + number.bound, dtype)
-    if low != high:
-        raise _UnsettledError
-    return low + 0.0
-
-
-def _each_rounded(numbers: list[Number], dtype: np.dtype[Any]) -> list[float]:
-    """Each number rounded; classes that are alike share one object, which is rounded once."""
-    different = {id(number): number for number in numbers}
-    rounded = {key: _rounded(number, dtype) for key, number in different.items()}
-    return [rounded[id(number)] for number in numbers]
+    Classes that are alike share one object, which is rounded once.
+    """
+    loss = total([(result.cross_entropy, ONE), (result.z_loss, ONE)], precision)
+    found: dict[tuple[int, np.dtype[Any]], float] = {}
+    still = []
+    for number in left:
+        if number.result == "losses":
+            own = loss
+        elif number.result == "log_sum_exp":
+            own = result.log_sum_exp
+        else:
+            own = getattr(result, number.result)[number.column]
+        key = id(own), number.dtype
+        if key not in found:
+            try:
+                found[key] = rounded(own, number.dtype)
+            except UnsettledError:
+                found[key] = math.nan
+        if math.isnan(found[key]):
+            still.append(number)
+        else:
+            number.store[number.place] = found[key]
+    return still

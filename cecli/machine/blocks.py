@@ -37,9 +37,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def block_ranges(samples: int, row_bytes: int, jobs: int) -> Iterator[tuple[int, int]]:
+def block_ranges(
+    samples: int, row_bytes: int, jobs: int, most_bytes: int = BLOCK_BYTES
+) -> Iterator[tuple[int, int]]:
     """The first row and the one behind the last of each block; all jobs get as many if possible."""
-    most = max(1, min(BLOCK_BYTES // row_bytes, BLOCK_ROWS))
+    most = max(1, min(most_bytes // row_bytes, BLOCK_ROWS))
     blocks_for_each_job = -(-samples // (jobs * most))
     size = -(-samples // (jobs * max(1, blocks_for_each_job)))
     size = max(1, size, min(most, SMALLEST_BLOCK_BYTES // row_bytes))
@@ -52,10 +54,12 @@ def each_block(
     jobs: int | None = None,
     *,
     checked: bool = True,
+    most_bytes: int = BLOCK_BYTES,
 ) -> Iterator[Result]:
     """What work makes of each block, in the order of the rows; jobs threads, default one a core.
 
-    checked: whether the rows of the blocks are to be; otherwise work does that.
+    checked: whether the rows of the blocks are to be; otherwise work does that. most_bytes: so many
+    of a block's logits, if they are more than a row.
     """
 
     def take(start: int, stop: int) -> Result:
@@ -63,9 +67,9 @@ def each_block(
             return work(problem.block(start, stop, checked=checked))
 
     jobs = jobs or cores()
-    if problem.samples * problem.row_bytes <= BLOCK_BYTES // 2:
+    if problem.samples * problem.row_bytes <= most_bytes // 2:
         jobs = 1
-    ranges = block_ranges(problem.samples, problem.row_bytes, jobs)
+    ranges = block_ranges(problem.samples, problem.row_bytes, jobs, most_bytes)
     # The C library gives freed memory back to the system piece by piece, to be cleared and mapped
     # again for the next block. It keeps as much as the largest piece that was ever freed: this one.
     np.empty(KEPT_NUMBERS)

@@ -1,4 +1,4 @@
-"""Hatchling's build hook: compiles kernel.c with the C compiler at hand, if there is one.
+"""Hatchling's build hook: compiles the kernels with the C compiler at hand, if there is one.
 
 The build succeeds all the same without one, or with one that fails, or where the kernel does not
 have the definition's bits; NumPy then does the work. CECLI_KERNEL=numpy builds without a kernel.
@@ -23,8 +23,8 @@ try:
 except ImportError:  # the package runs without hatchling, and its tests import this module
     BuildHookInterface = object
 
-SOURCE = "cecli/machine/kernel.c"
-PRODUCT = "cecli/machine/kernel.so"
+FOLDER = "cecli/machine"
+PRODUCT = f"{FOLDER}/kernel.so"
 # After whatever flags the environment has: nothing may be fused, reordered or left out.
 FLAGS = (
     "-std=c11",
@@ -74,7 +74,7 @@ def _build(root: Path) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "kernel.so"
         try:
-            compile_kernel(compiler, root / SOURCE, made)
+            compile_kernel(compiler, root / FOLDER, made)
         except (OSError, subprocess.SubprocessError) as error:
             return f"{compiler[0]} failed: {error}"
         if not has_the_bits(root, made):
@@ -95,18 +95,21 @@ def find_compiler() -> list[str] | None:
     return None
 
 
-def compile_kernel(compiler: list[str], source: Path, product: Path) -> None:
-    """Compile for every instruction set of the platform into one library."""
+def compile_kernel(compiler: list[str], folder: Path, product: Path) -> None:
+    """Compile a folder's sources for every instruction set of the platform into one library."""
     flags = [*shlex.split(os.environ.get("CFLAGS", "")), *FLAGS, *_architecture()]
     levels: dict[str, list[str]] = {"plain": []}
     if platform.machine().lower() in ("x86_64", "amd64"):
         levels = {level: [f"-march=x86-64-{level}", *more] for level, more in LEVELS.items()}
-    checksum = zlib.crc32(source.read_bytes())
+    checksum = zlib.crc32(b"".join(path.read_bytes() for path in sorted(folder.glob("*.[ch]"))))
+    once = ["-DBASELINE", f"-DSOURCE={checksum}u"]
     objects = []
     for i, (level, more) in enumerate(levels.items()):
-        objects.append(str(product.with_name(f"{level}.o")))
-        names = [f"-DLEVEL={level}", *(["-DBASELINE", f"-DSOURCE={checksum}u"] if i == 0 else [])]
-        _run([*compiler, *flags, *more, *names, "-c", str(source), "-o", objects[-1]])
+        names = [f"-DLEVEL={level}", *(once if i == 0 else [])]
+        for source in sorted(folder.glob("*.c")):
+            objects.append(str(product.with_name(f"{source.stem}-{level}.o")))
+            command = [*compiler, *flags, *more, *names]
+            _run([*command, "-c", str(source), "-o", objects[-1]])
     _run([*compiler, "-shared", *_architecture(), *objects, "-o", str(product)])
 
 
@@ -115,8 +118,9 @@ def has_the_bits(root: Path, product: Path) -> bool:
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
         "from cecli.machine.compiled import kernels; from cecli.machine.self_test import passes;"
+        "from cecli.exact.self_test import passes as exact_passes;"
         "found = kernels(Path(sys.argv[2]));"
-        "sys.exit(not found or not all(map(passes, found)))"
+        "sys.exit(not found or not all(passes(one) and exact_passes(one) for one in found))"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, str(root), str(product)], capture_output=True

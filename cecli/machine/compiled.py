@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import threading
 import zlib
 from functools import cache, lru_cache
 from pathlib import Path
@@ -66,7 +67,7 @@ class Work(ctypes.Structure):
 
 
 class Kernel:
-    """The kernel for one instruction set."""
+    """The kernels for one instruction set: in doubles, and with the results of `exact` in pairs."""
 
     def __init__(self, library: ctypes.CDLL, level: str) -> None:
         self.level = level
@@ -75,6 +76,10 @@ class Kernel:
         self._rows.argtypes, self._rows.restype = [_Address], None
         self._scratch = library[f"cecli_scratch_{level}"]
         self._scratch.argtypes, self._scratch.restype = [_Integer], _Integer
+        self._exact_rows = library[f"cecli_exact_rows_{level}"]
+        self._exact_rows.argtypes, self._exact_rows.restype = [_Address], None
+        self._exact_scratch = library[f"cecli_exact_scratch_{level}"]
+        self._exact_scratch.argtypes, self._exact_scratch.restype = [_Integer], _Integer
 
     def scratch_size(self, classes: int) -> int:
         """How many doubles of scratch rows of so many classes need."""
@@ -83,6 +88,14 @@ class Kernel:
     def run(self, work: Work) -> None:
         """Do what is described, the arrays being there and large enough."""
         self._rows(ctypes.byref(work))
+
+    def exact_scratch_size(self, classes: int) -> int:
+        """How many doubles of scratch rows of so many classes need in pairs."""
+        return int(self._exact_scratch(classes))
+
+    def run_exact(self, work: ctypes.Structure) -> None:
+        """Do in pairs what is described, as `exact.plan` has it."""
+        self._exact_rows(ctypes.byref(work))
 
     def work_out(self, plan: Plan, rows: Rows, results: Results) -> None:
         """Fill the results of the rows, as `core.rows.work_out` does."""
@@ -193,18 +206,43 @@ def kernels(path: Path) -> list[Kernel]:
 
 
 def source_checksum() -> int:
-    """That of kernel.c, which a kernel says it was compiled from."""
-    return zlib.crc32(Path(__file__).with_name("kernel.c").read_bytes())
+    """That of the sources in C, which a kernel says it was compiled from."""
+    sources = sorted(Path(__file__).parent.glob("*.[ch]"))
+    return zlib.crc32(b"".join(source.read_bytes() for source in sources))
+
+
+class ExactNumbers:
+    """How many numbers this process has rounded correctly, and how many by decimal arithmetic."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.total = self.decimal = 0
+
+    def add(self, *, total: int = 0, decimal: int = 0) -> None:
+        """Count some more; threads may do this at the same time."""
+        with self._lock:
+            self.total += total
+            self.decimal += decimal
+
+    def __str__(self) -> str:
+        """Both in a line."""
+        return f"exact numbers: {self.total:,}, of which {self.decimal:,} by decimal arithmetic"
+
+
+exact_numbers = ExactNumbers()
 
 
 def arithmetic() -> str:
     """Which arithmetic is at work: a line that begins with "compiled" or "NumPy".
 
-    The numbers are the same with either, to the last bit.
+    The numbers are the same with either, to the last bit. A second line counts the numbers that
+    were rounded correctly in this process, if any were.
     """
     own = kernel()
     if own is not None:
-        return f"compiled arithmetic ({own.name})"
-    if os.environ.get(VARIABLE, "").lower() == "numpy":
-        return f"NumPy arithmetic ({VARIABLE}=numpy)"
-    return "NumPy arithmetic (no compiled kernel in this installation)"
+        line = f"compiled arithmetic ({own.name})"
+    elif os.environ.get(VARIABLE, "").lower() == "numpy":
+        line = f"NumPy arithmetic ({VARIABLE}=numpy)"
+    else:
+        line = "NumPy arithmetic (no compiled kernel in this installation)"
+    return f"{line}\n{exact_numbers}" if exact_numbers.total else line

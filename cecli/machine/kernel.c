@@ -12,23 +12,8 @@
  *   gradient     ∂L/∂v_i = Y ŷ_i − y_i
  */
 
-#include <float.h>
-#include <stdint.h>
-#include <string.h>
+#include "kernel.h"
 
-#if !defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD != 0
-#error "doubles must be rounded after every operation"
-#endif
-#if defined(__FAST_MATH__)
-#error "-ffast-math changes the order of operations"
-#endif
-
-#ifndef LEVEL
-#define LEVEL plain
-#endif
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
-#define inlined static inline __attribute__((always_inline))
 #define stage static __attribute__((noinline)) void
 
 /* ---- what is asked: `compiled.py` declares the same fields in the same order ---- */
@@ -1252,35 +1237,6 @@ static void do_row(const Work *work, int64_t index) {
     if (work->array != NO_ARRAY) array_of_row(work, index, highs, top, &row, &at);
     store_row_results(work, index, 1.0, row.loss, row.z_loss, row.plain, row.log_sum_exp, row.flag);
 }
-
-/* ---- the floating-point mode: subnormal numbers are numbers, and ties go to even ---- */
-
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-static unsigned enter(void) {
-    unsigned mode = _mm_getcsr();
-    _mm_setcsr(0x1f80u);
-    return mode;
-}
-static void leave(unsigned mode) { _mm_setcsr(mode); }
-#elif defined(__aarch64__)
-static unsigned long enter(void) {
-    unsigned long mode;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    __asm__ volatile("msr fpcr, %0" : : "r"(0ul));
-    return mode;
-}
-static void leave(unsigned long mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
-#else
-static int enter(void) { return 0; }
-static void leave(int mode) { (void)mode; }
-#endif
-
-#if defined(_WIN32)
-#define EXPORTED __declspec(dllexport)
-#else
-#define EXPORTED __attribute__((visibility("default")))
-#endif
 
 /* How many doubles of scratch the rows of so many classes need. */
 EXPORTED int64_t JOIN(cecli_scratch_, LEVEL)(int64_t classes) {

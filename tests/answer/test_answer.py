@@ -46,7 +46,10 @@ def exact_problem(**options: Any) -> Problem:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_the_exact_arithmetic_goes_block_by_block(dtype: Any) -> None:
+def test_the_exact_arithmetic_goes_block_by_block(
+    dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cecli.exact.solve.PAIRS_BLOCK_BYTES", 2**15)
     problem, output, shares = exact_problem(), Blocks(dtype), list[float]()
     answer = find_answer("grad", problem, None, exact=True, output=output, report=shares.append)
     assert len(shares) == len(output.blocks) > 2

@@ -14,13 +14,15 @@ WANTED = {
     "loss big.npy -t bigt.npy --worst 5": Counts(sweeps=2, problems=1),
     # A line is about its sample alone, and has another gradient.
     "grad z.npy -t t.npy -o g.jsonl": Counts(sweeps=2, problems=1),
-    # One pass compares. What is compared with is exact, the perplexity that is told is not.
-    "compare 1 2 3 -t 0 --grad -1,0,0": Counts(sweeps=2, exact=1, problems=1),
+    "loss z.npy -t t.npy --worst 4 --exact": Counts(exact=8, problems=1),
+    # One pass compares; a mistake is looked for in some rows, and what explains these is held
+    # against all. What is shown of the arrays is found by a pass of its own.
+    "compare 1 2 3 -t 0 --grad -1,0,0": Counts(sweeps=1, exact=3, problems=1),
     "compare z.npy -t t.npy --grad [[1,2,3],[1,2,3],[1,2,3],[1,2,3]] --exact": Counts(
-        sweeps=1, exact=4, problems=1
+        sweeps=1, exact=12, problems=1
     ),
-    # A mistake is looked for in some rows, and what explains these is held against all.
-    "compare big.npy -t bigt.npy --grad wrong.npy": Counts(sweeps=4, problems=1),
+    "compare big.npy -t bigt.npy --grad right.npy": Counts(sweeps=1, exact=500, problems=1),
+    "compare big.npy -t bigt.npy --grad wrong.npy": Counts(sweeps=2, exact=1246, problems=1),
     # The weight divides the derivation's gradient, and not that of the mean.
     "explain z.npy -t t.npy --sample 1 --weight 1,2,3": Counts(exact=2, problems=1),
     "explain 1 2 3 -t 0": Counts(exact=1, problems=1),

@@ -129,10 +129,6 @@ def test_a_suffix_says_what_a_file_is(path: str, suffix: str, kind: str) -> None
         ("compare - --grad -", "--grad and the logits cannot both be standard input"),
         ("compare 1 --grad - --loss -", "--loss and --grad cannot both be standard input"),
         (
-            "loss z.npy -t 0 --exact --cluster local",
-            "--exact does not go with --cluster: it is computed on one machine",
-        ),
-        (
             "loss z.npy -t 0 --cluster local -o l.npz",
             f"cannot write l.npz: {NPY_ONLY}",
         ),

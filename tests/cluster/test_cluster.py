@@ -40,7 +40,7 @@ PRELOAD = """
 import os, pathlib, time
 import cecli, cecli.cluster.task as tasks
 folder, settings = pathlib.Path(os.environ["FOLDER"]), os.environ["SETTINGS"].split()
-own, stat = tasks._totals_of, pathlib.Path.stat
+own, stat = tasks._found_by, pathlib.Path.stat
 def gated(shared, task, own=own):
     (folder / f"begun-{os.getpid()}").touch()
     while (folder / "shut").exists():
@@ -53,7 +53,7 @@ def blind(path, stat=stat, **keywords):
 if own.__name__ == "gated":  # dask loads this twice
     settings = []
 else:
-    tasks._totals_of = gated
+    tasks._found_by = gated
 if "old" in settings:
     cecli.__version__ = "0.0.1"
 if "blind" in settings:
@@ -262,6 +262,13 @@ def test_archives_and_other_types(machines: Machines) -> None:
     assert_same(machines, ["grad", "one.npy", "-t", "of.npy"])
 
 
+@pytest.mark.parametrize("options", ["--weight 1,0.5,2,0.1,0,1,1 --softcap 5", "--dtype float16"])
+def test_exact_rows(machines: Machines, options: str) -> None:
+    view = ["--exact", "--json", "--no-arrays", "--worst", "4", *options.split()]
+    assert_same(machines, ["grad", "z-*.npy", "-t", "t-*.npy", *view], outputs=3)
+    assert_same(machines, ["loss", "z.npy", "-q", "q.npy", "--exact", *view[5:]])
+
+
 def test_a_cluster_on_this_machine() -> None:
     assert_same("local", ["grad", "z-*.npy", "-t", "t-*.npy", "--jobs", "2"], outputs=3)
 
@@ -443,7 +450,6 @@ def test_a_cluster_on_this_machine_ends_with_its_client(folder: Path) -> None:
         ("loss z.csv -t of.npy", ["'z.csv'", "the workers read"]),
         ("loss z.npz -t t.npy", ["'z.npz'", "not compressed"]),
         ("loss z.npy -t float.npy", ["'float.npy'", "targets as integers"]),
-        ("loss z.npy -t t.npy --exact", ["--exact does not go with --cluster"]),
         ("loss z.npy -t t.npy --jsonl", ["--jsonl takes each sample by itself: --cluster"]),
         ("loss z.npy -t t.npy -o out.csv", ["cannot write out.csv", ".npy"]),
         ("loss z.npy -t t.npy -o /dev/null", ["cannot write /dev/null: it is not a regular file"]),

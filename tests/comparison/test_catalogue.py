@@ -90,7 +90,7 @@ class Scene:
         self.logits, target, self.options = SCENES[name]
         self.target = np.asarray(target)
         problem = Problem.of(self.logits, self.target, Objective(**self.options))
-        self.reference = Reference(problem, exact=True)
+        self.reference = Reference(problem)
         self.problem = self.reference.problem
         self.result = cross_entropy(self.logits, self.target, **self.options)
         self.right = self.problem.to_rows(self.result.grad)

@@ -16,7 +16,7 @@ from cecli.machine import compiled
 from cecli.machine.build_kernel import compile_kernel, find_compiler
 from cecli.machine.plan import FINE, OPTIONAL, Plan, Results, Rows
 from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, Case, cases, checksum, described
-from machine.driver import SANITIZERS, compile_driver, found, run_driver
+from machine.driver import DOUBLES, SANITIZERS, compile_driver, found, run_driver
 
 pytestmark = pytest.mark.xdist_group("kernel")  # which takes seconds to compile
 CLASSES = (1, 2, 3, 4, 5, 10, 33, 63, 64, 65, 66, 100, 128, 200, 513, 1000, 4097)
@@ -32,7 +32,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[compiled.Kernel]:
     if compiler is None:
         pytest.skip("there is no C compiler")
     product = tmp_path_factory.mktemp("kernel") / "kernel.so"
-    compile_kernel(compiler, Path(compiled.__file__).with_name("kernel.c"), product)
+    compile_kernel(compiler, Path(compiled.__file__).parent, product)
     return compiled.kernels(product)
 
 
@@ -99,9 +99,9 @@ def test_a_row_depends_on_itself_alone(kernels: list[compiled.Kernel], seed: int
 def test_memory_and_undefined_behaviour(tmp_path: Path) -> None:
     if not found("gcc"):
         pytest.skip("there is no gcc")
-    program = compile_driver(tmp_path, "gcc", *SANITIZERS)
+    program = compile_driver(tmp_path, DOUBLES, "gcc", *SANITIZERS)
     random = [np.random.default_rng(seed) for seed in range(400)]
-    run_driver([str(program)], (as_described(*hostile_case(each)) for each in random))
+    run_driver([str(program)], DOUBLES, (as_described(*hostile_case(each)) for each in random))
 
 
 @pytest.mark.slow
@@ -109,11 +109,13 @@ def test_the_checksum_on_aarch64(tmp_path: Path) -> None:
     compiler, emulator = "aarch64-linux-gnu-gcc", "qemu-aarch64"
     if not found(compiler, emulator) or platform.machine() == "aarch64":
         pytest.skip("gcc-aarch64-linux-gnu and qemu-user are not installed")
-    program = compile_driver(tmp_path, compiler, "-static")
-    results = run_driver([emulator, str(program)], map(described, cases()))
+    program = compile_driver(tmp_path, DOUBLES, compiler, "-static")
+    results = run_driver([emulator, str(program)], DOUBLES, map(described, cases()))
     assert zlib.crc32(results) == CHECKSUM
-    fused = compile_driver(tmp_path, compiler, "-static", "-ffp-contract=fast")
-    assert zlib.crc32(run_driver([emulator, str(fused)], map(described, cases()))) != CHECKSUM
+    fused = compile_driver(tmp_path, DOUBLES, compiler, "-static", "-ffp-contract=fast")
+    assert (
+        zlib.crc32(run_driver([emulator, str(fused)], DOUBLES, map(described, cases()))) != CHECKSUM
+    )
 
 
 def room(plan: Plan, rows: Rows, dtype: type[np.floating[Any]]) -> Results:

@@ -72,7 +72,6 @@ def _compared(settings: Settings, request: Request, output: Output | None) -> An
         return find_comparison(
             request,
             rtol=settings.rtol,
-            exact=settings.compute.exact,
             keep=settings.view.top,
             shown=shown_of(settings, request.problem),
             output=output,

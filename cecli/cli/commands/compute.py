@@ -160,6 +160,7 @@ def _on_a_cluster(settings: Settings, request: Request, output: Output | None) -
                 files,
                 progress,
                 shown=shown_of(settings, request.problem),
+                exact=compute.exact,
                 jobs=compute.jobs,
             )
         return _checked(answer, settings)

@@ -1,0 +1,213 @@
+"""What the rows of a problem come to together, correctly rounded: its loss, perplexity and bits.
+
+A sum of enclosures is one, whose bounds are added up too. While its two ends round to different
+doubles, all rows are evaluated again, at twice the precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from cecli.exact.plan import BIAS
+from cecli.exact.rounding import FIRST_PRECISION, UnsettledError, rounded, total
+from cecli.exact.row import GUARD_DIGITS, INFINITE, ZERO, Enclosure, ExactRow, Number
+from cecli.machine.decimals import as_decimal, wide_context
+from cecli.machine.rational import exact_divisors
+from cecli.problem.dtypes import Floats
+from cecli.problem.problem import Problem
+
+Rounded = TypeVar("Rounded")
+
+# Digits enough to count so many rows that nobody will ever have them.
+DIGITS_OF_A_COUNT = 20
+MOST_DIGITS_OF_KL = 400
+NUMBERS_AT_ONCE = 2**13
+INFINITE_EXPONENT = 1000  # of e, and its power is more than any double
+LARGEST_PLAIN = 2.0**900
+# Two sums of doubles, each correctly rounded, leave less of all their terms' sum.
+LEFT_OF_A_SUM = 2.0**-104
+ROUNDED_UP = 1.0 + 2.0**-40
+
+
+class Sum:
+    """Σ of numbers ≥ 0: what is rational by itself, and an enclosure of the rest."""
+
+    def __init__(self) -> None:
+        self.rational, self.enclosed = ZERO, Enclosure(Decimal(0), Decimal(0))
+
+    def add(self, number: Number) -> None:
+        """Take one more number, at the context's precision."""
+        if isinstance(number, Fraction):
+            self.rational += number
+        else:
+            value, bound = self.enclosed
+            self.enclosed = Enclosure(value + number.value, bound + number.bound)
+
+    def merge(self, other: Sum) -> None:
+        """Take another sum, at the context's precision."""
+        self.rational += other.rational
+        self.add(other.enclosed)
+
+    def over(self, divisor: Fraction) -> list[tuple[Number, Fraction]]:
+        """Its parts, to be divided."""
+        if not any(self.enclosed):
+            return [(self.rational, divisor)]
+        return [(self.rational, divisor), (self.enclosed, divisor)]
+
+
+class RowSums(NamedTuple):
+    """What some rows come to together, divided by nothing.
+
+    plain: the cross-entropy without weights and smoothing.
+    """
+
+    cross_entropy: Sum
+    z_loss: Sum
+    plain: Sum
+
+    def add(self, numbers: Iterable[Number], precision: int = FIRST_PRECISION) -> None:
+        """Take one more number of each."""
+        with localcontext(wide_context(precision + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
+            for own, number in zip(self, numbers, strict=True):
+                own.add(number)
+
+
+def row_sums(rows: Iterable[tuple[Number, Number, Number]], precision: int) -> RowSums:
+    """Those of rows in decimal arithmetic."""
+    sums = RowSums(Sum(), Sum(), Sum())
+    for losses in rows:
+        sums.add(losses, precision)
+    return sums
+
+
+def sum_of_pairs(pairs: Floats) -> Enclosure:
+    """Σ of numbers as `pairs.PairRows` has them: (n, 3), BIAS times h, l, and their bound."""
+    high, low, bound = pairs.T.tolist()
+    if math.inf in high:
+        return INFINITE
+    with localcontext(wide_context(FIRST_PRECISION + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
+        if max(high, default=0.0) > LARGEST_PLAIN:
+            value = sum(map(Decimal, [*high, *low]), Decimal(0))
+            left = sum(map(Decimal, bound), value.scaleb(-FIRST_PRECISION))
+        else:
+            nearest = math.fsum([*high, *low])
+            value = Decimal(nearest) + Decimal(math.fsum([-nearest, *high, *low]))
+            left = Decimal((math.fsum(bound) + LEFT_OF_A_SUM * nearest) * ROUNDED_UP)
+        return Enclosure(value / BIAS, left / BIAS)
+
+
+class ExactSums:
+    """What the rows of a problem come to together, unrounded: the losses of those taken so far.
+
+    divisors: of the losses and of the z-losses; by default the problem's own. rows: the sums.
+    """
+
+    def __init__(self, problem: Problem, divisors: tuple[Fraction, Fraction] | None = None) -> None:
+        self._problem, self._divisors = problem, divisors
+        self.rows = RowSums(Sum(), Sum(), Sum())
+
+    @cached_property
+    def divisors(self) -> tuple[Fraction, Fraction]:
+        """What the losses and the z-losses are divided by."""
+        return self._divisors or exact_divisors(self._problem)
+
+    def add(self, rows: RowSums) -> None:
+        """Take some rows."""
+        with localcontext(wide_context(FIRST_PRECISION + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
+            for own, other in zip(self.rows, rows, strict=True):
+                own.merge(other)
+
+    def loss(self) -> float:
+        """The loss of all rows, correctly rounded."""
+
+        def reduced(sums: RowSums, precision: int) -> float:
+            divisor, z_divisor = self.divisors
+            terms = [*sums.cross_entropy.over(divisor), *sums.z_loss.over(z_divisor)]
+            return rounded(total(terms, precision))
+
+        return self._settled(reduced)
+
+    def perplexity_and_bits(self) -> tuple[float, float]:
+        """e to the mean cross-entropy without weights, and that in bits, each correctly rounded."""
+        count = Fraction(self._problem.kept_count)
+
+        def both(sums: RowSums, precision: int) -> tuple[float, float]:
+            return _perplexity_and_bits(total(sums.plain.over(count), precision), precision)
+
+        return self._settled(both)
+
+    def kl(self) -> float:
+        """The mean KL(q‖ŷ) = L − H(q) of soft targets, without weights, correctly rounded."""
+        count = Fraction(self._problem.kept_count)
+
+        def settle(sums: RowSums, precision: int) -> float:
+            loss, entropy = total(sums.plain.over(count), precision), self._entropy(precision)
+            if loss == INFINITE:
+                return math.inf
+            with localcontext(wide_context(precision + GUARD_DIGITS)):
+                value, bound = Decimal(0), Decimal(0)
+                if isinstance(loss, Enclosure):
+                    value, bound = loss.value, loss.bound
+                by = as_decimal(count)
+                found = Enclosure(value - entropy.value / by, bound + entropy.bound / by)
+            # Two numbers that are equal never differ, whatever the precision.
+            if precision > MOST_DIGITS_OF_KL and abs(found.value) <= found.bound:
+                return 0.0
+            return rounded(found)
+
+        return self._settled(settle)
+
+    def _entropy(self, precision: int) -> Enclosure:
+        """Σ H(q) over the rows kept."""
+        problem, entropy, size = self._problem, Decimal(0), Decimal(0)
+        at_once = max(1, NUMBERS_AT_ONCE // problem.classes)
+        with localcontext(wide_context(precision + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
+            for start in range(0, problem.samples, at_once):
+                block = problem.block(start, min(start + at_once, problem.samples))
+                soft = np.zeros(0) if block.soft is None else block.soft[block.kept]
+                for share in soft[soft > 0.0].tolist():
+                    term = -Decimal(share) * Decimal(share).ln()
+                    entropy, size = entropy + term, size + abs(term)
+            return Enclosure(entropy, size.scaleb(-precision))
+
+    def _settled(self, settle: Callable[[RowSums, int], Rounded]) -> Rounded:
+        precision, sums = FIRST_PRECISION, self.rows
+        while True:
+            try:
+                return settle(sums, precision)
+            except UnsettledError:
+                precision *= 2
+                sums = self._evaluated_at(precision)
+
+    def _evaluated_at(self, precision: int) -> RowSums:
+        """The sums of all rows, each evaluated once more in decimal arithmetic."""
+        problem, divisors = self._problem, self.divisors
+        size = max(1, NUMBERS_AT_ONCE // problem.classes)
+
+        def rows() -> Iterator[tuple[Number, Number, Number]]:
+            for start in range(0, problem.samples, size):
+                block = problem.block(start, min(start + size, problem.samples))
+                for place in np.flatnonzero(block.kept).tolist():
+                    yield ExactRow(block, place, divisors).at(precision).losses
+
+        return row_sums(rows(), precision)
+
+
+def _perplexity_and_bits(loss: Number, precision: int) -> tuple[float, float]:
+    if isinstance(loss, Fraction):
+        return 1.0, 0.0  # a loss is rational only where each sample has one class alone
+    if loss == INFINITE:
+        return math.inf, math.inf
+    with localcontext(wide_context(precision + GUARD_DIGITS)):
+        bits = rounded(Enclosure(loss.value / Decimal(2).ln(), 2 * loss.bound))
+        if loss.value > INFINITE_EXPONENT:
+            return math.inf, bits
+        low, high = (loss.value - loss.bound).exp(), (loss.value + loss.bound).exp()
+        return rounded(Enclosure((low + high) / 2, high - low)), bits
