@@ -56,7 +56,10 @@ def _run() -> int:
     except MemoryError:
         _complain("there is not enough memory for this input")
     except OSError as error:
-        return _refuse(error.strerror or str(error))
+        reason = error.strerror or str(error)
+        if not error.filename:
+            return _refuse(reason)
+        _complain(f"{error.filename}: {reason}")
     return BAD_USAGE
 
 

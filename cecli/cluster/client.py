@@ -72,9 +72,9 @@ class Job:
         sizes = {extent.path: Path(extent.path).stat().st_size for extent in self.extents}
         for rows in (self.logits, self.target):
             for stretch in rows.stretches:
-                mapped = stretch.segment.mapped
-                if mapped is not None:
-                    sizes[mapped.path] = max(sizes.get(mapped.path, 0), mapped.end)
+                stored = stretch.segment.stored
+                if stored is not None:
+                    sizes[stored.path] = max(sizes.get(stored.path, 0), stored.end)
         return list(sizes.items())
 
 
@@ -141,12 +141,13 @@ def _rows_in_files(request: Request) -> tuple[Rows, Rows]:
 
 def _rows(given: AnyArray, name: str, axis: int | None) -> Rows:
     segments: Sequence[Segment]
-    if isinstance(given, Joined):
+    if isinstance(given, Joined) and len(given.segments) > 1:
         segments = given.segments
     else:
-        segments = [segment_of(quote(name), np.asarray(given))]
+        one = given if isinstance(given, Joined) else np.asarray(given)
+        segments = [segment_of(quote(name), one)]
     for segment in segments:
-        if segment.mapped is None and segment.held is not None and segment.held.size:
+        if segment.stored is None and segment.held is not None and segment.held.size:
             raise CecliError(
                 f"{segment.name}: with --cluster, the workers read logits and targets from .npy "
                 "and .safetensors files, or .npz files that are not compressed, targets as integers"

@@ -21,7 +21,8 @@ from cecli.errors import CecliError
 from cecli.output.files.positional import Extent, PositionalWriter
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Divisors, Problem
-from cecli.problem.rows import Rows, forget_files
+from cecli.problem.rows import Rows
+from cecli.problem.stored import forget_files
 from cecli.problem.wanted import RowArray, Wanted
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def run(shared: Shared, task: Task) -> Found | CecliError:
     except OSError as error:
         raise TaskError(f"worker {_address()}: {_reason(error)}") from None
     finally:
-        # Pages of a mapped file count as a worker's memory while the file is mapped.
+        # Another task of the worker may come when there are other files of these names.
         forget_files()
 
 

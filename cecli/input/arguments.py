@@ -21,8 +21,7 @@ from cecli.input.array_files import (
     NPY,
     Resumed,
     decode,
-    in_machine_order,
-    map_array,
+    find_array,
     open_unpacked,
     read_array,
     read_npy,
@@ -65,6 +64,7 @@ from cecli.input.numbers import (
     target_of,
     whole_numbers,
 )
+from cecli.problem.rows import Joined
 from cecli.text.messages import line_and_column, quote, reading
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Document",
+    "find_target",
     "is_file",
     "is_pattern",
     "logits_file",
@@ -82,12 +83,14 @@ __all__ = [
     "read_document",
     "read_file",
     "read_labels",
+    "read_probabilities",
     "read_target",
     "read_values",
     "target_file",
 ]
 
 MOST_COLUMNS_NAMED = 8
+Targets = NDArray[np.integer[Any]] | Joined
 AS_IT_IS = Choice()
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
@@ -164,6 +167,18 @@ def _is_row(argument: str) -> bool:
     return len(argument.replace(",", " ").split()) > 1
 
 
+def read_probabilities(text: str, name: str) -> NDArray[Any] | Joined:
+    """`read_values`, but those of a file of arrays stay there until they are looked at."""
+    if names_file(text):
+        path, key = path_and_key(text)
+        if suffix_of(path) in ARRAYS:
+            with reading(name), reading(quote(text)):
+                found = find_array(path, key)
+                if isinstance(found, Joined) and found.dtype.kind == "f":
+                    return found
+    return read_values(text, name)
+
+
 def read_values(text: str, name: str, choice: Choice = AS_IT_IS) -> NDArray[np.floating[Any]]:
     """Read the numbers of an option, such as class weights; errors begin with its name."""
     with reading(name):
@@ -199,7 +214,7 @@ def read_candidate(text: str, key: Judged, stdin: BinaryIO | None) -> Candidate:
             path, own_key = path_and_key(text)
             suffix = suffix_of(path)
             if suffix in ARRAYS:
-                return candidate_of_array(read_array(path, own_key), key)
+                return candidate_of_array(find_array(path, own_key), key)
             if suffix in TABLES:
                 table = _table_of(path, Choice(columns=own_key), None)
                 return candidate_of_array(table.numbers, key)
@@ -210,9 +225,15 @@ def read_candidate(text: str, key: Judged, stdin: BinaryIO | None) -> Candidate:
 
 
 def read_target(text: str, labels: Labels, choice: Choice = AS_IT_IS) -> NDArray[np.integer[Any]]:
+    """`find_target`, all in memory."""
+    return np.asarray(find_target(text, labels, choice))
+
+
+def find_target(text: str, labels: Labels, choice: Choice = AS_IT_IS) -> Targets:
     """Read class indices or labels: one, a comma list, a nested list, or a file.
 
-    choice: what is known about the rows of a table.
+    choice: what is known about the rows of a table. Those of a file of arrays stay there until they
+    are looked at.
     """
     text = text.strip()
     if text in (labels or ()):  # which may hold a comma
@@ -233,14 +254,17 @@ def target_file(text: str, labels: Labels) -> str | None:
     return text if text not in (labels or ()) and names_one_file(text) else None
 
 
-def _target_of_file(file: str, labels: Labels, choice: Choice) -> NDArray[np.integer[Any]]:
+def _target_of_file(file: str, labels: Labels, choice: Choice) -> Targets:
     path, key = path_and_key(file)
     suffix = suffix_of(path)
     if suffix in ARRAYS:
-        array = map_array(path, key, names=True)
+        found = find_array(path, key, names=True)
+        if isinstance(found, Joined) and found.dtype.kind in "iu":
+            return found
+        array = read_array(path, key, names=True)
         if array.dtype.kind in "US":
             return target_of(array.astype(str).tolist(), labels)
-        return whole_numbers(in_machine_order(array))
+        return whole_numbers(array)
     if suffix == ".json":
         return target_of(target_in(load_json(read_text(path))), labels)
     if suffix == ".jsonl":
@@ -298,7 +322,7 @@ def read_file(
         raise CecliError("give its key once: with --key, or behind its name")
     key, suffix = key or own_key, suffix_of(path)
     if suffix in ARRAYS:
-        return _document_of_array(map_array(path, key))
+        return _document_of_array(find_array(path, key))
     if suffix in TABLES:
         if own_key is not None:
             raise CecliError(f"--columns {own_key} says which of its columns the classes are")
@@ -334,7 +358,7 @@ def _document_of_stream(stream: BinaryIO, labels: Labels, choice: Choice) -> Doc
     return document_of_text(text, partial(line_and_column, text), labels)
 
 
-def _document_of_array(array: NDArray[Any]) -> Document:
+def _document_of_array(array: NDArray[Any] | Joined) -> Document:
     if array.ndim == 0:
         raise CecliError("a single number, where logits have a dimension of classes")
     return Document(array)

@@ -24,6 +24,8 @@ from cecli.input.formats import COMPRESSED, near_names, suffix_of
 from cecli.input.numbers import MAXIMUM_DIMENSIONS
 from cecli.problem.dtypes import widened
 from cecli.problem.foreign import BFLOAT16, float8, type_name
+from cecli.problem.rows import Joined
+from cecli.problem.stored import StoredArray
 from cecli.text.messages import quote
 
 if TYPE_CHECKING:
@@ -160,30 +162,25 @@ def decode(data: bytes, offset: int = 0) -> str:
 # --- Arrays -------------------------------------------------------------------------------------
 
 
-def read_array(path: str, key: str | None = None) -> NDArray[Any]:
-    """`map_array` with numbers in the machine's byte order, and the short types as float32."""
-    return in_machine_order(map_array(path, key))
-
-
-def in_machine_order(array: NDArray[Any]) -> NDArray[Any]:
-    """Numbers in the machine's byte order, and the types that NumPy lacks as float32."""
-    array = widened(array)
+def read_array(path: str, key: str | None = None, *, names: bool = False) -> NDArray[Any]:
+    """`find_array` in memory, in the machine's byte order, and the short types as float32."""
+    array = widened(np.asarray(find_array(path, key, names=names)))
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def map_array(path: str, key: str | None = None, *, names: bool = False) -> NDArray[Any]:
-    """Map the array of a file, by its suffix: integers, float8 to float64, or `BFLOAT16`.
+def find_array(path: str, key: str | None = None, *, names: bool = False) -> NDArray[Any] | Joined:
+    """The array of a file, by its suffix: integers, float8 to float64, or `BFLOAT16`.
 
     key: which array of a file of several; one alone needs none. names: whether it may hold texts,
-    the names of classes. Its bytes stay in the file, in their order, until they are looked at; but
-    what is compressed is read into memory. Raises CecliError, or the system's OSError, for whatever
-    cannot be read.
+    the names of classes. Its bytes stay in the file until they are looked at, which is then a
+    `Joined` of one; but what is compressed is read into memory. Raises CecliError, or the system's
+    OSError, for whatever cannot be read.
     """
     suffix = suffix_of(path)
     if suffix == ".npz":
-        return _map_npz(path, key, names)
+        return _find_npz(path, key, names)
     if suffix == ".safetensors":
-        return _map_safetensors(path, key)
+        return _find_safetensors(path, key)
     if suffix in (".pt", ".pth"):
         from cecli.input.tensors import read_tensor
 
@@ -197,7 +194,7 @@ def map_array(path: str, key: str | None = None, *, names: bool = False) -> NDAr
         size = _size_of(file)
         shape, in_fortran_order, dtype = _read_header(file, size, names)
         _compare(prod(shape) * dtype.itemsize, size - file.tell())
-        return _mapped(file, file.tell(), shape, dtype, in_fortran_order)
+        return _stored(file, file.tell(), shape, dtype, in_fortran_order)
 
 
 def read_npy(stream: Any, names: bool = False) -> NDArray[Any]:
@@ -211,22 +208,24 @@ def read_npy(stream: Any, names: bool = False) -> NDArray[Any]:
     return np.frombuffer(data, numbers).reshape(shape, order=order)
 
 
-def _mapped(
+def _stored(
     file: BinaryIO,
     offset: int,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     in_fortran_order: bool = False,
-) -> NDArray[Any]:
+) -> NDArray[Any] | Joined:
+    numbers = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+    if min(shape, default=0) < 0:
+        raise CecliError(_NOT_NPY)
     try:
-        if not prod(shape):  # nothing cannot be mapped
-            array = np.empty(shape, dtype)
-        else:
-            order: Any = "F" if in_fortran_order else "C"
-            array = np.asarray(np.memmap(file, dtype, "r", offset, shape, order))
+        np.empty((0, *shape[1:]), numbers)
+        if not prod(shape):
+            return np.empty(shape, numbers)
     except (ValueError, TypeError, OverflowError):  # a shape that no array can have
         raise CecliError(_NOT_NPY) from None
-    return array.view(np.uint8) if dtype.kind == "b" else array
+    stored = StoredArray.of(file, numbers, offset, shape, "F" if in_fortran_order else "C")
+    return Joined.of(stored) if shape else stored.read(())
 
 
 def _size_of(file: BinaryIO) -> int:
@@ -293,7 +292,7 @@ def chosen_key(keys: Sequence[str], key: str | None) -> str:
     raise CecliError(f"say which array: --key NAME, or FILE:NAME for a target; it holds {names}")
 
 
-def _map_npz(path: str, key: str | None, names: bool) -> NDArray[Any]:
+def _find_npz(path: str, key: str | None, names: bool) -> NDArray[Any] | Joined:
     import zlib
     from zipfile import BadZipFile, ZipFile
 
@@ -303,7 +302,7 @@ def _map_npz(path: str, key: str | None, names: bool) -> NDArray[Any]:
             with ZipFile(file) as archive:
                 members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
                 name = chosen_key(list(members), key)
-                return _map_member(file, archive, name, members[name], names)
+                return _find_member(file, archive, name, members[name], names)
         # What forged archives make the module raise.
         except CecliError:
             raise
@@ -314,9 +313,9 @@ def _map_npz(path: str, key: str | None, names: bool) -> NDArray[Any]:
             raise CecliError(_NOT_NPZ if size else "the file is empty") from None
 
 
-def _map_member(
+def _find_member(
     file: BinaryIO, archive: ZipFile, name: str, member: ZipInfo, names: bool
-) -> NDArray[Any]:
+) -> NDArray[Any] | Joined:
     """One array of an archive: never more of it than the archive declares."""
     from zipfile import ZIP_DEFLATED, ZIP_STORED
 
@@ -345,7 +344,7 @@ def _map_member(
             stream.read(1)
         if stored:
             offset = _begin_of(file, member) + begin
-            return _mapped(file, offset, shape, dtype, in_fortran_order)
+            return _stored(file, offset, shape, dtype, in_fortran_order)
         order: Any = "F" if in_fortran_order else "C"
         numbers = np.uint8 if dtype.kind == "b" else dtype
         return data.view(numbers).reshape(shape, order=order)
@@ -360,7 +359,7 @@ def _begin_of(file: BinaryIO, member: ZipInfo) -> int:
     return member.header_offset + 30 + int(name) + int(extra)
 
 
-def _map_safetensors(path: str, key: str | None) -> NDArray[Any]:
+def _find_safetensors(path: str, key: str | None) -> NDArray[Any] | Joined:
     with open_regular(path) as file:
         if not _size_of(file):
             raise CecliError("the file is empty")
@@ -392,4 +391,4 @@ def _map_safetensors(path: str, key: str | None) -> NDArray[Any]:
         # The library has found the header sound: its length, then what it says in JSON.
         length = int.from_bytes(file.read(8), "little")
         begin, _ = json.loads(file.read(length))[name]["data_offsets"]
-        return _mapped(file, 8 + length + begin, shape, dtype)
+        return _stored(file, 8 + length + begin, shape, dtype)

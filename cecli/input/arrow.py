@@ -92,9 +92,9 @@ class _ArrowFile:
             schema = self._file.schema_arrow
         else:
             # The file's format, or the stream's, as data sets have it.
-            is_file = pa.memory_map(path).read(6) == b"ARROW1"
+            is_file = pa.OSFile(path).read(6) == b"ARROW1"
             opened = ipc.open_file if is_file else ipc.open_stream
-            self._file = self._told(lambda: opened(pa.memory_map(path)))
+            self._file = self._told(lambda: opened(pa.OSFile(path)))
             schema = self._file.schema
         self.names = tuple(schema.names)
         self.types = tuple(schema.types)

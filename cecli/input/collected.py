@@ -68,15 +68,15 @@ def logits_in_blocks(given: AnyArray, kind: From, axis: int) -> AnyArray:
         return given
     if isinstance(given, Joined):
         segments = [
-            segment._replace(mapped=None, held=own, dtype=own.dtype)
+            segment._replace(stored=None, held=own, dtype=own.dtype)
             for segment in given.segments
-            for own in [_logits_of_array(segment.array, kind, axis)]
+            for own in [_logits_of_array(Joined([segment]), kind, axis)]
         ]
         return Joined(segments)
     return _logits_of_array(np.asarray(given), kind, axis)
 
 
-def _logits_of_array(given: NDArray[Any], kind: From, axis: int) -> NDArray[Any]:
+def _logits_of_array(given: NDArray[Any] | Joined, kind: From, axis: int) -> NDArray[Any]:
     batch_shape = batch_shape_of(given.shape, axis)
     rows = rows_of(given, axis)
     found, size = Collected(rows.shape[1]), max(1, NUMBERS_AT_ONCE // max(1, rows.shape[1]))

@@ -21,6 +21,7 @@ from cecli.input.numbers import (
     target_of,
     values_of_line,
 )
+from cecli.problem.rows import Joined
 from cecli.text.messages import NotJSONError, describe, quote, reading
 
 Labels = tuple[str, ...] | None
@@ -32,17 +33,23 @@ NO_LOGITS = "no logits: give numbers (2.0 1.0 0.1) or a file, or pipe them in"
 class Document:
     """What was read: the logits and, from a document or a table, all that goes with them.
 
+    given: the logits, in memory or as they lie in their file.
     notes: what whoever reads the result should know, such as columns that were left out.
     target_column: of a table, the name of the column that holds the target.
     """
 
-    logits: NDArray[Any]
+    given: NDArray[Any] | Joined
     target: NDArray[Any] | None = None
     soft_target: NDArray[Any] | None = None
     labels: tuple[str, ...] | None = None
     objective: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     target_column: str | None = None
+
+    @property
+    def logits(self) -> NDArray[Any]:
+        """The logits in memory."""
+        return np.asarray(self.given)
 
 
 def document_of_text(text: str, place: Locate, labels: Labels = None) -> Document:
@@ -107,7 +114,7 @@ def document_of_json(value: Any, labels: Labels = None) -> Document:
     soft_target = value.get("soft_target")
     names = None if own is None else labels_of(own)
     return Document(
-        logits=array_of(value["logits"], "logits"),
+        given=array_of(value["logits"], "logits"),
         target=None if target is None else named_target_of(target, names, labels),
         soft_target=None if soft_target is None else array_of(soft_target, "soft_target"),
         labels=names,

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.input.arguments import (
+    find_target,
     is_pattern,
     path_and_key,
     read_candidate,
     read_file,
-    read_target,
-    read_values,
+    read_probabilities,
 )
 from cecli.input.candidate import Candidate, Judged, candidate_of_array
 from cecli.input.columns import Choice
@@ -36,6 +36,7 @@ from cecli.problem.problem import batch_shape_of
 from cecli.problem.rows import Joined, Segment, segment_of
 from cecli.text.messages import quote, reading
 
+Given = NDArray[Any] | Joined
 _WILDCARD = re.compile(r"(\*+|\?|\[[!^]?\]?[^\]]*\])")
 
 
@@ -55,7 +56,7 @@ class Named(NamedTuple):
 class JoinedDocument:
     """A `Document` whose arrays are those of several files as one."""
 
-    logits: Joined
+    given: Joined
     target: Joined | None
     soft_target: Joined | None
     labels: tuple[str, ...] | None
@@ -107,10 +108,10 @@ def read_several(
     for file in files:
         with reading(quote(file.name)):
             document = read_file(file.name, key, labels, choice)
-            if first is not None and _could_be_targets(document.logits, first.logits):
+            if first is not None and _could_be_targets(document.given, first.given):
                 raise CecliError(f"holds integers, one a sample: the targets are -t {file.name}")
-            single = document.logits.ndim == 1
-            logits.append(_segment(file, document.logits, single))
+            single = document.given.ndim == 1
+            logits.append(_segment(file, document.given, single))
             for name, segments in targets.items():
                 array = getattr(document, name)
                 if first is not None and (array is None) != (getattr(first, name) is None):
@@ -133,13 +134,13 @@ def read_several(
     )
 
 
-def _could_be_targets(array: NDArray[Any], logits: NDArray[Any]) -> bool:
+def _could_be_targets(array: Given, logits: Given) -> bool:
     """Whether an array in the place of more logits has an integer for each sample of the first."""
     return array.dtype.kind in "iu" and logits.ndim > 1 and array.shape == logits.shape[:-1]
 
 
-def _segment(file: Named, array: NDArray[Any], single: bool) -> Segment:
-    return segment_of(quote(file.name), array[None] if single else array)
+def _segment(file: Named, array: Given, single: bool) -> Segment:
+    return segment_of(quote(file.name), array.reshape((1, *array.shape)) if single else array)
 
 
 # --- Targets ------------------------------------------------------------------------------------
@@ -153,21 +154,21 @@ def read_several_targets(
     axis: int,
 ) -> Joined:
     """Class indices from a pattern, or a comma list of files: one for each file of logits."""
-    return _matched(text, logits, files, partial(read_target, labels=labels), axis)
+    return _matched(text, logits, files, partial(find_target, labels=labels), axis)
 
 
 def read_several_probabilities(
     text: str, logits: AnyArray, files: Sequence[Named] | None
 ) -> Joined:
     """Class probabilities likewise, of the shape of the logits."""
-    return _matched(text, logits, files, partial(read_values, name="--soft-target"), None)
+    return _matched(text, logits, files, partial(read_probabilities, name="--soft-target"), None)
 
 
 def _matched(
     text: str,
     logits: AnyArray,
     files: Sequence[Named] | None,
-    read: Callable[[str], NDArray[Any]],
+    read: Callable[[str], Given],
     axis: int | None,
 ) -> Joined:
     """The arrays of targets joined in the order of the logits' files, each as long as its own.

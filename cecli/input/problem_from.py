@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cecli.errors import About, CecliError
 from cecli.input.arguments import (
     Document,
+    find_target,
     is_file,
     is_pattern,
     logits_file,
@@ -23,7 +24,7 @@ from cecli.input.arguments import (
     read_candidate,
     read_document,
     read_labels,
-    read_target,
+    read_probabilities,
     read_values,
     target_file,
 )
@@ -33,6 +34,7 @@ from cecli.problem.dtypes import AnyArray
 from cecli.problem.objective import Objective, Reduction
 from cecli.problem.probabilities import From, are_probabilities
 from cecli.problem.problem import Problem, batch_shape_of
+from cecli.problem.rows import Joined
 from cecli.text.messages import quote
 
 if TYPE_CHECKING:
@@ -194,8 +196,8 @@ def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Re
     is_soft = typed.soft_target is not None or target is document.soft_target
     with sources.naming():
         if target is not None and is_soft:
-            require_probabilities(target.shape, document.logits.shape)
-        logits = logits_in_blocks(document.logits, typed.from_, objective.axis)
+            require_probabilities(target.shape, document.given.shape)
+        logits = logits_in_blocks(document.given, typed.from_, objective.axis)
         problem = Problem.of(logits, target, objective)
     if labels is not None and len(labels) != problem.classes:
         raise CecliError(_wrong_count_of_labels(len(labels), problem.classes))
@@ -224,7 +226,7 @@ def _choice(typed: Input, overrides: Overrides, labels: tuple[str, ...] | None) 
         if typed.target is None or _names_several(typed.target, labels):
             return None
         try:
-            return read_target(typed.target, labels).size
+            return find_target(typed.target, labels).size
         except CecliError:  # the names of the classes may stand in the table
             return None
 
@@ -299,27 +301,25 @@ def _target(
     objective: Objective,
     files: tuple[Named, ...] | None,
 ) -> AnyArray:
-    shape = document.logits.shape
+    shape = document.given.shape
     if typed.target is not None:
         if _names_several(typed.target, labels):
             from cecli.input.multifile import read_several_targets
 
-            return read_several_targets(
-                typed.target, labels, document.logits, files, objective.axis
-            )
+            return read_several_targets(typed.target, labels, document.given, files, objective.axis)
         batch_shape = batch_shape_of(shape, objective.axis)
         choice = Choice(header=typed.header, samples=lambda: prod(batch_shape))
-        target = read_target(typed.target, labels, choice)
+        target = find_target(typed.target, labels, choice)
         if target.shape == shape and not batch_shape and target_file(typed.target, labels) is None:
-            one_hot = f"; if it is one-hot, give the index: -t {int(target.argmax())}"
+            one_hot = f"; if it is one-hot, give the index: -t {int(np.argmax(target))}"
             raise CecliError(f"{target.size} targets for one sample{one_hot}")
         return _reshaped(target, batch_shape)
     if typed.soft_target is not None:
         if _names_several(typed.soft_target):
             from cecli.input.multifile import read_several_probabilities
 
-            return read_several_probabilities(typed.soft_target, document.logits, files)
-        soft = read_values(typed.soft_target, "--soft-target")
+            return read_several_probabilities(typed.soft_target, document.given, files)
+        soft = read_probabilities(typed.soft_target, "--soft-target")
         if soft.ndim == 1 and len(shape) == 1 and soft.shape != shape:
             raise CecliError(
                 f"--soft-target has shape {soft.shape}, the logits {shape}: it needs a "
@@ -346,7 +346,7 @@ def _names_several(text: str, labels: tuple[str, ...] | None = None) -> bool:
         return False
 
 
-def _reshaped(target: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _reshaped(target: NDArray[Any] | Joined, shape: tuple[int, ...]) -> NDArray[Any] | Joined:
     """A flat list fits any batch of as many samples."""
     fits = target.ndim <= 1 and target.size == int(np.prod(shape))
     return target.reshape(shape) if fits else target

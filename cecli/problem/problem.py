@@ -127,7 +127,8 @@ class Problem:
         given = as_any_array("logits", logits)
         batch_shape = batch_shape_of(given.shape, objective.axis)
         classes = given.shape[objective.axis]
-        if isinstance(given, Joined) and objective.axis % given.ndim == 0:
+        several = isinstance(given, Joined) and len(given.segments) > 1
+        if several and objective.axis % given.ndim == 0:
             raise CecliError(
                 "samples of several files lie behind one another along the first dimension: "
                 "it cannot be that of the classes"
@@ -366,7 +367,8 @@ class Problem:
     def of_each_file(self) -> Iterator[Problem]:
         """The logits of each of several files by themselves, without their targets."""
         for stretch in self.given_rows.stretches:
-            yield Problem.of(stretch.segment.array, None, Objective(axis=self.objective.axis))
+            own = Joined([stretch.segment])
+            yield Problem.of(own, None, Objective(axis=self.objective.axis))
 
     # --- Rows and samples -----------------------------------------------------------------------
 
@@ -480,6 +482,8 @@ def _checked_truth(
     weights: Floats | None,
 ) -> ClassIndices | Probabilities:
     given = as_any_array("target", target)
+    if isinstance(given, Joined) and len(given.segments) == 1 and given.shape != batch_shape:
+        given = np.asarray(given) if given.dtype.kind in "iu" else given
     if isinstance(given, np.ndarray):
         given = as_indices(given, shape, batch_shape, objective.axis)
     if given.dtype.kind in "iu":

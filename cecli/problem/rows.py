@@ -1,14 +1,12 @@
 """The rows of an array, or of the arrays of several files behind one another: one thing for both.
 
-Nothing is read into memory or copied but the rows that are asked for, and only a few files are open
-at a time, however many there are.
+Nothing is read into memory or copied but the rows that are asked for.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, NamedTuple
@@ -17,73 +15,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-
-FILES_OPEN = 32
-
-
-class MappedArray(NamedTuple):
-    """Where in a file an array lies: all that is needed to map it again."""
-
-    path: str
-    dtype: np.dtype[Any]
-    offset: int
-    shape: tuple[int, ...]
-    order: Any
-
-    @property
-    def end(self) -> int:
-        """How many bytes the file has at least."""
-        return self.offset + self.dtype.itemsize * prod(self.shape)
-
-
-@lru_cache(FILES_OPEN)
-def _opened(mapped: MappedArray) -> NDArray[Any]:
-    path, dtype, offset, shape, order = mapped
-    try:
-        return np.asarray(np.memmap(path, dtype, "r", offset, shape, order))
-    except ValueError:  # the file is shorter than it was
-        raise CecliError(f"{path} has changed since it was first read") from None
-
-
-def forget_files() -> None:
-    """Let go of the files that were mapped last, which are kept for the next look at them."""
-    _opened.cache_clear()
+from cecli.problem.stored import StoredArray
 
 
 class Segment(NamedTuple):
     """An array, or that of one file of several: each holds samples along its first dimension.
 
-    name: what the file is called in messages. held: the array itself, where it cannot be mapped.
+    name: what the file is called in messages. held: the array itself, where it is in memory; stored
+    is where it lies, where it is not.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    mapped: MappedArray | None
+    stored: StoredArray | None
     held: NDArray[Any] | None = None
 
     @property
     def array(self) -> NDArray[Any]:
-        """The array, mapped where it can be."""
-        array = np.asarray(self.held) if self.mapped is None else _opened(self.mapped)
+        """The array, read where it is not in memory."""
+        array = np.asarray(self.held)
+        if self.stored is not None:
+            array = self.stored.read([(0, length) for length in self.stored.shape])
         return array.reshape(self.shape)
 
     def reshaped(self, shape: tuple[int, ...]) -> Segment:
-        """The same numbers in another shape."""
-        return self._replace(shape=shape)
+        """The same numbers in another shape; read into memory where they lie column by column."""
+        if self.stored is not None and self.stored.order == "C":
+            return self._replace(shape=shape, stored=self.stored._replace(shape=shape))
+        held = self.array
+        return Segment(self.name, shape, held.dtype, None, held)
 
 
-def segment_of(name: str, array: NDArray[Any]) -> Segment:
-    """An array that was read from a file; what is mapped is let go of until it is looked at."""
-    base: Any = array
-    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
-        base = base.base
-    if not isinstance(base, np.memmap) or base.filename is None or base.nbytes != array.nbytes:
-        return Segment(name, array.shape, array.dtype, None, array)
-    forget_files()  # the file may be another one than that of the same name before
-    order = "C" if array.flags.c_contiguous else "F"
-    mapped = MappedArray(str(base.filename), array.dtype, base.offset, array.shape, order)
-    return Segment(name, array.shape, array.dtype, mapped)
+def segment_of(name: str, array: NDArray[Any] | Joined) -> Segment:
+    """An array, or that of one file, under a name of its own."""
+    if isinstance(array, Joined):
+        return array.only_segment._replace(name=name)
+    return Segment(name, array.shape, array.dtype, None, array)
 
 
 class Joined:
@@ -111,8 +79,25 @@ class Joined:
         self.ndim, self.size = len(self.shape), prod(self.shape)
         self.nbytes = self.size * self.dtype.itemsize
 
+    @classmethod
+    def of(cls, stored: StoredArray) -> Joined:
+        """The array of one file."""
+        return cls([Segment("", stored.shape, stored.dtype, stored)])
+
+    @property
+    def only_segment(self) -> Segment:
+        """That of one file alone."""
+        (segment,) = self.segments
+        return segment
+
+    def reshape(self, shape: tuple[int, ...]) -> Joined:
+        """The same numbers of one file in another shape."""
+        return Joined([self.only_segment.reshaped(shape)])
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """All of it, in memory."""
+        if len(self.segments) == 1:
+            return np.asarray(self.only_segment.array, dtype)
         whole, start = np.empty(self.shape, dtype or self.dtype), 0
         for segment in self.segments:
             whole[start : start + segment.shape[0]] = segment.array
@@ -211,6 +196,8 @@ class Rows:
 
     def _read(self, segment: Segment, first: int, length: int) -> NDArray[Any]:
         """Some rows of an array, of which no more than they are is copied, or hardly more."""
+        if segment.stored is not None:
+            return self._read_stored(segment, segment.stored, first, length)
         array = segment.array
         view = array[..., None] if self.axis is None else np.moveaxis(array, self.axis, -1)
         while view.ndim > 2 and not _can_be_rows(view):
@@ -220,8 +207,31 @@ class Rows:
             if len(view) != 1:
                 break
             view = view[0]
-        rows = view.reshape(-1, view.shape[-1])[first : first + length]
-        return rows[:, 0] if self.axis is None else rows
+        return _rows_among(view, first, length, self.axis)
+
+    def _read_stored(
+        self, segment: Segment, stored: StoredArray, first: int, length: int
+    ) -> NDArray[Any]:
+        """The same of a file: the part of its array that has the rows, and little else."""
+        shape = segment.shape
+        axis = None if self.axis is None else self.axis % len(shape)
+        batch = [place for place in range(len(shape)) if place != axis]
+        ranges, left = [(0, size) for size in shape], length
+        for number, place in enumerate(batch):
+            inner = prod(shape[own] for own in batch[number + 1 :])
+            ranges[place] = first // max(inner, 1), -(-(first + left) // max(inner, 1))
+            first %= max(inner, 1)
+            if ranges[place][1] - ranges[place][0] != 1:
+                break
+        part = stored.read(ranges)
+        view = part[..., None] if axis is None else np.moveaxis(part, axis, -1)
+        return _rows_among(view, first, length, axis)
+
+
+def _rows_among(view: NDArray[Any], first: int, length: int, axis: int | None) -> NDArray[Any]:
+    """Some of the rows that an array has, the classes on its last dimension."""
+    rows = view.reshape(-1, view.shape[-1])[first : first + length]
+    return rows[:, 0] if axis is None else rows
 
 
 def rows_of(given: NDArray[Any] | Joined | Rows, axis: int | None) -> Rows:

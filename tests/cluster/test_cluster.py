@@ -22,6 +22,11 @@ import pytest
 from cecli import CecliError
 from cecli.cluster import client as cluster
 from cecli.cluster import dask as workers
+from cecli.cluster import task as tasks
+from cecli.core.totals import Totals
+from cecli.input.array_files import find_array
+from cecli.problem.objective import Objective
+from cecli.problem.problem import Problem
 from support.in_process import complaint, run
 from support.paths import PACKAGE
 
@@ -378,6 +383,18 @@ def test_rows_that_kill_every_worker() -> None:
     future.result.side_effect = KilledWorker("run-7", last, 3)
     with pytest.raises(CecliError, match=r"died again and again .* tcp://10\.0\.0\.1:4000"):
         workers._value(future)
+
+
+def test_a_file_that_gets_shorter_while_a_worker_reads_it() -> None:
+    problem = Problem.of(find_array("z.npy"), find_array("t.npy"), Objective())
+    shared = tasks.Shared(problem.objective, problem.divisors, None, 0)
+    assert problem.truth is not None
+    task = tasks.Task(0, problem.given_rows, problem.truth.rows, ())
+    assert isinstance(tasks.run(shared, task), Totals)
+    os.truncate("z.npy", 1000)
+    found = tasks.run(shared, task)
+    assert isinstance(found, CecliError)
+    assert str(found).endswith("z.npy' has changed since it was first read: it is shorter now")
 
 
 def test_no_workers_and_then_one_whose_disk_is_full(

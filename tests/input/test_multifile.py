@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
+from cecli.input.array_files import find_array
 from cecli.problem.rows import Joined, rows_of, segment_of
 from support.in_process import complaint, printed, shown
 
@@ -311,6 +313,32 @@ def test_joined_rows_are_those_of_one_array(data: st.DataObject) -> None:
         np.testing.assert_array_equal(rows[len(rows) - 1], expected[-1])
 
 
+@given(st.data())
+def test_rows_of_a_file_are_those_of_its_array(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    dtype = data.draw(st.sampled_from(["<f4", ">f8", "<i2", ">u4"]))
+    layout = data.draw(st.sampled_from([np.ascontiguousarray, np.asfortranarray]))
+    whole = layout(np.arange(np.prod(shape)).reshape(shape).astype(dtype))
+    path = tmp_path_factory.mktemp("rows") / "z.npy"
+    np.save(path, whole)
+    found = find_array(str(path))
+    assert isinstance(found, Joined)
+    np.testing.assert_array_equal(np.asarray(found), whole)
+    np.testing.assert_array_equal(np.asarray(found.reshape((1, *shape))), whole[None])
+    axis = data.draw(st.sampled_from([None, *range(-len(shape), len(shape))]))
+    rows = rows_of(found, axis)
+    expected = whole.reshape(-1)
+    if axis is not None:
+        expected = np.moveaxis(whole, axis, -1).reshape(-1, shape[axis])
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(rows))] * 2)))
+    np.testing.assert_array_equal(rows[start:stop], expected[start:stop])
+    assert rows[start:stop].dtype.isnative
+    some = data.draw(st.lists(st.integers(0, len(rows) - 1)))
+    np.testing.assert_array_equal(rows[np.array(some, dtype=int)], expected[some])
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_file_that_is_replaced() -> None:
     for value in (1.0, 2.0):
@@ -321,8 +349,8 @@ def test_a_file_that_is_replaced() -> None:
 
 
 def test_a_file_that_shrinks_meanwhile(folder: Path) -> None:
-    segment = segment_of("z.npy", np.load("z.npy", mmap_mode="r"))
-    assert segment.held is None
-    Path("z.npy").write_bytes(Path("z.npy").read_bytes()[:1000])
-    with pytest.raises(CecliError, match="has changed"):
-        _ = segment.array
+    found = find_array("z.npy")
+    assert isinstance(found, Joined)
+    os.truncate("z.npy", 1000)
+    with pytest.raises(CecliError, match=r"'.*z\.npy' has changed since .* it is shorter now"):
+        np.asarray(found)

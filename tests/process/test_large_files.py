@@ -142,6 +142,32 @@ def test_a_signal_while_rows_are_written(folder: Path, number: signal.Signals) -
     assert len(list(folder.glob("*.tmp"))) == (number == signal.SIGKILL)
 
 
+@pytest.mark.parametrize("name", ["z.npy", "t.npy"])
+def test_a_file_that_gets_shorter_while_it_is_read(folder: Path, name: str) -> None:
+    sparse(3_000_000, 100)
+    older = Path("grad.npy")
+    older.write_text("older")
+    with subprocess.Popen(
+        [*PROGRAM, "grad", "z.npy", "-t", "t.npy", "-o", "grad.npy"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        end = time.monotonic() + LIMIT
+        while not any(512 * path.stat().st_blocks > MEBIBYTE for path in folder.glob("*.tmp")):
+            assert time.monotonic() < end
+            assert process.poll() is None
+        os.truncate(name, 100_000)
+        stdout, stderr = process.communicate(timeout=LIMIT)
+    assert (process.returncode, stdout) == (2, b"")
+    assert stderr.decode().endswith(
+        f"/{name}' has changed since it was first read: it is shorter now\n"
+    )
+    assert stderr.count(b"\n") == 1
+    assert older.read_text() == "older"
+    assert not list(folder.glob("*.tmp"))
+
+
 def test_a_bar_shows_the_rate_and_the_time_left() -> None:
     sparse(12_000_000, 100)
     terminal = Terminal(100)
