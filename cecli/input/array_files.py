@@ -224,8 +224,8 @@ def _stored(
             return np.empty(shape, numbers)
     except (ValueError, TypeError, OverflowError):  # a shape that no array can have
         raise CecliError(_NOT_NPY) from None
-    stored = StoredArray.of(file, numbers, offset, shape, "F" if in_fortran_order else "C")
-    return Joined.of(stored) if shape else stored.read(())
+    order = "F" if in_fortran_order else "C"
+    return Joined.of(StoredArray.of(file, numbers, offset, shape, order))
 
 
 def _size_of(file: BinaryIO) -> int:

@@ -75,7 +75,9 @@ class Joined:
                     "the files must be of one type"
                 )
         self.dtype = first.dtype.newbyteorder("=")
-        self.shape = (sum(segment.shape[0] for segment in self.segments), *first.shape[1:])
+        self.shape = first.shape
+        if first.shape:
+            self.shape = (sum(segment.shape[0] for segment in self.segments), *first.shape[1:])
         self.ndim, self.size = len(self.shape), prod(self.shape)
         self.nbytes = self.size * self.dtype.itemsize
 
