@@ -18,9 +18,10 @@ NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECAS
 
 LOGITS_HELP = (
     "LOGITS are numbers (2.0 1.0 0.1), one string or nested list, a file (.npy, .npz, "
-    ".safetensors, .pt, .csv, .tsv, .parquet, .json, .jsonl, .txt …), several ('logits-*.npy'), or "
-    "what is piped in: JSON, JSON Lines, a table, or numbers, one sample a line. Negative numbers "
-    "and -inf, which masks a class, need no --."
+    ".safetensors, .pt, .csv, .tsv, .parquet, .json, .jsonl, .txt …), one array of such a file "
+    "(data.npz:NAME), several files ('logits-*.npy'), or what is piped in: JSON, JSON Lines, a "
+    "table, or numbers, one sample a line. Negative numbers and -inf, which masks a class, need "
+    "no --."
 )
 
 

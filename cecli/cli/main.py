@@ -65,7 +65,15 @@ def _show_version(context: click.Context, parameter: click.Parameter, wanted: bo
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
-    epilog="Run 'cecli COMMAND --help' for the options and examples of a command.",
+    epilog="""\
+\b
+Examples:
+  cecli grad 2.0 1.0 0.1 --target 0 --check
+  cecli explain 2.0 1.0 0.1 --target 0
+  cecli loss logits.npy -t labels.npy --json
+
+Run 'cecli COMMAND --help' for the options and examples of a command.
+""",
 )
 @click.option(
     "-V",

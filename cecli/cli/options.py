@@ -246,6 +246,11 @@ _DIGITS = option(
     default=6,
     help="Digits after the point in tables (default 6).",
 )
+_THEME = option(
+    "--theme",
+    type=click.Choice(["light", "dark", "both"]),
+    help="Colours of a picture; both follow its reader's system (default both).",
+)
 _ARRAYS = option(
     "--arrays/--no-arrays",
     default=None,
@@ -274,6 +279,7 @@ output_options = group(
         type=click.Choice(["float16", "float32", "float64"]),
         help="Type of the array that -o writes (default: the input's).",
     ),
+    _THEME,
     _DIGITS,
     option(
         "--top",
@@ -301,6 +307,7 @@ explanation_options = group(
         "(the gradient).",
     ),
     option("--steps", metavar="STEPS", help="Show only these steps, as 5-7 or 1,4- (default all)."),
+    _THEME,
     _DIGITS,
     option(
         "--top",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cecli.cli.settings import Settings
     from cecli.derivation.model import Derivation
     from cecli.input.problem_from import Request
-    from cecli.output.files.destination import Destination
+    from cecli.output.files.destination import Destination, Theme
     from cecli.output.grid import Grid
     from cecli.problem.problem import Problem
 
@@ -199,7 +199,7 @@ def _write(answer: Answer, settings: Settings, destination: Destination) -> None
         lines = lines_of(answer.command, answer.problem, exact=answer.exact, jobs=jobs)
         write_lines(path, lines)
     elif destination.kind == "picture":
-        write_text(path, _picture(answer, settings))
+        write_text(path, _picture(answer, settings, destination.theme))
     elif destination.kind == "markup" and answer.derivation is not None:
         write_text(path, _text(answer.derivation, destination.suffix))
 
@@ -215,12 +215,12 @@ def _tell_what_is_written(destination: Destination) -> None:
         tell(f"wrote {path}, {format_bytes(path.stat().st_size)}")
 
 
-def _picture(answer: Answer, settings: Settings) -> str:
+def _picture(answer: Answer, settings: Settings, theme: Theme) -> str:
     title = f"cecli {answer.command}"
     if answer.derivation is not None:
         from cecli.output.derivation import picture_of_derivation
 
-        return picture_of_derivation(answer.derivation, title, sys.stdout)
+        return picture_of_derivation(answer.derivation, title, sys.stdout, theme)
     from cecli.output.terminal import picture
 
-    return picture(_grids(answer, settings), title, sys.stdout)
+    return picture(_grids(answer, settings), title, sys.stdout, theme)

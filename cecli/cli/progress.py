@@ -16,7 +16,7 @@ STEPS = 1000
 
 
 class Progress:
-    """A bar on standard error, where that is a terminal and the work is long.
+    """A bar on standard error, where that is a terminal and the work is long; gone in the end.
 
     nbytes: how much there is to do, for the rate beside the time left. Work that is done in
     several passes has a bar for each.
@@ -50,7 +50,7 @@ class Progress:
                 item_show_func=self._rate,
             )
             # Before it hides the cursor, which must come back whenever a signal arrives.
-            self._open.callback(self._bar.__exit__, None, None, None)
+            self._open.callback(self._clear)
             self._bar.__enter__()
         if self._bar is not None and int(fraction * STEPS) > self._shown:
             self._advance(int(fraction * STEPS))
@@ -58,6 +58,11 @@ class Progress:
     def _advance(self, done: int) -> None:
         self._bar.update(done - self._shown, current_item=done)
         self._shown = done
+
+    def _clear(self) -> None:
+        """Leave the line as it was, and show the cursor again."""
+        sys.stderr.write("\r\x1b[K\x1b[?25h")
+        sys.stderr.flush()
 
     def _rate(self, done: int | None) -> str | None:
         if self._nbytes is None or done is None:
@@ -71,7 +76,7 @@ class Progress:
         self._open.close()
 
     def _finish(self) -> None:
-        """Fill the bar and leave it."""
+        """Fill the bar and take it away."""
         if self._bar is not None:
             self._advance(STEPS)
         self._open.close()

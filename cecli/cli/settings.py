@@ -39,6 +39,7 @@ _OF_A_BATCH = {
     "step": "--step",
     "seed": "--seed",
     "output": "-o",
+    "theme": "--theme",
     "dtype": "--dtype",
     "cluster": "--cluster",
 }
@@ -129,9 +130,12 @@ def settings_of(command: Command, options: Mapping[str, Any]) -> Settings:
                 )
     view = _made(_view, rest)
     path, dtype = rest.pop("output"), rest.pop("dtype", None)
-    destination = None if path is None else destination_of(path, _WRITTEN[command], dtype)
+    theme = rest.pop("theme", None)
+    destination = None if path is None else destination_of(path, _WRITTEN[command], dtype, theme)
     if dtype is not None and (destination is None or destination.kind != "array"):
         raise CecliError("--dtype is the type of an array that -o writes: .npy, .npz or .csv")
+    if theme is not None and (destination is None or destination.kind != "picture"):
+        raise CecliError("--theme is that of a picture that -o writes: .svg")
     made = Settings(
         command,
         _made(Input, rest),

@@ -39,7 +39,7 @@ def connected(address: str, jobs: int | None) -> Iterator[Client]:
             from distributed import Client
         except ImportError:
             raise CecliError(
-                "--cluster needs the package distributed: pip install 'cecli[cluster]'"
+                "--cluster needs the package distributed: pip install distributed"
             ) from None
         cluster: Any = None
         client: Any = None

@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     r"|(?P<word>log|tanh|lse|inf|NaN)(?![a-zA-Z])|(?P<letter>[^\W\d_])"
     r"|(?P<break>(?<= )[=≈+−×·](?= ))|(?P<other>[^\s])"
 )
-_NUMBER = re.compile(r"(−?)(inf|NaN|[\d.]+)(?:e([+-])0*(\d+))?")
+_NUMBER = re.compile(r"(−?)(inf|NaN|[\d.]+)(?:e([+−-])0*(\d+))?")
 _SIGN = re.compile(r" (?=[=≈] )")
 _CASE = re.compile(r"([^:]+): (.+)")
 _RAISED = {"²": "<mn>2</mn>", "′": "<mo>′</mo>"}
@@ -258,6 +258,6 @@ def _number(text: str, quantity: str) -> str:
     digits = _WORDS.get(match[2], f"<mn>{match[2]}</mn>")
     power = ""
     if match[4]:
-        exponent = (_MINUS if match[3] == "-" else "") + f"<mn>{match[4]}</mn>"
+        exponent = (_MINUS if match[3] in ("−", "-") else "") + f"<mn>{match[4]}</mn>"
         power = f"<mo>×</mo><msup><mn>10</mn><mrow>{exponent}</mrow></msup>"
     return f"<mrow{style}>{sign}{digits}{power}</mrow>"

@@ -34,7 +34,7 @@ _COLOURED = re.compile(
     r"|(?P<p>ŷ_\w+|ŷ)|(?P<z>\b[zuvd]_\w+′?)|(?P<e>\ba_\w+)|(?P<y>\by_\w+|\by\b)"
     r"|(?P<S>\bS\b)|(?P<L>\b[LM]\b)"
 )
-_EXPONENT = re.compile(r"(\d)e([+-]?)0*(\d+)")
+_EXPONENT = re.compile(r"(\d)e([+−-]?)0*(\d+)")
 _LATEX = {
     "ŷ": r"\hat y",
     "∂": r"\partial ",
@@ -70,8 +70,8 @@ class Span(NamedTuple):
 
 
 def tag(quantity: str, number: str) -> str:
-    """A number in the notation, as the quantity that it is of."""
-    return f"⟦{quantity}:{number}⟧"
+    """A number in the notation, as the quantity that it is of, with the minus of mathematics."""
+    return f"⟦{quantity}:{number.replace('-', '−')}⟧"
 
 
 def over(numerator: str, denominator: str) -> str:
@@ -143,5 +143,5 @@ def _unicode(text: str) -> str:
 
 
 def _power_of_ten(number: re.Match[str]) -> str:
-    sign = "-" if number[2] == "-" else ""
+    sign = "-" if number[2] in ("−", "-") else ""
     return rf"{number[1]} \times 10^{{{sign}{number[3]}}}"

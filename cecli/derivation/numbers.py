@@ -112,7 +112,7 @@ def _filled(pattern: str, quantities: Sequence[str], texts: Sequence[str]) -> st
         if "e" in texts[place] and behind.startswith("^"):
             return f"({number})"
         inside = not before or before.endswith(("(", "⟨", "log "))
-        return number if inside or not texts[place].startswith("−") else f"({number})"
+        return number if inside or not texts[place].startswith("-") else f"({number})"
 
     return re.sub(r"\{(\d+)\}", fill, pattern)
 

@@ -371,7 +371,7 @@ def _find_safetensors(path: str, key: str | None) -> NDArray[Any] | Joined:
     except ImportError:
         raise CecliError(
             "reading it needs the packages safetensors and ml_dtypes: "
-            "pip install 'cecli[safetensors]'"
+            "pip install safetensors ml_dtypes"
         ) from None
     try:
         with safe_open(path, framework="numpy") as tensors:

@@ -81,9 +81,7 @@ class _ArrowFile:
             import pyarrow as pa
             from pyarrow import ipc, parquet
         except ImportError:
-            raise CecliError(
-                "reading it needs the package pyarrow: pip install 'cecli[parquet]'"
-            ) from None
+            raise CecliError("reading it needs the package pyarrow: pip install pyarrow") from None
         self._suffix = suffix_of(path)
         self._refusals = (pa.ArrowException, OSError)
         self._file: Any

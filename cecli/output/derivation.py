@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cecli.derivation.model import Derivation, Step
 from cecli.derivation.notation import plain, spans, split_prose
-from cecli.output.terminal import record
+from cecli.output.files.destination import Theme
 from cecli.text.numbers import align
 
 STYLES = {
@@ -45,10 +45,17 @@ def show_derivation(derivation: Derivation, file: IO[str]) -> None:
     _draw(derivation, console, console.width)
 
 
-def picture_of_derivation(derivation: Derivation, title: str, file: IO[str]) -> str:
+def picture_of_derivation(
+    derivation: Derivation, title: str, file: IO[str], theme: Theme = "both"
+) -> str:
     """The same as an SVG picture, as wide as the terminal that file may be."""
-    return record(
-        lambda console, width: _draw(derivation, console, width or console.width), title, file
+    from cecli.output.picture import picture_of
+
+    return picture_of(
+        lambda console, width: _draw(derivation, console, width or console.width),
+        title,
+        file,
+        theme,
     )
 
 

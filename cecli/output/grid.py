@@ -19,6 +19,8 @@ from cecli.problem.objective import Objective
 from cecli.text.messages import printable
 from cecli.text.numbers import align, format_number, format_typed
 
+WIDEST_BAR, EIGHTHS = 20, " ▏▎▍▌▋▊▉"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -46,7 +48,7 @@ class Grid:
 
     mark: what the rows that are stressed are, the target or off.
     verdict: the line that comes first below a check, which passed or not. unfit: the line for
-    optional columns that there was no room for.
+    optional columns that there was no room for. key: the line that explains signed bars.
     """
 
     columns: list[Column]
@@ -56,6 +58,7 @@ class Grid:
     passed: bool = True
     unfit: str = "the classes do not fit side by side: --json or -o FILE shows them"
     mark: Literal["target", "off"] = "target"
+    key: str = ""
 
 
 def objective_text(objective: Objective) -> str:
@@ -118,8 +121,17 @@ def as_typed(values: NDArray[np.floating], digits: int) -> list[str]:
     return [format_typed(value, digits) for value in values.astype(np.float64).tolist()]
 
 
+def bar(share: float, width: int = WIDEST_BAR) -> str:
+    """A bar of up to width cells, in eighths of a cell; any share above zero is seen."""
+    eighths = round(share * width * 8) if share == share else 0
+    if share > 0.0:
+        eighths = max(1, eighths)
+    full, part = divmod(eighths, 8)
+    return "█" * full + (EIGHTHS[part] if part else "")
+
+
 def short(value: float) -> str:
     """An error: its size matters, not its digits."""
     if value == 0.0 or not math.isfinite(value):
         return format_number(value, 1)
-    return f"{value:.1e}".replace("-", "−", 1) if value < 0 else f"{value:.1e}"
+    return f"{value:.1e}"

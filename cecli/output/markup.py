@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cecli.output.grid import Column, Grid, printed
+from cecli.output.grid import WIDEST_BAR, Column, Grid, bar, printed
 from cecli.text.markdown import escaped_in_markdown, table_line
-
-BAR_CELLS = 16
 
 
 def to_markdown(grids: Sequence[Grid]) -> str:
@@ -27,16 +25,18 @@ def _grid(grid: Grid) -> str:
     for row, texts in enumerate(zip(*cells, strict=True)):
         bold = [f"**{text}**" if text else "" for text in texts]
         lines.append(table_line(bold if row in grid.stressed else list(texts)))
-    notes = [f"**{escaped_in_markdown(grid.verdict)}**"] if grid.verdict else []
+    signed = any(column.kind == "signed" for column in grid.columns)
+    notes = [escaped_in_markdown(grid.key.replace("│", "/"))] if signed else []
+    notes += [f"**{escaped_in_markdown(grid.verdict)}**"] if grid.verdict else []
     notes += map(escaped_in_markdown, grid.notes)
     return "\n\n".join(["\n".join(lines), *notes] if cells else notes)
 
 
 def _cells(column: Column) -> list[str]:
     if column.kind == "bar":
-        return ["█" * round(value * BAR_CELLS) if value == value else "" for value in column.values]
+        return [bar(value) for value in column.values]
     if column.kind == "signed":
-        return [_arrow(value) + "█" * round(abs(value) * BAR_CELLS) for value in column.values]
+        return [_arrow(value) + bar(abs(value), WIDEST_BAR // 2) for value in column.values]
     return [escaped_in_markdown(cell.strip()) for cell in column.cells]
 
 

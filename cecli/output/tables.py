@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MOST_CLASS_COLUMNS = 12
 BAR_DIGITS = 3
+UP_AND_DOWN = "up│down: where a step of gradient descent moves the logit"
 
 
 def grids_of(answer: Answer, digits: int, top: int) -> list[Grid]:
@@ -97,7 +98,7 @@ def _sample_grid(answer: Answer, digits: int, top: int) -> Grid:
         ]
     stressed = frozenset(np.flatnonzero(classes == index).tolist() if index is not None else [])
     notes = _left_out(problem.classes - len(classes), "class", "classes")
-    return Grid(columns, stressed, notes + _loss_notes(answer, digits))
+    return Grid(columns, stressed, notes + _loss_notes(answer, digits), key=UP_AND_DOWN)
 
 
 def _shares(grad: Floats, whole: Floats) -> list[float]:
@@ -264,7 +265,9 @@ def _loss_text(answer: Answer, digits: int) -> str:
     weighted = of_samples or problem.weight is not None
     if not problem.batch_shape and not weighted and objective.divisor is None:
         plain = problem.indexed and not problem.objective.label_smoothing
-        formula = f"−log ŷ_{int(problem.target_rows[0])}" if plain else "−Σ y_i log ŷ_i"
+        formula = "−Σ y_i log ŷ_i"
+        if plain:
+            formula = f"−log ŷ_{class_name(answer, int(problem.target_rows[0]))}"
         return f"L = {formula} = {value}" if not problem.objective.z_loss else f"L = {value}"
     divisor = format_divisor(divided_by, digits)
     if reduction == "sum":

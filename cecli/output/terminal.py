@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import IO
 
@@ -16,13 +13,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cecli.output.grid import Column, Grid, printed
+from cecli.output.files.destination import Theme
+from cecli.output.grid import WIDEST_BAR, Column, Grid, bar, printed
 
-WIDEST_BAR, NARROWEST_BAR = 20, 5
+NARROWEST_BAR = 5
 SHORTEST_NAME = 8
 GAP = 2
 MARKS = {"target": "▸ ", "off": "✗ "}
-EIGHTHS = " ▏▎▍▌▋▊▉"
 # A line below the header and nothing else. Said to be ASCII, rich leaves it alone where the output
 # is: there the line is printed with its plain stand-in, like every other character.
 RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n", ascii=True)
@@ -43,27 +40,11 @@ def show(grids: Sequence[Grid], file: IO[str]) -> None:
     file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
-def picture(grids: Sequence[Grid], title: str, file: IO[str]) -> str:
+def picture(grids: Sequence[Grid], title: str, file: IO[str], theme: Theme = "both") -> str:
     """The same as an SVG picture, as wide as the terminal, if file is one, or as it takes."""
-    return record(lambda console, width: _draw(grids, console, width), title, file)
+    from cecli.output.picture import picture_of
 
-
-def record(draw: Callable[[Console, int | None], None], title: str, file: IO[str]) -> str:
-    """What draw prints, as an SVG; it is told the width of the terminal, None if file is none."""
-    screen = Console(file=file)
-    width = screen.width if screen.is_terminal or "COLUMNS" in os.environ else None
-    console = Console(
-        file=io.StringIO(),
-        record=True,
-        force_terminal=True,
-        color_system="truecolor",
-        highlight=False,
-    )
-    draw(console, width)
-    svg = console.export_svg(title=title)
-    # A picture fetches no fonts, and keeps its spaces in programs that fold them.
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
-    return svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
+    return picture_of(lambda console, width: _draw(grids, console, width), title, file, theme)
 
 
 def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
@@ -76,13 +57,15 @@ def _draw(grids: Sequence[Grid], console: Console, width: int | None) -> None:
         bar_width = _bar_width(columns, width)
         needed = _width(columns, bar_width)
         if width is None:
-            needed = max([needed, *map(cell_len, [grid.verdict, *notes])])
+            needed = max([needed, *map(cell_len, [grid.verdict, grid.key, *notes])])
         console.width = max(width or 0, needed)
         widest = max(widest, console.width)
         if place:
             console.print()
         if columns:
             console.print(_table(columns, grid, bar_width))
+        if any(column.kind == "signed" for column in columns):
+            console.print(Text(grid.key, style="dim"))
         if grid.verdict:
             console.print(Text(grid.verdict, style=PASSED if grid.passed else FAILED))
         for note in notes:
@@ -147,19 +130,10 @@ def _table(columns: Sequence[Column], grid: Grid, bar_width: int) -> Table:
 
 def _cells(column: Column, bar_width: int) -> list[Text]:
     if column.kind == "bar":
-        return [Text(_bar(value, bar_width), style=BAR) for value in column.values]
+        return [Text(bar(value, bar_width), style=BAR) for value in column.values]
     if column.kind == "signed":
         return [_signed_bar(value, bar_width) for value in column.values]
     return [Text(cell) for cell in column.cells]
-
-
-def _bar(share: float, width: int) -> str:
-    """A bar of up to width cells, in eighths of a cell; any share above zero is seen."""
-    eighths = round(share * width * 8) if share == share else 0
-    if share > 0.0:
-        eighths = max(1, eighths)
-    full, part = divmod(eighths, 8)
-    return "█" * full + (EIGHTHS[part] if part else "")
 
 
 def _signed_bar(share: float, width: int) -> Text:

@@ -74,9 +74,7 @@ def float8(name: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
     except ImportError:
-        raise CecliError(
-            "float8 needs the package ml_dtypes: pip install 'cecli[safetensors]'"
-        ) from None
+        raise CecliError("float8 needs the package ml_dtypes: pip install ml_dtypes") from None
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
     return dtype
 

@@ -23,7 +23,7 @@ class Column(NamedTuple):
 
 
 # The colour of each quantity as the terminal's, dark enough on white and light enough on black.
-_LIGHT = {
+LIGHT = {
     "z": "#7d5a00",
     "e": "#a0209a",
     "S": "#c0126f",
@@ -36,11 +36,12 @@ _LIGHT = {
     "ink": "#1c1e21",
     "dim": "#5c6370",
     "rule": "#d5d9df",
+    "ground": "#ffffff",
     "bar": "#2aa1b3",
     "up": "#26a269",
     "down": "#d2453c",
 }
-_DARK = {
+DARK = {
     "z": "#e6c65c",
     "e": "#e29ae2",
     "S": "#ff9cd6",
@@ -53,6 +54,7 @@ _DARK = {
     "ink": "#e4e6eb",
     "dim": "#a0a7b4",
     "rule": "#3a3f4a",
+    "ground": "#16181d",
     "bar": "#33c7de",
     "up": "#57d98f",
     "down": "#f0736b",
@@ -96,7 +98,7 @@ def escaped(text: str) -> str:
 
 def style(scope: Literal["page", "notebook"], *rules: str) -> str:
     """The style sheet: a page follows the reader's system, a part of a notebook the notebook."""
-    light, dark = _variables(_LIGHT), _variables(_DARK)
+    light, dark = _variables(LIGHT), _variables(DARK)
     if scope == "page":
         colours = (
             f":root {{ color-scheme: light dark; {light} }}\n"
@@ -107,7 +109,7 @@ def style(scope: Literal["page", "notebook"], *rules: str) -> str:
         where = '[data-jp-theme-light="false"] .cecli, .vscode-dark .cecli, [theme="dark"] .cecli'
         colours = f".cecli {{ {light} }}\n{where} {{ {dark} }}\n"
     letters = "".join(
-        f".cecli .{name} {{ color: var(--{name}) }}\n" for name in _LIGHT if len(name) == 1
+        f".cecli .{name} {{ color: var(--{name}) }}\n" for name in LIGHT if len(name) == 1
     )
     return f"<style>\n{colours}{_RULES}{letters}{''.join(rules)}</style>\n"
 

@@ -14,7 +14,8 @@ def format_number(number: float | Decimal, digits: int) -> str:
     """A number with that many digits after the point.
 
     One so small that fewer than half of them would be left, or too large to be known to the unit,
-    gets an exponent instead: nothing but zero, which is shown as 0, ever looks like zero.
+    gets an exponent instead: nothing but zero, which is shown as 0, ever looks like zero. The minus
+    is that of the keyboard, so that a number can be pasted.
     """
     if number == 0:
         return "0"
@@ -22,7 +23,7 @@ def format_number(number: float | Decimal, digits: int) -> str:
         return "NaN"
     # Not math.isinf: a Decimal may be larger than any double.
     if number in (math.inf, -math.inf):
-        return "inf" if number > 0 else "−inf"
+        return "inf" if number > 0 else "-inf"
     size = -number if number < 0 else number
     kept = min(digits, max(2, (digits + 1) // 2))
     if 10.0 ** (kept - 1 - digits) <= size < LARGEST_FIXED:
@@ -30,7 +31,7 @@ def format_number(number: float | Decimal, digits: int) -> str:
     else:
         # A Decimal writes e-5 where a float writes e-05.
         text = re.sub(r"e([+-])(\d)$", r"e\g<1>0\2", f"{size:.{max(0, digits - 1)}e}")
-    return f"−{text}" if number < 0 else text
+    return f"-{text}" if number < 0 else text
 
 
 def format_typed(number: float, digits: int) -> str:
@@ -40,7 +41,7 @@ def format_typed(number: float, digits: int) -> str:
     text = repr(abs(number) + 0.0)
     if len(text) > digits + 4:
         text = format_number(abs(number), digits)
-    return f"−{text}" if number < 0 else text
+    return f"-{text}" if number < 0 else text
 
 
 def format_divisor(number: float, digits: int) -> str:

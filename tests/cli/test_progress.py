@@ -31,7 +31,9 @@ def test_a_pass_after_the_first_has_a_bar_of_its_own(monkeypatch: pytest.MonkeyP
     with Progress("comparing") as bar:
         for fraction in (0.3, 0.9, 0.2, 0.6):
             bar(fraction)
-    bars = terminal.getvalue().split("\n")[:-1]
+    bars = terminal.getvalue().split("\r\x1b[K\x1b[?25h")
+    assert bars.pop() == ""  # nothing is left of them
+    assert "\n" not in terminal.getvalue()
     assert len(bars) == 2
     assert all("comparing" in each and "100%" in each for each in bars)
     assert "20%" in bars[1]

@@ -298,8 +298,8 @@ def run(*arguments: str, stdin: str | None = None) -> click.testing.Result:
 def test_a_saturated_sample_says_why_nothing_is_subtracted() -> None:
     text = " ".join(run("100", "0", "-t", "0").stdout.split())
     assert "1 − ŷ₀ must not be computed by subtracting" in text
-    assert "the loss is 3.72008e-44, and not 0" in text
-    assert "1 − ŷ₀ = ŷ₁ = 3.72008e-44" in text
+    assert "the loss is 3.72008e−44, and not 0" in text
+    assert "1 − ŷ₀ = ŷ₁ = 3.72008e−44" in text
     assert "must not be computed" not in run("2", "1", "-t", "0").stdout
 
 
@@ -524,9 +524,9 @@ def test_forms_are_made_of_the_same_steps() -> None:
         ("ŷ_i = " + over("a_i", "S"), "ŷᵢ = aᵢ / S", r"\hat y_i = \frac{a_i}{S}"),
         ("∂L/∂ŷ_12", "∂L/∂ŷ₁₂", r"\frac{\partial L}{\partial \hat y_{12}}"),
         ("a_1 = e^(−1)", "a₁ = e^(−1)", "a_1 = e^{-1}"),
-        (tag("p", "3.7e-04"), "3.7e-04", r"3.7 \times 10^{-4}"),
+        (tag("p", "3.7e-04"), "3.7e−04", r"3.7 \times 10^{-4}"),
         ("1 · " + over("x + 1", "y"), "1 · ((x + 1) / y)", r"1 \cdot \frac{x + 1}{y}"),
-        (tag("z", "−inf"), "−inf", r"-\infty"),
+        (tag("z", "-inf"), "−inf", r"-\infty"),
     ],
 )
 def test_notation(formula: str, unicode: str, tex: str) -> None:

@@ -103,7 +103,7 @@ def test_every_formula_says_what_the_terminal_says(name: str) -> None:
         digits = re.compile(r"[^\d.=≈+×]|/")
         # Subscripts and powers of ten look different; what is computed with does not.
         expected = plain(source).translate(str.maketrans("₀₁₂₃₄₅₆₇₈₉²", "01234567892"))
-        expected = re.sub(r"e([+-])0*(\d+)", r"×10\2", expected).replace("^", "")
+        expected = re.sub(r"e([+−])0*(\d+)", r"×10\2", expected).replace("^", "")
         assert digits.sub("", drawn) == digits.sub("", expected), source
 
 

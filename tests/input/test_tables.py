@@ -562,7 +562,7 @@ def test_damaged_arrow_files(suffix: str) -> None:
 def test_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     Path("x.parquet").write_bytes(b"PAR1")
-    assert "pip install 'cecli[parquet]'" in error_of(read_document, ["x.parquet"], None)
+    assert "pip install pyarrow" in error_of(read_document, ["x.parquet"], None)
 
 
 # --- Tensors and short types ----------------------------------------------------------------------

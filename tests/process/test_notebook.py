@@ -96,7 +96,7 @@ def test_a_sample_is_a_row_for_each_class() -> None:
         ["2", "0.098566", "", "0.098566", ""],
     ]
     for name in ("sample", "exact"):
-        assert [[c.replace("−", "-") for c in row] for row in table(RESULTS[name])] == expected
+        assert table(RESULTS[name]) == expected
 
 
 def test_of_many_classes_the_steepest_are_shown() -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cecli.errors import CecliError
 
+Theme = Literal["light", "dark", "both"]
 Kind = Literal["array", "document", "lines", "picture", "markup"]
 
 # No suffix, as a device has none, means .npy.
@@ -25,21 +26,31 @@ KINDS: dict[str, Kind] = {
 }
 
 
+# Pictures of other kinds, and what makes them.
+_FROM_SVG = {
+    ".png": "rsvg-convert -z 2 {svg} -o {path}",
+    ".pdf": "rsvg-convert -f pdf {svg} -o {path}",
+}
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Destination:
     """A file to write.
 
     suffix: in small letters, the empty text where there is none. dtype: of the numbers of an array;
-    None for the input's own.
+    None for the input's own. theme: the colours of a picture.
     """
 
     path: str
     suffix: str
     kind: Kind
     dtype: str | None = None
+    theme: Theme = "both"
 
 
-def destination_of(path: str, kinds: Collection[Kind], dtype: str | None = None) -> Destination:
+def destination_of(
+    path: str, kinds: Collection[Kind], dtype: str | None = None, theme: Theme | None = None
+) -> Destination:
     """The file that a path names; CecliError for a suffix of none of these kinds."""
     from pathlib import Path  # which takes a while to import, and most commands write no file
 
@@ -47,5 +58,11 @@ def destination_of(path: str, kinds: Collection[Kind], dtype: str | None = None)
     known = [suffix for suffix, kind in KINDS.items() if suffix and kind in kinds]
     if suffix and suffix not in known:
         listed = f"{', '.join(known[:-1])} or {known[-1]}"
+        if suffix in _FROM_SVG and "picture" in kinds:
+            from shlex import quote
+
+            svg, other = quote(str(Path(path).with_suffix(".svg"))), quote(path)
+            convert = _FROM_SVG[suffix].format(svg=svg, path=other)
+            listed += f"; after -o {svg}, {convert} converts it"
         raise CecliError(f"cannot write {path}: the suffix must be {listed}")
-    return Destination(path, suffix, KINDS[suffix], dtype)
+    return Destination(path, suffix, KINDS[suffix], dtype, theme or "both")
