@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cecli.comparison.grade import Allowance
 from cecli.comparison.mistake import Diagnosis
-from cecli.comparison.textbook import Batch
+from cecli.comparison.textbook import Batch, over_classes
 from cecli.input.candidate import Candidate
 from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.precision import round_to_type, type_precision
@@ -89,7 +89,7 @@ class Evidence:
         ratio = np.where(error == 0.0, 0.0, error / self.slack(predicted))
         broken = np.isnan(ratio)
         ratio[broken] = error[broken] = np.inf
-        return ratio.max(axis=-1, initial=0.0), error.max(axis=-1, initial=0.0)
+        return _largest(ratio), _largest(error)
 
     def match(self, predicted: Floats) -> Match:
         """How closely all rows fit."""
@@ -116,7 +116,8 @@ class Evidence:
         clear = np.isfinite(self.values) & (
             np.abs(self.values) > INFORMATIVE * self.slack(self.values)
         )
-        return int(np.maximum(clear.sum(axis=1) - 1 - parameters, 0).sum())
+        count = over_classes(np.add, clear.astype(np.int64))
+        return int(np.maximum(count - 1 - parameters, 0).sum())
 
     def factor_of(self, predicted: Floats, others: Floats | float = 0.0) -> tuple[Floats, Floats]:
         """(n, 1) the factor of each row's prediction that leaves least beside others.
@@ -125,12 +126,19 @@ class Evidence:
         """
         slack = np.maximum(self.slack(self.values), np.finfo(np.float64).tiny)
         tolerance = slack / np.abs(predicted)
-        weight = slack.min(axis=1, keepdims=True, initial=np.inf) / slack
+        weight = over_classes(np.minimum, slack) / slack
         weighted = predicted * weight
-        square = (weighted * weighted).sum(axis=1, keepdims=True)
-        product = ((self.values - others) * weight * weighted).sum(axis=1, keepdims=True)
+        square = over_classes(np.add, weighted * weighted)
+        product = over_classes(np.add, (self.values - others) * weight * weighted)
         factor: Floats = np.where(square > 0.0, product / square, 1.0)
-        return factor, tolerance.min(axis=1, keepdims=True, initial=np.inf)
+        return factor, over_classes(np.minimum, tolerance)
+
+
+def _largest(numbers: Floats) -> Floats:
+    """Of each row (…, n), 0 where there are no classes."""
+    if not numbers.shape[-1]:
+        return np.zeros(numbers.shape[:-1])
+    return over_classes(np.maximum, numbers)[..., 0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,13 @@ from cecli.comparison.grade import (
 from cecli.comparison.mistake import Diagnosis
 from cecli.comparison.mistaken import Makes
 from cecli.comparison.structure import Facts, File
-from cecli.comparison.textbook import Batch, Textbook, rows_at_once
+from cecli.comparison.textbook import (
+    Batch,
+    Textbook,
+    over_classes,
+    over_rows,
+    rows_at_once,
+)
 from cecli.core.totals import Part
 from cecli.input.candidate import Candidate
 from cecli.machine.blocks import each_block
@@ -42,6 +48,8 @@ MOST_KEYS = 2**20
 # So many components, and at least so many rows, are looked at to find a mistake.
 SAMPLE_COMPONENTS, SAMPLE_ROWS = 2**13, 8
 LONG_ROW = 2**18
+# The first of a piece, in which most classes are seen not to be left out.
+FEW_ROWS = 64
 
 if TYPE_CHECKING:
     from cecli.exact.sums import RowSums
@@ -73,6 +81,10 @@ class Reference:
         if self._result is None:
             self.run = self._new_pass()
 
+    @cached_property
+    def _uncounted(self) -> Pass:
+        return Pass(self.problem, Wanted({self._grad: None}), exact=True)
+
     @property
     def result(self) -> CrossEntropy:
         """All numbers."""
@@ -91,11 +103,14 @@ class Reference:
             return self._rows[rows]
         return np.asarray(solve(self.problem.only(rows), exact=True).grad)
 
-    def of_block(self, block: Block) -> tuple[Floats, Solved | None]:
-        """(n, C) the right gradient of a block, and what the pass is to take of it."""
+    def of_block(self, block: Block, *, again: bool = False) -> tuple[Floats, Solved | None]:
+        """(n, C) the right gradient of a block, and what the pass is to take of it.
+
+        again: all rows were gone through before, and nothing is counted.
+        """
         if self._rows is not None:
             return self._rows[block.start : block.start + len(block.kept)], None
-        part, sums = self.run.solve_block(block)
+        part, sums = (self._uncounted if again else self.run).solve_block(block)
         return part.arrays[self._grad], (replace(part, arrays={}), sums)
 
 
@@ -120,9 +135,11 @@ class Gradient:
         reference = self.reference
         return self._evidence(rows, reference.textbook.rows(rows), reference.right_of(rows))
 
-    def of_block(self, block: Block) -> tuple[Iterator[Evidence], Solved | None]:
+    def of_block(
+        self, block: Block, *, again: bool = False
+    ) -> tuple[Iterator[Evidence], Solved | None]:
         """That of a block's rows, a few at a time, and what the reference's pass is to take."""
-        right, solved = self.reference.of_block(block)
+        right, solved = self.reference.of_block(block, again=again)
 
         def pieces() -> Iterator[Evidence]:
             size, count = rows_at_once(right.shape[1]), len(block.kept)
@@ -196,20 +213,30 @@ class Counts:
         marks, off = mark(rows.candidate, right, rows.allowance, first, keep)
         self.marks = self.marks.merged(marks, keep)
         kept, finite = batch.kept[:, 0], np.isfinite(values)
-        off_rows: NDArray[np.bool_] = np.asarray(off.any(axis=1))
+        off_rows: NDArray[np.bool_] = over_classes(np.logical_or, off)[:, 0]
         self.off_rows.append(off_rows)
-        self.broken_rows.append(np.any(~finite, axis=1))
+        self.broken_rows.append(~over_classes(np.logical_and, finite)[:, 0])
         self.largest = max(self.largest, float(np.abs(values).max(initial=0.0, where=finite)))
         self.loss_sizes.append(loss_sizes(batch))
         if off.any():
-            self.off_classes |= off.any(axis=0)
-            self.zero_classes &= (values[kept] == 0.0).all(axis=0)
-            logits = round_to_type(batch.logits[kept], rows.type)
-            self.untouched_classes &= (values[kept] == logits).all(axis=0)
+            self.off_classes |= over_rows(np.logical_or, off)
+            self._look_for_classes(rows, kept)
             if batch.index is not None:
                 inside = np.flatnonzero(kept)
                 self.off_at_target += int(off[inside, batch.index[inside]].sum())
             self._add_keys(values, right, off_rows, first, with_keys)
+
+    def _look_for_classes(self, rows: Evidence, kept: NDArray[np.bool_]) -> None:
+        """Classes that are 0, or still the logits, in every row; a few rows say no of most."""
+        for some in (slice(0, FEW_ROWS), slice(FEW_ROWS, None)):
+            here = kept[some]
+            values = rows.values[some] if here.all() else rows.values[some][here]
+            if self.zero_classes.any():
+                self.zero_classes &= over_rows(np.logical_and, values == 0.0)
+            if self.untouched_classes.any():
+                logits = rows.batch.logits[some] if here.all() else rows.batch.logits[some][here]
+                same = values == round_to_type(logits, rows.type)
+                self.untouched_classes &= over_rows(np.logical_and, same)
 
     def _add_keys(
         self,
@@ -371,7 +398,7 @@ def confirmed(
     def work(block: Block) -> list[Trial]:
         trials = [trial.again() for trial in left]
         with np.errstate(all="ignore"):
-            for rows in gradient.of_block(block)[0]:
+            for rows in gradient.of_block(block, again=True)[0]:
                 for trial in trials:
                     trial.add(rows, limit)
         return trials

@@ -25,6 +25,8 @@ from cecli.problem.targets import ClassIndices
 MOST_ACROSS = 2**20
 # All rows are kept of problems of so many.
 MOST_KEPT = 2**14
+# Up to here rows are short next to what NumPy takes to begin with each.
+FEW_CLASSES = 16
 _OF_SOFTMAX = ("scaled", "maximum", "total_exponential", "softmax", "log_sum_exp")
 _OF_SLOPE = ("slope", "cap_slope")
 _OF_TARGET = ("target",)
@@ -160,8 +162,7 @@ class Batch:
     @cached_property
     def maximum(self) -> Floats:
         """m = max v (n, 1)"""
-        maximum: Floats = self.scaled.max(axis=1, keepdims=True)
-        return maximum
+        return over_classes(np.maximum, self.scaled)
 
     @cached_property
     def softmax(self) -> Floats:
@@ -177,8 +178,7 @@ class Batch:
     @cached_property
     def total_exponential(self) -> Floats:
         """Σ e^{v − m} (n, 1)"""
-        total: Floats = np.exp(self.scaled - self.maximum).sum(axis=1, keepdims=True)
-        return total
+        return over_classes(np.add, np.exp(self.scaled - self.maximum))
 
     @cached_property
     def target(self) -> Floats:
@@ -198,7 +198,9 @@ class Batch:
 
     def mass_of(self, target: Floats) -> Floats:
         """w ((1 − ε) q + ε/C) of any target q (n, C) or (C,)."""
-        mass = (1.0 - self.smoothing) * target + self.smoothing / self.classes
+        mass = target
+        if self.smoothing:
+            mass = (1.0 - self.smoothing) * target + self.smoothing / self.classes
         if self.sample_weight is not None:
             mass = mass * self.sample_weight
         return np.asarray(mass if self.weight is None else mass * self.weight)
@@ -212,8 +214,7 @@ class Batch:
     @cached_property
     def total(self) -> Floats:
         """Y = Σ y (n, 1)"""
-        total: Floats = self.mass.sum(axis=1, keepdims=True)
-        return total
+        return over_classes(np.add, self.mass)
 
     def gradient(
         self,
@@ -248,7 +249,7 @@ class Batch:
     def expected(self, log_softmax: Floats) -> Floats:
         """−Σ y log p (n,) of any log p (n, C)."""
         terms = np.where(self.mass == 0.0, 0.0, self.mass * log_softmax)
-        return np.asarray(-terms.sum(axis=1))
+        return -over_classes(np.add, terms)[:, 0]
 
 
 class Textbook:
@@ -367,16 +368,18 @@ class Textbook:
             ("index", "before", "after", "previous", "following", "position")
         )
         if targets is not None:
-            position = rows % length
-            start = rows - position
-            places = {
-                "index": rows,
-                "before": (rows - 1) % len(targets),
-                "after": (rows + 1) % len(targets),
-                "previous": start + (position - 1) % length,
-                "following": start + (position + 1) % length,
-            }
-            around = {name: targets[place].astype(np.int64) for name, place in places.items()}
+            before, after = rows - 1, rows + 1  # before the first is the last
+            after[after == len(targets)] = 0
+            places = {"index": rows, "before": before, "after": after}
+            position = rows
+            if length < len(targets):
+                position = rows % length
+                start = rows - position
+                places["previous"] = start + (position - 1) % length
+                places["following"] = start + (position + 1) % length
+            around |= {name: targets[place].astype(np.int64) for name, place in places.items()}
+            if length == len(targets):
+                around |= {"previous": around["before"], "following": around["after"]}
             around["position"] = position
         return Batch(
             whole=self.whole,
@@ -403,8 +406,32 @@ def _given(block: Block) -> tuple[Floats, Floats | None]:
         return np.asarray(block.logits, np.float64), block.soft
 
 
+def over_classes(ufunc: np.ufunc, array: NDArray[Any]) -> NDArray[Any]:
+    """What NumPy's reduction over the classes gives, (…, n, C) → (…, n, 1).
+
+    Few classes are taken column by column: loops over the rows are long, those in a row are not.
+    """
+    if not 0 < array.shape[-1] <= FEW_CLASSES:
+        return np.asarray(ufunc.reduce(array, axis=-1, keepdims=True))
+    found = array[..., :1].copy()
+    for column in range(1, array.shape[-1]):
+        ufunc(found, array[..., column : column + 1], out=found)
+    return found
+
+
+def over_rows(ufunc: np.ufunc, array: NDArray[Any]) -> NDArray[Any]:
+    """The same over the rows, (n, C) → (C,)."""
+    if not 0 < array.shape[1] <= FEW_CLASSES:
+        return np.asarray(ufunc.reduce(array, axis=0))
+    return np.array([ufunc.reduce(array[:, column]) for column in range(array.shape[1])])
+
+
 def softmax_of(numbers: Floats, axis: int = 1) -> Floats:
     """The softmax over an axis."""
+    if axis == numbers.ndim - 1:
+        shares: Floats = np.exp(numbers - over_classes(np.maximum, numbers))
+        shares /= over_classes(np.add, shares)
+        return shares
     exponentials: Floats = np.exp(numbers - numbers.max(axis=axis, keepdims=True))
     exponentials /= exponentials.sum(axis=axis, keepdims=True)
     return exponentials
