@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.answer.summary import Summary, summarize
 from cecli.api import Pass
 from cecli.core.totals import Part, Tally, Totals
 from cecli.machine.blocks import check_rows
@@ -23,6 +22,7 @@ from cecli.problem.targets import ClassIndices
 from cecli.problem.wanted import Predictions, RowArray, RowsName, Wanted
 
 if TYPE_CHECKING:
+    from cecli.answer.summary import Summary
     from cecli.comparison.compare import Comparison
     from cecli.derivation.model import Derivation
     from cecli.exact.sums import ExactSums
@@ -176,7 +176,7 @@ def find_answer(
     if command == "softmax":
         return answer
     loss = held.only_loss if problem.divisor is None else run.loss
-    return replace(answer, loss=loss, kl=run.kl, tally=run.tally, summary=summarize(run))
+    return replace(answer, loss=loss, kl=run.kl, tally=run.tally, summary=_summary_of(run))
 
 
 def answer_of_totals(
@@ -206,10 +206,19 @@ def answer_of_totals(
         loss=held.only_loss if problem.divisor is None else run.loss,
         kl=run.kl,
         tally=run.tally,
-        summary=summarize(run),
+        summary=_summary_of(run),
         head=held.head,
         arrays=held.arrays,
     )
+
+
+def _summary_of(run: Pass) -> Summary | None:
+    """What a batch comes to beside its loss; None for one sample."""
+    if not run.problem.batch_shape:
+        return None
+    from cecli.answer.summary import summarize
+
+    return summarize(run)
 
 
 class _Held:
@@ -336,6 +345,6 @@ def find_comparison(
             "compare", problem, request.labels, exact=True, shown=shown, output=output
         )
     else:
-        loss, summary = run.loss, summarize(run)
+        loss, summary = run.loss, _summary_of(run)
         answer = Answer("compare", problem, request.labels, True, loss, run.kl, run.tally, summary)
     return replace(answer, comparison=comparison)

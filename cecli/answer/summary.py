@@ -63,11 +63,9 @@ class Summary:
     worst_samples: tuple[Sample, ...] | None = None
 
 
-def summarize(run: Pass) -> Summary | None:
-    """What a batch comes to beside its loss, after a pass over all of it; None for one sample."""
+def summarize(run: Pass) -> Summary:
+    """What a batch comes to beside its loss, after a pass over all of it."""
     problem, tally = run.problem, run.tally
-    if not problem.batch_shape:
-        return None
     kept = problem.kept_count
     if not kept:
         return Summary(problem.samples, problem.classes)

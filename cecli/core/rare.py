@@ -115,7 +115,8 @@ def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
     remainder += low - low[each, top, None]
     shift = np.clip(unit - exponent, -5000, 5000)[:, None]
     x, remainder = np.ldexp(x, shift), np.ldexp(remainder, shift)
-    x, remainder = product(x, remainder, Factor.of(1 / Fraction(mantissa)))
+    above, below = mantissa.as_integer_ratio()
+    x, remainder = product(x, remainder, Factor.of(below, above))
     remainder = np.where(np.abs(x) < LARGEST_PLAIN, remainder, 0.0)
     near = x > FARTHEST
     series, k = exp_parts(np.where(near, x, 0.0), np.where(near, remainder, 0.0))

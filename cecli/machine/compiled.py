@@ -12,18 +12,19 @@ import platform
 import threading
 import zlib
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cecli.machine.plan import OPTIONAL
-
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from cecli.machine.plan import Factor, Plan, Results, Rows
 
 VARIABLE = "CECLI_KERNEL"
 FILE = "kernel.so"
+# As text: pathlib takes longer to import than all that is done here.
+FOLDER = __file__.rpartition(os.sep)[0]
 # What cecli_level answers, and the kernels that can run then.
 LEVELS = (("plain",), ("v2",), ("v2", "v3"), ("v2", "v3", "v4"))
 MASSES = ("none", "one-hot", "smoothed", "soft")
@@ -100,6 +101,8 @@ class Kernel:
     def work_out(self, plan: Plan, rows: Rows, results: Results) -> None:
         """Fill the results of the rows, as `core.rows.work_out` does."""
         import numpy as np
+
+        from cecli.machine.plan import OPTIONAL
 
         work = Work.from_buffer_copy(_template(plan))
         work.rows = len(rows)
@@ -187,14 +190,12 @@ def kernel() -> Kernel | None:
     """The kernel for the best instruction set that the CPU has; None where NumPy does the work."""
     if os.environ.get(VARIABLE, "").lower() == "numpy":
         return None
-    found = kernels(Path(__file__).with_name(FILE))
+    found = kernels(f"{FOLDER}{os.sep}{FILE}")
     return found[-1] if found else None
 
 
-def kernels(path: Path) -> list[Kernel]:
+def kernels(path: str | Path) -> list[Kernel]:
     """The kernels of a library that the CPU can run, the best last; none if it cannot be loaded."""
-    if not path.is_file():
-        return []
     try:
         library = ctypes.CDLL(str(path))
         library.cecli_source.restype = ctypes.c_uint32
@@ -202,13 +203,17 @@ def kernels(path: Path) -> list[Kernel]:
             return []  # the source has changed since
         return [Kernel(library, level) for level in LEVELS[library.cecli_level()]]
     except (OSError, AttributeError, IndexError):
-        return []  # of another platform, or of another version of this package
+        return []  # none, or one of another platform, or of another version of this package
 
 
 def source_checksum() -> int:
     """That of the sources in C, which a kernel says it was compiled from."""
-    sources = sorted(Path(__file__).parent.glob("*.[ch]"))
-    return zlib.crc32(b"".join(source.read_bytes() for source in sources))
+    checksum = 0
+    for name in sorted(os.listdir(FOLDER)):  # noqa: PTH208
+        if name.endswith((".c", ".h")):
+            with open(f"{FOLDER}{os.sep}{name}", "rb") as source:  # noqa: PTH123
+                checksum = zlib.crc32(source.read(), checksum)
+    return checksum
 
 
 class ExactNumbers:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -37,12 +36,14 @@ class Factor(NamedTuple):
     tail: float
 
     @classmethod
-    def of(cls, number: Fraction) -> Factor:
-        """The factor nearest to a fraction."""
-        value = float(number)
+    def of(cls, numerator: int, denominator: int) -> Factor:
+        """The factor nearest to a fraction: a quotient of integers is rounded once."""
+        value = numerator / denominator
         scaled = value * SPLITTER
         head = scaled - (scaled - value)
-        return cls(value, float(number - Fraction(value)), head, value - head)
+        above, below = value.as_integer_ratio()
+        low = (numerator * below - above * denominator) / (denominator * below)
+        return cls(value, low, head, value - head)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -73,8 +74,10 @@ class Plan:
     @cached_property
     def rate_low(self) -> float:
         """Which part of the rate its rounding left out."""
-        exact = Fraction(self.divisor) * Fraction(self.temperature)
-        return float(1 - exact * Fraction(self.rate)) if 0.0 < self.rate < math.inf else 0.0
+        if not 0.0 < self.rate < math.inf:
+            return 0.0
+        above, below = _product(self.divisor, self.temperature, self.rate)
+        return (below - above) / below
 
     @cached_property
     def z_rate(self) -> float:
@@ -89,17 +92,20 @@ class Plan:
     @cached_property
     def inverse(self) -> Factor:
         """1/temperature"""
-        return Factor.of(1 / Fraction(self.temperature))
+        above, below = self.temperature.as_integer_ratio()
+        return Factor.of(below, above)
 
     @cached_property
     def cap(self) -> Factor:
         """2·softcap"""
-        return Factor.of(2 * Fraction(self.softcap or 1.0))
+        above, below = (self.softcap or 1.0).as_integer_ratio()
+        return Factor.of(2 * above, below)
 
     @cached_property
     def cap_inverse(self) -> Factor:
         """−2/softcap"""
-        return Factor.of(-2 / Fraction(self.softcap or 1.0))
+        above, below = (self.softcap or 1.0).as_integer_ratio()
+        return Factor.of(-2 * below, above)
 
     @property
     def cap_limit(self) -> float:
@@ -124,6 +130,8 @@ class Plan:
     @cached_property
     def base_total(self) -> tuple[float, float]:
         """The sum of the base, as a double and what that leaves out."""
+        from fractions import Fraction  # which takes a while to import, and most do without
+
         if self.base is None:
             exact = Fraction(self.base_each) * self.classes
         else:
@@ -209,8 +217,14 @@ OPTIONAL = ("z_losses", "plain", "log_sum_exp")
 
 
 def _reciprocal(divisor: float, temperature: float) -> float:
-    product = Fraction(divisor) * Fraction(temperature)
+    above, below = _product(divisor, temperature)
     try:
-        return float(1 / product)
+        return below / above
     except OverflowError:
         return float("inf")
+
+
+def _product(*numbers: float) -> tuple[int, int]:
+    """The exact product of numbers, as a fraction."""
+    ratios = [number.as_integer_ratio() for number in numbers]
+    return math.prod(above for above, _ in ratios), math.prod(below for _, below in ratios)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +33,9 @@ from cecli.problem.objective import Objective
 from cecli.problem.rows import Joined, Rows, rows_of, sample_name
 from cecli.problem.targets import ClassIndices, Probabilities, as_indices
 
+if TYPE_CHECKING:
+    from fractions import Fraction
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Divisors:
@@ -51,6 +53,8 @@ class Divisors:
     @cached_property
     def of_shares(self) -> tuple[Fraction, Fraction]:
         """Both divisors as they are before they are rounded, where samples have weights."""
+        from fractions import Fraction  # which takes a while to import, and most do without
+
         weights, of_classes = self.shares or (np.zeros(0), np.zeros(0))
         pairs = zip(weights.tolist(), of_classes.tolist(), strict=True)
         total = sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction(0))
