@@ -261,6 +261,15 @@ def test_many_numbers_are_left_out_and_said_so(command: str) -> None:
     assert document["omitted"] == names
 
 
+# (samples, classes): logits, softmax and log-softmax, and a log-sum-exp for each sample.
+@pytest.mark.parametrize(("shape", "shows"), [((10, 3333), True), ((11, 3030), False)])
+def test_arrays_are_left_out_from_the_first_number_on(shape: tuple[int, int], shows: bool) -> None:
+    assert shape[0] * (3 * shape[1] + 1) - 100_000 == (0 if shows else 1)
+    np.save("z.npy", np.zeros(shape))
+    document = json.loads(run("softmax", "z.npy", "--json").stdout)
+    assert ("omitted" in document) != shows
+
+
 def test_a_document_without_arrays_cannot_be_read() -> None:
     document = shown("softmax", "1", "2", "--json", "--no-arrays")
     line = complaint("loss", "-t", "0", stdin=document)
