@@ -106,6 +106,11 @@ def _scheduler_of(address: str) -> str:
     _, port = get_address_host_port(address)
     if not 0 < port < 2**16:
         raise ValueError(f"{port} is not a port")
+    if address.startswith(("tls:", "wss:")):
+        from distributed import Security
+
+        if Security().get_connection_args("client").get("ssl_context") is None:
+            raise ValueError("dask knows no certificates (its configuration distributed.comm.tls)")
     return address
 
 

@@ -253,9 +253,14 @@ def _read_header(
     if dtype == np.dtype("V1"):
         dtype = float8(_OTHER_FLOAT8 if b"'<f1'" in text else _USUAL_FLOAT8)
     _check_type(dtype, names)
+    require_few_dimensions(shape)
+    return shape, in_fortran_order, dtype
+
+
+def require_few_dimensions(shape: Sequence[int]) -> None:
+    """Refuse an array of more dimensions than what is printed of it could be read back."""
     if len(shape) > MAXIMUM_DIMENSIONS:
         raise CecliError(f"{len(shape)} dimensions: at most {MAXIMUM_DIMENSIONS} can be read")
-    return shape, in_fortran_order, dtype
 
 
 def _check_type(dtype: np.dtype[Any], names: bool) -> None:
@@ -387,6 +392,7 @@ def _find_safetensors(path: str, key: str | None) -> NDArray[Any] | Joined:
     dtype = BFLOAT16 if kind == "BF16" else np.dtype(_SAFETENSORS_TYPES.get(kind, "V1"))
     if kind in _FLOAT8_OF_SAFETENSORS:
         dtype = float8(_FLOAT8_OF_SAFETENSORS[kind])
+    require_few_dimensions(shape)
     with open_regular(path) as file:
         # The library has found the header sound: its length, then what it says in JSON.
         length = int.from_bytes(file.read(8), "little")

@@ -121,18 +121,41 @@ def _layout_without_names(width: int, choice: Choice) -> Layout:
 
 def is_neither(name: str) -> bool:
     """Whether a column of that name is neither a class nor the targets."""
-    return name.lower() in NEITHER or name.lower().endswith("_id")
+    return name.lower() in NEITHER or (name.lower().endswith("_id") and name[:1] != "'")
 
 
 def _labels(names: Sequence[str], classes: Sequence[int]) -> tuple[str, ...] | None:
     """The names of the classes, unless they are only their numbers."""
     labels = tuple(names[place] for place in classes)
-    return None if labels == tuple(map(str, range(len(labels)))) else labels
+    return None if labels == tuple(map(str, range(len(labels)))) else tuple(map(unmarked, labels))
+
+
+def marked(labels: Sequence[str]) -> list[str]:
+    """Names of classes as the heads of columns, with a mark where one would be taken for more.
+
+    What begins like a formula is one to a spreadsheet, which shows nothing of an apostrophe before
+    it; a number is no header, and some names have another meaning here.
+    """
+    numbered = bool(_numbered(labels, range(len(labels))))
+    return [f"'{label}" if numbered or _means_more(label) else label for label in labels]
+
+
+def unmarked(name: str) -> str:
+    """The class's name that heads a column."""
+    return name.removeprefix("'")
+
+
+def _means_more(name: str) -> bool:
+    name = name.strip()
+    return name[:1] in tuple("=+-@'#\t") or (
+        is_number(name) or name.lower() in TARGETS or is_neither(name)
+    )
 
 
 def _numbered(names: Sequence[str], places: Sequence[int]) -> list[int]:
     """Of the columns at these places those with one prefix and the numbers from 0 up, in order."""
-    matches = [(place, _NUMBERED.fullmatch(names[place])) for place in places]
+    unmarked_ = [place for place in places if not names[place].startswith("'")]
+    matches = [(place, _NUMBERED.fullmatch(names[place])) for place in unmarked_]
     found = sorted((match[1], int(match[2]), place) for place, match in matches if match)
     families = []
     for prefix, members in groupby(found, key=lambda item: item[0]):

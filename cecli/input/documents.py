@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.input.numbers import (
+    MAXIMUM_DIMENSIONS,
     Locate,
     array_of,
     json_objects,
@@ -113,6 +115,8 @@ def document_of_json(value: Any, labels: Labels = None) -> Document:
     target, own = target_and_labels(value)
     soft_target = value.get("soft_target")
     names = None if own is None else labels_of(own)
+    if "shape" in value:
+        return _document_without_samples(value, names)
     return Document(
         given=array_of(value["logits"], "logits"),
         target=None if target is None else named_target_of(target, names, labels),
@@ -120,6 +124,22 @@ def document_of_json(value: Any, labels: Labels = None) -> Document:
         labels=names,
         objective=objective_in(value),
     )
+
+
+def _document_without_samples(value: Mapping[str, object], names: Labels) -> Document:
+    """That of a batch whose shape says that it holds nothing."""
+    shape, objective = value["shape"], objective_in(value)
+    if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
+        raise CecliError(f"shape is {describe(shape)}, not a list of counts")
+    axis = objective.get("axis", -1)
+    if not isinstance(axis, int) or not -len(shape) <= axis < len(shape) <= MAXIMUM_DIMENSIONS:
+        raise CecliError("shape has not the dimension of the classes")
+    if prod(shape):
+        raise CecliError("shape is of a batch without samples, where lists cannot tell it")
+    batch = [length for place, length in enumerate(shape) if place != axis % len(shape)]
+    target = None if value.get("target") is None else np.empty(batch, np.int64)
+    soft = None if value.get("soft_target") is None else np.empty(shape)
+    return Document(np.empty(shape), target, soft, names, objective)
 
 
 def _missing_logits(document: Mapping[str, object]) -> str:

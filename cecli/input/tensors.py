@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.array_files import chosen_key, open_regular
+from cecli.input.array_files import chosen_key, open_regular, require_few_dimensions
 from cecli.problem.foreign import array_of_tensor
 
 
@@ -38,5 +38,6 @@ def read_tensor(path: str, key: str | None) -> NDArray[Any]:
         raise CecliError(f"--key {key}: the file holds a single tensor, without a name")
     if not torch.is_tensor(found):
         raise CecliError(f"holds a {type(found).__name__}, not a tensor or a dictionary of tensors")
+    require_few_dimensions(found.shape)
     array = array_of_tensor(found)
     return array.view(np.uint8) if array.dtype.kind == "b" else array

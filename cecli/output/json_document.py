@@ -43,6 +43,8 @@ def document_of(answer: Answer, arrays: bool | None = None) -> JSONObject:
     sizes = _array_sizes(answer.command, problem)
     shown = shows_arrays(answer.command, problem, arrays)
     document: JSONObject = {"schema": SCHEMA, "command": answer.command}
+    if not problem.samples:
+        document["shape"] = list(problem.shape)  # which lists without numbers do not tell
     found: JSONObject = {"logits": problem.logits if shown else None}
     if problem.has_target:
         name = "target" if problem.indexed else "soft_target"

@@ -9,6 +9,8 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cecli.input.arguments import read_document
@@ -173,3 +175,79 @@ def test_output_that_cannot_be_written(folder: Path, name: str) -> None:
 def test_nothing_is_written_where_the_input_is_bad(folder: Path) -> None:
     complaint("softmax", "nan", "-o", "out.npy")
     assert not list(folder.iterdir())
+
+
+# --- Read back ------------------------------------------------------------------------------------
+
+ODD_LABELS = [
+    "target",
+    "=1+1",
+    "+a",
+    "-b",
+    "@c",
+    "5",
+    "1e3",
+    "'x",
+    "#",
+    "sample_id",
+    "",
+    "y",
+    "a;b",
+]
+
+
+def assert_reads_back(labels: tuple[str, ...]) -> None:
+    given = ["--labels", json.dumps(labels), *[str(1.5 * i) for i in range(len(labels))]]
+    outcome = run("softmax", *given, "-o", "labelled.csv", "--json")
+    if outcome.status:
+        assert outcome.status == 2
+        return
+    numbers = json.loads(outcome.stdout)["softmax"]
+    document = read_document(["labelled.csv"], None)
+    assert document.labels == labels
+    assert document.logits.tolist() == numbers
+    assert document.notes == ()
+
+
+@pytest.mark.parametrize("label", ODD_LABELS)
+def test_labels_read_back_from_a_table(label: str) -> None:
+    assert_reads_back((label, "other"))
+    assert_reads_back(("other", label, "last"))
+
+
+def test_no_header_is_a_formula() -> None:
+    for label in ("=1+1", "+a", "-b", "@c"):
+        shown("softmax", "1", "2", "--labels", json.dumps([label, "b"]), "-o", "labelled.csv")
+        assert Path("labelled.csv").read_text().startswith(f"'{label},b\n")
+
+
+def test_labels_that_are_numbered_read_back_from_a_table() -> None:
+    assert_reads_back(("z0", "z1"))
+    assert_reads_back(("1", "0"))
+    assert_reads_back(("7",))
+
+
+@given(st.lists(st.text(max_size=4), min_size=1, max_size=3, unique=True).map(tuple))
+def test_any_labels_read_back_from_a_table(labels: tuple[str, ...]) -> None:
+    stripped = tuple(dict.fromkeys(label.strip() for label in labels))
+    assert_reads_back(stripped)
+
+
+def test_a_carriage_return_is_in_no_header() -> None:
+    text = complaint("softmax", "1", "2", "--labels", '["a\\rb", "c"]', "-o", "x.csv")
+    assert "a label holds a carriage return" in text
+    assert not Path("x.csv").exists()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3)])
+def test_a_batch_without_samples_reads_back(shape: tuple[int, ...]) -> None:
+    np.save("empty.npy", np.empty(shape))
+    text = shown("softmax", "empty.npy", "--json")
+    assert json.loads(text)["shape"] == list(shape)
+    assert shown("softmax", "--json", stdin=text) == text
+    np.save("t.npy", np.empty(shape[:-1], np.int64))
+    text = shown("grad", "empty.npy", "-t", "t.npy", "--reduction", "sum", "--json")
+    assert shown("grad", "--json", stdin=text) == text
+    for wrong in ("[1, 2]", "[-1, 0]", "[0, 3.5]", "3", "[]", "[0]"):
+        document = f'{{"logits": [], "shape": {wrong}}}'
+        assert "shape" in complaint("softmax", stdin=document) or wrong == "[0]"

@@ -527,6 +527,8 @@ def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
         "x://y:1",
         "head",
         "h:99999",
+        "tls://127.0.0.1:99",
+        "wss://127.0.0.1:99",
     ):
         text = complaint(*GRAD, "--cluster", address)
         assert f"no scheduler can be reached at {address}: " in text

@@ -233,3 +233,14 @@ def test_forged_safetensors(folder: Path, data: bytes, error: str) -> None:
     pytest.importorskip("safetensors")
     Path("bad.safetensors").write_bytes(data)
     assert error_of(read_array, "bad.safetensors").startswith(error)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_more_dimensions_than_can_be_read_back(folder: Path, suffix: str) -> None:
+    name, many = f"many.{suffix}", np.zeros((1,) * 39 + (2,), np.float32)
+    if suffix == "pt":
+        torch = pytest.importorskip("torch")
+        torch.save(torch.from_numpy(many), name)
+    else:
+        pytest.importorskip("safetensors.numpy").save_file({"z": many}, name)
+    assert complaint("softmax", name).endswith("40 dimensions: at most 32 can be read")

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,43 @@ def test_an_implementation_that_prints_does_not_spoil_the_document() -> None:
         b"from Python",
         b"from the system",
     ]
+
+
+def test_a_module_that_prints_at_the_end_does_not_spoil_the_document() -> None:
+    late = "import atexit\nfrom theirs import *\natexit.register(print, 'so long')\n"
+    Path("late.py").write_text(late)
+    outcome = run("verify", "late:loud", "-k", "ordinary/*", "--json")
+    assert outcome.returncode == 0
+    assert strict(outcome.stdout.decode())["passed"]
+    assert outcome.stderr.endswith(b"so long\n")
+
+
+DAEMON = """
+import os, pathlib, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for number in range(3):
+            os.close(number)
+        pathlib.Path("pid").write_text(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+for line in sys.stdin:
+    print('{"error": "no"}', flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
+def test_a_daemon_that_a_program_started_is_killed() -> None:
+    Path("daemon.py").write_text(DAEMON)
+    run("verify", "-k", "ordinary/two-classes", "--", sys.executable, "daemon.py")
+    end = time.monotonic() + 10.0
+    while time.monotonic() < end:
+        stat = Path(f"/proc/{Path('pid').read_text()}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.01)
+    pytest.fail("it still runs")
 
 
 def test_what_was_printed_when_standard_error_is_closed_goes_nowhere() -> None:

@@ -70,6 +70,7 @@ def verify(**options: Any) -> None:
 
             write_text(asked.junit, junit(report, asked.subject))
         _show(report, asked)
+        _end_of_output()
         _annotate(report, asked)
         if not report.passed:
             raise click.exceptions.Exit(1)
@@ -176,6 +177,16 @@ def _printing_to_stderr() -> Iterator[None]:
         os.dup2(2 if aside is sys.stderr else aside.fileno(), 1)
         stack.enter_context(redirect_stdout(aside))
         yield
+
+
+def _end_of_output() -> None:
+    """What a module of somebody's prints when the process ends goes to standard error."""
+    sys.stdout.flush()
+    with suppress(OSError, ValueError):  # standard output is no file, as in a test
+        number = sys.stdout.fileno()
+        aside = os.dup(2) if sys.stderr is not None else os.open(os.devnull, os.O_WRONLY)
+        os.dup2(aside, number)
+        os.close(aside)
 
 
 def _flush_what_c_printed() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import selectors
 import shlex
 import signal
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
@@ -37,6 +39,8 @@ CHUNK = 1 << 16
 MOST_READS_AT_THE_END = 16
 KEPT_OF_STDERR = 2000
 MOST_SHOWN = 80
+# What a program and all that it starts have in their environment, with a value of its own.
+MARK, MOST_LOOKS_FOR_DAEMONS = "CECLI_VERIFIES", 10
 # A number takes up to 25 characters; the rest is for spaces, keys and a remark.
 MOST_BYTES_A_NUMBER, MOST_OTHER_BYTES = 64, 1 << 16
 
@@ -158,8 +162,10 @@ class Conversation:
     def __init__(self, command: Sequence[str]) -> None:
         # In a session of its own it can be killed with all that it starts, and Ctrl-C reaches cecli
         # alone, which then ends them.
+        self._mark = secrets.token_hex(16)
         self._process = subprocess.Popen(
             command,
+            env={**os.environ, MARK: self._mark},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -212,6 +218,7 @@ class Conversation:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            _kill_marked(f"{MARK}={self._mark}".encode())
             self._selector.close()
             self._stdout.close()
             self._stderr.close()
@@ -296,6 +303,31 @@ class Conversation:
     def _stop_sending(self) -> None:
         with suppress(KeyError, ValueError):
             self._selector.unregister(self._stdin)
+
+
+def _kill_marked(mark: bytes) -> None:
+    """Kill what has left the session too, as daemons do: it has the mark in its environment.
+
+    Where there is no /proc, as outside of Linux, nothing is found.
+    """
+    for _ in range(MOST_LOOKS_FOR_DAEMONS):
+        found = [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/environ")
+            if mark in _environment(path).split(b"\0")
+        ]
+        if not found:
+            return
+        for process in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+
+
+def _environment(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended, or is somebody else's
+        return b""
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
+from cecli.input.columns import marked
 from cecli.output.files.atomic import atomic_write, is_device
 from cecli.output.files.positional import (
     PositionalOutput,
@@ -51,7 +52,7 @@ class StreamOutput:
         names: Sequence[str] | None,
     ) -> None:
         self._file, self._suffix, self._name, self._dtype = file, suffix, name, dtype
-        self._names = ["loss"] if name == "losses" else names
+        self._names = names
         self._open = ExitStack()
         self._waiting: list[NDArray[Any]] = []
 
@@ -71,8 +72,10 @@ class StreamOutput:
             text = io.TextIOWrapper(self._file, encoding="utf-8", newline="", write_through=True)
             self._open.callback(text.detach)
             self._table = csv.writer(text, lineterminator="\n")
-            if self._names is not None:
-                self._table.writerow(self._names)
+            if self._name == "losses":
+                self._table.writerow(["loss"])
+            elif self._names is not None:
+                self._table.writerow(marked(self._names))
             return
         if self._suffix == ".npz":
             # A device has places to seek, but they are none.
@@ -150,6 +153,8 @@ def array_output(
     """
     if inputs is not None and suffix not in ("", ".npy"):
         raise CecliError(f"cannot write {path}: a file for each input is an .npy file")
+    if suffix == ".csv" and name != "losses" and any("\r" in label for label in names or ()):
+        raise CecliError(f"cannot write {path}: a label holds a carriage return, as no header can")
     if suffix in ("", ".npy") and not is_device(path):
         with positional_output(path, inputs, name, dtype) as output:
             yield output
