@@ -34,6 +34,7 @@ from cecli.comparison.textbook import (
     over_rows,
     rows_at_once,
 )
+from cecli.core.evaluate import part_of
 from cecli.core.totals import Part
 from cecli.input.candidate import Candidate
 from cecli.machine.blocks import each_block
@@ -82,8 +83,8 @@ class Reference:
             self.run = self._new_pass()
 
     @cached_property
-    def _uncounted(self) -> Pass:
-        return Pass(self.problem, Wanted({self._grad: None}), exact=True)
+    def _in_doubles(self) -> Callable[[Block], Part]:
+        return part_of(self.problem, Wanted({self._grad: None}))
 
     @property
     def result(self) -> CrossEntropy:
@@ -106,11 +107,13 @@ class Reference:
     def of_block(self, block: Block, *, again: bool = False) -> tuple[Floats, Solved | None]:
         """(n, C) the right gradient of a block, and what the pass is to take of it.
 
-        again: all rows were gone through before, and nothing is counted.
+        again: all rows were gone through before; doubles are good enough to know a mistake.
         """
         if self._rows is not None:
             return self._rows[block.start : block.start + len(block.kept)], None
-        part, sums = (self._uncounted if again else self.run).solve_block(block)
+        if again:
+            return self._in_doubles(block).arrays[self._grad], None
+        part, sums = self.run.solve_block(block)
         return part.arrays[self._grad], (replace(part, arrays={}), sums)
 
 

@@ -139,7 +139,13 @@ class Solver:
             if not summed[place]:
                 missing.append(losses)
         sums = row_sums(missing, FIRST_PRECISION)
-        sums.add(sum_of_pairs(found.sums[summed, k]) for k in range(len(sums)))
+        whole = found.sums if summed.all() else found.sums[summed]
+        cross_entropy, z_loss, plain = (whole[:, place] for place in range(len(sums)))
+        enclosed = sum_of_pairs(cross_entropy)
+        # without weights and smoothing they are the same
+        same = np.array_equal(cross_entropy, plain)
+        own = [enclosed, sum_of_pairs(z_loss), enclosed if same else sum_of_pairs(plain)]
+        sums.add(own)
         return sums
 
     def _settle_alike(self, row: _OpenRow) -> Losses:

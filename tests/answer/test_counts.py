@@ -22,7 +22,7 @@ WANTED = {
         sweeps=1, exact=12, problems=1
     ),
     "compare big.npy -t bigt.npy --grad right.npy": Counts(sweeps=1, exact=500, problems=1),
-    "compare big.npy -t bigt.npy --grad wrong.npy": Counts(sweeps=2, exact=1246, problems=1),
+    "compare big.npy -t bigt.npy --grad wrong.npy": Counts(sweeps=2, exact=746, problems=1),
     # The weight divides the derivation's gradient, and not that of the mean.
     "explain z.npy -t t.npy --sample 1 --weight 1,2,3": Counts(exact=2, problems=1),
     "explain 1 2 3 -t 0": Counts(exact=1, problems=1),

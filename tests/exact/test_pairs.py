@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import zlib
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,23 @@ def test_sums_of_pairs_that_no_double_holds() -> None:
     assert abs(value - (2**405 + 2**526)) <= bound < 1e-30 * 2**526
     infinite = np.array([[np.inf, 0.0, 0.0], [1.0, 0.0, 0.0]])
     assert sums.sum_of_pairs(infinite) == INFINITE
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1000, 2**16])
+@pytest.mark.parametrize("spread", [0, 40, 900])
+def test_sums_of_pairs_are_those_of_fractions(count: int, spread: int) -> None:
+    random = np.random.default_rng(count + spread)
+    found = np.empty((count, 3))
+    found[:, 0] = random.random(count) * 2.0 ** random.integers(-spread, spread + 1, count)
+    found[:, 1] = found[:, 0] * random.normal(size=count) * 2.0**-54
+    found[:, 2] = found[:, 0] * 2.0**-100
+    value, bound = sums.sum_of_pairs(found)
+    wanted, own = (
+        sum(map(Fraction, part.ravel().tolist())) for part in (found[:, :2], found[:, 2])
+    )
+    scale = Fraction(BIAS)
+    assert abs(Fraction(value) * scale - wanted) <= Fraction(bound) * scale - own
+    assert Fraction(bound) * scale <= own + wanted / 2**95
 
 
 # --- The self-test of a build ---------------------------------------------------------------------
