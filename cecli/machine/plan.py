@@ -130,13 +130,13 @@ class Plan:
     @cached_property
     def base_total(self) -> tuple[float, float]:
         """The sum of the base, as a double and what that leaves out."""
-        from fractions import Fraction  # which takes a while to import, and most do without
-
         if self.base is None:
-            exact = Fraction(self.base_each) * self.classes
-        else:
-            exact = sum(map(Fraction, self.base.tolist()), Fraction(0))
-        return float(exact), float(exact - Fraction(float(exact)))
+            above, below = self.base_each.as_integer_ratio()
+            factor = Factor.of(above * self.classes, below)
+            return factor.value, factor.low
+        terms = self.base.tolist()
+        total = math.fsum(terms)  # which is rounded once
+        return total, math.fsum([-total, *terms])
 
     @cached_property
     def in_range(self) -> bool:
