@@ -205,8 +205,9 @@ class Probabilities:
         soft = as_doubles(self.rows[start:stop])
         if self.weights is not None:
             soft[~self.kept(start, stop)] = 1.0 / soft.shape[1]
-        bad = ~((soft >= 0) & (soft < np.inf))
-        if bad.any():
+        # where there is a NaN, both the least and the largest are NaN
+        if soft.size and not (soft.min() >= 0.0 and soft.max() < np.inf):
+            bad = ~((soft >= 0) & (soft < np.inf))
             row, column = np.argwhere(bad)[0].tolist()
             file, place = self.rows.called(start + row)
             raise CecliError(
