@@ -3,7 +3,7 @@
     python tests/benchmarks/cluster.py [--megabytes N] [--classes C] [--runs N]
 
 Starts `--cluster local` with one worker and with two, measures cecli's own work on files of float32
-logits that the system has in its cache, and prints the constants of the cost model in the README:
+logits that the system has in its cache, and prints the constants of cecli-cluster(7):
 seconds = bytes / (workers x bytes a second of a worker) + tasks x seconds of an empty task.
 """
 

@@ -1,4 +1,4 @@
-"""The cases of `cecli verify` over the usual implementations: the table in the README.
+"""The cases of `cecli verify` over the usual implementations: the table in cecli-verify(1).
 
 Run as `python tests/benchmarks/frameworks.py`; those that are not installed are left out. The
 functions can also be verified alone, as in `cecli verify tests/benchmarks/frameworks.py:of_scipy`.

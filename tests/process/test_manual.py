@@ -14,8 +14,9 @@ import click
 import pytest
 
 from cecli.cli.main import main
+from support import manual
 from support.in_process import COMMANDS
-from support.paths import MANUAL, PACKAGE
+from support.paths import MANUAL, PACKAGE, TOP
 
 COMPLETIONS = MANUAL / "completions"
 PAGES = sorted(MANUAL.glob("*.[1-9]"))
@@ -158,3 +159,44 @@ def offered(shell: str, line: str, environment: dict[str, str], folder: Path) ->
     ).stdout
     # Fish puts the help behind a tab, and takes --name=value as one word.
     return {word.partition("\t")[0].rpartition("=")[2] for word in printed.splitlines()}
+
+
+# --- What is made of it --------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(MANDOC is None, reason="needs mandoc")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_markdown_of_a_page_is_that_of_its_source(page: Path) -> None:
+    made = (MANUAL / f"{page.name}.md").read_text(encoding="utf-8")
+    assert made == manual.in_markdown(page), "python tests/support/manual.py writes it"
+
+
+def test_no_page_in_markdown_is_without_its_source() -> None:
+    assert {path.stem for path in MANUAL.glob("*.md")} == {page.name for page in PAGES}
+
+
+@pytest.mark.parametrize("name", manual.PICTURES)
+def test_a_picture_is_what_the_program_draws(name: str, tmp_path: Path) -> None:
+    made = (MANUAL / name).read_text(encoding="utf-8")
+    assert made == manual.picture(name, tmp_path / name), "python tests/support/manual.py writes it"
+
+
+@pytest.mark.parametrize("path", [TOP / "README.md", *sorted(MANUAL.glob("*.md"))], ids=str)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    links = re.findall(r'\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)"', text)
+    for link in (first or second for first, second in links):
+        target, _, anchor = link.partition("#")
+        if "://" in target:
+            continue
+        assert (path.parent / target).is_file(), link
+        headings = re.findall(r"^#+ (.*)$", (path.parent / target).read_text(), re.MULTILINE)
+        assert not anchor or anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_read_in_two_minutes() -> None:
+    text = (TOP / "README.md").read_text(encoding="utf-8")
+    assert len(text) < 15_000
+    assert len(re.findall(r"^## ", text, re.MULTILINE)) >= 10
+    for page in PAGES:
+        assert f"(man/{page.name}.md)" in text
