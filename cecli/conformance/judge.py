@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cecli.comparison.catalogue import mistake_called
 from cecli.comparison.compare import Comparison, compare_with
 from cecli.comparison.grade import ACCEPTABLE, Grade, Graded, gradient_allowance, ranked
 from cecli.comparison.mistake import Diagnosis
@@ -94,6 +95,9 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     digits = _digits(compared)
     telling = fault is not None or digits < TELLING * -math.log10(type_precision(precision).epsilon)
     diagnosis = compared.diagnosis if telling else ()
+    flushed = None if compared.passed else _flushed(reference, compared, of_grad, of_loss)
+    if flushed is not None:
+        diagnosis = (mistake_called("flush-to-zero").found(precision),)
     multiplied = bool(np.any(np.not_equal(inputs.upstream, 1.0)))
     if multiplied and grad is not None and not compared.passed:
         diagnosis = upstream_diagnosis(reference, inputs, grad, precision) or diagnosis
@@ -103,7 +107,7 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     return Verdict(
         case,
         "failed" if fault else compared.grade,
-        fault,
+        fault or flushed,
         digits=digits if compared.grade == "inaccurate" and not fault else None,
         max_ulp_error=max(j.max_ulp_error for j in (loss_judged, grad_judged) if j is not None),
         loss=loss_judged,
@@ -183,6 +187,29 @@ def _without_upstream(grad: Floats, inputs: Inputs, right: NDArray[np.float64]) 
     with np.errstate(all="ignore"):
         multiplied = np.where(grad == 0.0, right, math.inf)
         return np.where(upstream == 0.0, multiplied, grad / upstream)
+
+
+def _flushed(
+    reference: Reference, compared: Comparison, grad: Candidate | None, loss: Candidate | None
+) -> str | None:
+    """Whether all that is off are subnormal numbers, of which 0 was made: told so."""
+    result, told = reference.result, None
+    for graded, own, right in (
+        (compared.grad, grad, result.grad),
+        (compared.loss, loss, np.asarray(result.loss)),
+    ):
+        if graded is None or own is None or graded.passed:
+            continue
+        least = type_precision(own.type).smallest_normal
+        flushed = (own.values == 0.0) & (right != 0.0) & (np.abs(right) < least)
+        if not flushed.any():
+            return None
+        others = own.with_values(np.where(flushed, right, own.values))
+        both = (others, None) if right is result.grad else (None, others)
+        if not compare_with(reference, *both, diagnose=False).passed:
+            return None
+        told = f"numbers below {least:.3g}, the smallest normal one of {own.type}, are flushed to 0"
+    return told
 
 
 def upstream_diagnosis(

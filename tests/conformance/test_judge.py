@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import cecli
 from cecli.conformance.judge import judge
 from cecli.conformance.model import Reply, Verdict
 from support.cases import named, right, solved
@@ -130,3 +131,31 @@ def test_nothing_comes_from_an_upstream_gradient_of_0() -> None:
     grad = right(named("upstream/some-0")).grad
     grad[1, 0] = 1e-300
     assert judged("upstream/some-0", grad=grad).outcome == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "least", "words"),
+    [("float64", 2.0**-1022, "below 2.23e-308"), ("float32", 2.0**-126, "below 1.18e-38")],
+)
+def test_subnormal_numbers_that_are_flushed_are_told_as_such(
+    dtype: str, least: float, words: str
+) -> None:
+    def flushing(logits: Any, target: Any) -> Any:
+        found = cecli.cross_entropy(logits, target)
+        loss, grad = np.asarray(found.loss), found.grad
+        return tuple(np.where(np.abs(array) < least, 0, array) for array in (loss, grad))
+
+    only = ["subnormal"] if dtype == "float64" else ["float32/subnormal"]
+    report = cecli.verify(flushing, only=only)
+    assert report.failures
+    for verdict in report.failures:
+        assert verdict.reason is not None, verdict
+        assert words in verdict.reason
+        assert f"one of {dtype}, are flushed to 0" in verdict.reason
+        assert [found.id for found in verdict.diagnosis] == ["flush-to-zero"]
+    assert f"{dtype}, are flushed to 0; Numbers below" in str(report)
+
+
+def test_a_gradient_of_nothing_but_zeros_is_not_flushed() -> None:
+    report = cecli.verify(lambda logits, target: 0.0 * logits, only=["ordinary"])
+    assert {verdict.reason for verdict in report.failures} == {None}
