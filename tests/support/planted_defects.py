@@ -337,11 +337,11 @@ PLANTED = [
         room="cli/test_large_files.py cli/test_output.py",
     ),
     Planted(
-        "numbers of a file are one column to the left",
+        "the last number of each line of a file is lost",
         "input/numbers.py",
         "                words = words[::2]",
-        "                words = words[1::2]",
-        room="input/test_numbers.py",
+        "                words = words[:-1:2]",
+        room="input/test_numbers.py input/test_arguments.py input",
     ),
     Planted(
         "the stars of two patterns need not agree",
