@@ -41,14 +41,31 @@ def softmax(
     axis: int = -1,
     exact: bool = False,
 ) -> NDArray[Any]:
-    """ŷ = e^{z_i} / Σ_j e^{z_j}, every component within 4 ulps of the exact value.
+    """The softmax, ŷ_i = e^{z_i} / Σ_j e^{z_j}, every component within 4 ulps of the exact value.
 
-    logits: real numbers, shape (…, C, …), the classes on axis; −inf masks a class.
-    temperature: z is divided by it. softcap: z becomes softcap·tanh(z/softcap) before that.
-    from_: what the numbers are: logits, probabilities or log-probabilities; log ŷ are logits.
-    exact: every component correctly rounded, the same bits on every machine.
-    Returns an array of the logits' shape, float32 for half and single precision input, else
-    float64. Raises CecliError for NaN, +inf, a sample of nothing but −inf, or no classes.
+    Args:
+        logits: real numbers of shape (…, C, …), the classes on ``axis``; −inf masks a class.
+        temperature: the logits are divided by it.
+        softcap: before that z becomes softcap·tanh(z/softcap); None leaves it.
+        from_: what the numbers are: "logits", "probabilities" or "log-probabilities", of which
+            log ŷ are the logits.
+        axis: the dimension of the classes.
+        exact: whether every component is correctly rounded.
+
+    Returns:
+        An array of the logits' shape; float32 for half and single precision input, else float64.
+        Its bits are the same on every machine.
+
+    Raises:
+        CecliError: for NaN, +inf, a sample of nothing but −inf, or no classes.
+
+    Examples:
+        >>> import cecli
+        >>> cecli.softmax([2.0, 1.0, 0.1])
+        array([0.65900114, 0.24243297, 0.09856589])
+        >>> cecli.softmax([[800.0, 0.0], [1.0, 1.0]], temperature=100)
+        array([[9.9966465e-01, 3.3535013e-04],
+               [5.0000000e-01, 5.0000000e-01]])
     """
     objective = Objective(temperature=temperature, softcap=softcap, axis=axis)
     problem = Problem.of(logits_from(logits, from_, axis), None, objective)
@@ -65,9 +82,23 @@ def log_softmax(
     axis: int = -1,
     exact: bool = False,
 ) -> NDArray[Any]:
-    """log ŷ_i = (z_i − m) − log Σ_j e^{z_j − m}, without ever taking the logarithm of ŷ_i.
+    """The logarithm of the softmax, without ever taking the logarithm of ŷ.
 
-    Arguments, result and errors are those of `softmax`; a masked class has −inf.
+    log ŷ_i = (z_i − m) − log Σ_j e^{z_j − m}, with m the largest logit.
+
+    Args:
+        logits, temperature, softcap, from_, axis, exact: as for `softmax`.
+
+    Returns:
+        An array as `softmax` returns it; a masked class has −inf.
+
+    Raises:
+        CecliError: as `softmax` does.
+
+    Examples:
+        >>> import cecli
+        >>> cecli.log_softmax([40.0, 0.0])
+        array([-4.24835426e-18, -4.00000000e+01])
     """
     objective = Objective(temperature=temperature, softcap=softcap, axis=axis)
     problem = Problem.of(logits_from(logits, from_, axis), None, objective)
@@ -92,23 +123,64 @@ def cross_entropy(
     axis: int = -1,
     exact: bool = False,
 ) -> CrossEntropy:
-    """Softmax, log-softmax, loss L = −Σ_i y_i log ŷ_i and gradient ∂L/∂z.
+    """Softmax cross-entropy: the loss L = −Σ_i y_i log ŷ_i and its gradient ∂L/∂z.
 
-    logits: real numbers, shape (…, C, …), the classes on axis; −inf masks a class.
-    target: class indices (integers of the batch's shape) or class probabilities (floats of the
-    logits' shape), told apart by their type as in PyTorch.
-    weight (C,), ignore_index, label_smoothing, reduction: PyTorch's, to the divisor of the mean.
-    temperature, softcap, from_: as in `softmax`. z_loss: adds z_loss·logsumexp² for each sample.
-    sample_weight: of the batch's shape, multiplies all that a sample adds; one of 0 does not count,
-    whatever the sample holds, and the mean divides by the sum. divisor: of the mean instead.
-    exact: every number correctly rounded, the same bits on every machine.
-
-    For index targets the loss is within 3 ulps and every component of softmax and gradient within
+    For class indices the loss is within 3 ulps and every component of softmax and gradient within
     4 ulps of the exact result; for soft targets and smoothing a component of the gradient is within
-    4 ulps of the larger of Yŷ_i and y_i. An ignored sample has loss 0, gradient 0 and softmax NaN,
-    whatever its logits hold. A sample whose loss overflows before it is weighted has an infinite
-    loss, but for exact. With reduction none the gradient is that of the sum.
-    Raises CecliError for whatever cannot be computed.
+    4 ulps of the larger of Yŷ_i and y_i, with Y = Σ_i y_i.
+
+    Args:
+        logits: real numbers of shape (…, C, …), the classes on ``axis``; −inf masks a class.
+        target: class indices (integers of the batch's shape) or class probabilities (floats of
+            the logits' shape), told apart by their type as in PyTorch.
+        weight: a weight for each class, (C,), as in PyTorch.
+        ignore_index: samples with this target do not count: their loss and gradient are 0 and
+            their softmax NaN, whatever their logits hold.
+        label_smoothing: the share of the target, 0 to 1, that is spread over all classes.
+        reduction: "mean", whose divisor is PyTorch's; "sum"; or "none", whose gradient is that of
+            the sum.
+        temperature, softcap, from_: as for `softmax`.
+        z_loss: adds z_loss·logsumexp² for each sample.
+        sample_weight: of the batch's shape, multiplies all that a sample adds. One of 0 does not
+            count, whatever the sample holds, and the mean divides by the sum of all.
+        divisor: what the mean divides by instead, as a global count of tokens.
+        axis: the dimension of the classes.
+        exact: whether every number is correctly rounded. Without, a sample whose loss overflows
+            before it is weighted has an infinite loss.
+
+    Returns:
+        CrossEntropy: with ``.loss``, ``.grad``, ``.softmax``, ``.log_softmax``, ``.losses``,
+        ``.log_sum_exp`` and ``.divisor``.
+
+    Raises:
+        CecliError: for whatever cannot be computed: NaN and +inf, a target out of range, shapes
+            that do not agree, a mean over no samples.
+
+    See Also:
+        explain: how the gradient follows from the logits.
+        check_gradient: finite differences of the loss.
+        compare: what is wrong with somebody's gradient or loss.
+
+    Examples:
+        >>> import cecli
+        >>> result = cecli.cross_entropy([2.0, 1.0, 0.1], 0)
+        >>> result.loss
+        0.4170300162778335
+        >>> result.grad
+        array([-0.34099886,  0.24243297,  0.09856589])
+
+        A batch, whose gradient is divided by the number of samples:
+
+        >>> result = cecli.cross_entropy([[2.0, 1.0, 0.1], [0.5, -1.0, 3.0]], [0, 2])
+        >>> result.losses
+        array([0.41703002, 0.09567433])
+        >>> result.loss, result.divisor
+        (0.2563521728461079, 2.0)
+
+        A soft target, smoothed:
+
+        >>> cecli.cross_entropy([2.0, 1.0, 0.1], [0.7, 0.2, 0.1], label_smoothing=0.1).loss
+        0.8646966829445002
     """
     if target is None:
         raise CecliError("a target is needed: class indices or class probabilities", about="target")

@@ -42,11 +42,11 @@ class Comparison:
     """What `compare` returns.
 
     passed: whether all that was given is acceptable or better. grade: of the worst of it. grad,
-    loss: how each was graded, None where it was not candidate. diagnosis: the mistakes that explain
-    what is wrong, the simplest first; more than one where they cannot be told apart. description:
-    lines on a wrong gradient that nothing explains. max_abs_error, max_rel_error, max_ulp_error,
-    worst, off, total: the figures of the gradient, or of the loss where that alone was given.
-    run: the pass that found what was compared with.
+    loss: how each was graded, None where it was not given. rtol: as it was given. diagnosis: the
+    mistakes that explain what is wrong, the simplest first; more than one where they cannot be told
+    apart. description: lines on a wrong gradient that nothing explains. max_abs_error,
+    max_rel_error, max_ulp_error, worst, off, total: the figures of the gradient, or of the loss
+    where that alone was given. run: the pass that found what was compared with.
     """
 
     passed: bool
@@ -150,11 +150,32 @@ def compare(
 ) -> Comparison:
     """Grade a gradient, a loss or both, and name the mistake that explains what is wrong.
 
-    logits, target, from_, objective: as for `cross_entropy`. grad: an array of the logits' shape;
-    one of exactly the transposed shape is compared transposed, and fails. loss: the reduced loss,
-    with reduction none one for each sample. Arrays whose values all are float32, float16 or
-    bfloat16 numbers are judged as that type. rtol: the relative error to allow instead.
-    Raises CecliError for whatever cannot be computed, and for another shape.
+    Args:
+        logits, target: as for `cross_entropy`.
+        grad: an array of the logits' shape; one of exactly the transposed shape is compared
+            transposed, and fails.
+        loss: the reduced loss; with reduction "none" one for each sample.
+        rtol: the relative error to allow; None is what the precision of the numbers allows. Arrays
+            whose values all are float32, float16 or bfloat16 numbers are judged as that type.
+        from_, **objective: the options of `cross_entropy`, such as ``weight`` and ``reduction``.
+
+    Returns:
+        Comparison: with ``.passed``, ``.grade``, ``.diagnosis`` (the mistakes that explain the
+        numbers, the simplest first, each with ``.id``, ``.explanation`` and ``.remedy``) and
+        figures of the errors.
+
+    Raises:
+        CecliError: for whatever `cross_entropy` refuses, another shape, and nothing to compare.
+
+    Examples:
+        >>> import cecli
+        >>> comparison = cecli.compare([2.0, 1.0, 0.1], 0, grad=cecli.softmax([2.0, 1.0, 0.1]))
+        >>> comparison.passed, comparison.grade
+        (False, 'wrong')
+        >>> comparison.diagnosis[0].id
+        'missing-one-hot'
+        >>> cecli.compare([2.0, 1.0, 0.1], 0, loss=0.4170300162778335).grade
+        'exact'
     """
     checked = Objective(**objective)
     problem = Problem.of(logits_from(logits, from_, checked.axis), target, checked)

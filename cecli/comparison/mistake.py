@@ -16,8 +16,9 @@ from cecli.comparison.mistaken import Variant
 class Diagnosis:
     """A mistake that explains a gradient or a loss.
 
-    fit: the largest difference left, in relation to the largest component; 0 is perfect. of: what
-    it was found in. value: of an option or factor that was found. reason: why it is not the only
+    id: its name for programs. explanation: what was done, and remedy: what to do instead. fit: the
+    largest difference left, in relation to the largest component; 0 is perfect. of: what it was
+    found in. value: of an option or factor that was found. reason: why it is not the only
     one, or where it applies.
     """
 

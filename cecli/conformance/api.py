@@ -61,16 +61,42 @@ def verify(
 ) -> Report:
     """Run the hard cases over a function, and grade what it returns.
 
-    function: (logits (N, C), target (N,), **options) → loss and gradient, a pair or an object with
-    the attributes loss and grad, or one of both alone; or what has the methods forward and
-    backward. Of kind torch a loss function or a module, of kind jax a loss function, which are
-    differentiated. Logits and target are known by the names of their parameters. features: what it
-    supports; None asks it. dtype: float64, float32, float16 or bfloat16 for all logits; None is
-    each case's own. device: where a framework computes. one_hot: classes are handed over as rows of
-    0 and 1; None tries. only: shell patterns of names of cases or families; skip: of those to leave
-    out; large: also those that need address space for 2³¹ numbers. baseline: path of a file of
-    cases that may fail. strict: what a case must be, or better, to pass.
-    Raises CecliError for names that there are not.
+    Args:
+        function: takes logits (N, C), targets (N,) and options by name, and returns a loss and a
+            gradient, as a pair or an object with the attributes ``loss`` and ``grad``, or one of
+            both alone; or it has the methods ``forward`` and ``backward``. Logits and targets are
+            known by the names of their parameters.
+        kind: "python"; "torch" for a loss function or module of PyTorch, or "jax" for a loss
+            function of JAX, which are differentiated.
+        features: what it supports, as "weight"; None asks it.
+        dtype: "float64", "float32", "float16" or "bfloat16" for all logits; None is each case's
+            own.
+        device: where a framework computes.
+        one_hot: whether classes are handed over as rows of 0 and 1; None tries.
+        only, skip: shell patterns of names of cases or families, to take and to leave out.
+        large: whether cases that need address space for 2³¹ numbers run too.
+        baseline: the path of a file of cases that may fail.
+        strict: what a case must be, or better, to pass: "acceptable" or "accurate".
+
+    Returns:
+        Report: with ``.passed``, ``.verdicts``, ``.failures`` and ``.families``.
+
+    Raises:
+        CecliError: for names that there are not, and a function that cannot be called.
+
+    Examples:
+        >>> import cecli
+        >>> import numpy as np
+        >>> def textbook(logits, target):
+        ...     power = np.exp(logits - logits.max(axis=1, keepdims=True))
+        ...     p = power / power.sum(axis=1, keepdims=True)
+        ...     one_hot = np.eye(logits.shape[1])[target]
+        ...     return -np.log((p * one_hot).sum(axis=1)).mean(), (p - one_hot) / len(logits)
+        >>> report = cecli.verify(textbook, only=["ordinary", "ties"])
+        >>> report
+        textbook: 18 of 18 cases passed
+        >>> report.passed
+        True
     """
     name = getattr(function, "__qualname__", None) or type(function).__name__
     cases, wanted = chosen(only, skip, large=large), features_of(features)
@@ -86,10 +112,26 @@ def verify(
 def cases(
     only: Collection[str] = (), *, skip: Collection[str] = (), large: bool = False
 ) -> list[Case]:
-    """The hard cases, as parameters of a test: each has `check(function)`.
+    """The hard cases, as parameters of a test: each has ``check(function)``.
 
-    only, skip: shell patterns of names of cases or families, to take and to leave out. large: also
-    those that need address space for 2³¹ numbers. Raises CecliError for names that there are not.
+    Args:
+        only, skip: shell patterns of names of cases or families, to take and to leave out.
+        large: whether those are among them that need address space for 2³¹ numbers.
+
+    Returns:
+        The cases, in the order of the suite. In a test of pytest,
+        ``@pytest.mark.parametrize("case", cecli.cases(), ids=str)`` makes a test of each.
+
+    Raises:
+        CecliError: for names that there are not.
+
+    Examples:
+        >>> import cecli
+        >>> case = cecli.cases(["saturation"])[0]
+        >>> case.name
+        'saturation/10-ahead'
+        >>> case.check(cecli.cross_entropy).outcome
+        'accurate'
     """
     return list(chosen(only, skip, large=large))
 

@@ -15,6 +15,7 @@ from cecli.errors import CecliError
 from cecli.gradcheck.check import check
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective
+from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
 
 
@@ -28,6 +29,7 @@ def explain(
     top: int = MOST_CLASSES,
     labels: Sequence[str] | None = None,
     steps: str | None = None,
+    from_: From = "logits",
     **objective: Any,
 ) -> Derivation:
     """The gradient of one sample derived step by step, with its numbers in every formula.
@@ -44,7 +46,7 @@ def explain(
         top: at most so many classes are worked out, the target among them.
         labels: what the classes are called.
         steps: the steps to keep, by their numbers: ``"5-7"`` or ``"1,4-"``; default all.
-        **objective: ``weight``, ``ignore_index``, ``label_smoothing``, ``reduction``,
+        from_, **objective: ``weight``, ``ignore_index``, ``label_smoothing``, ``reduction``,
             ``temperature``, ``softcap``, ``z_loss`` and ``axis``, as in `cross_entropy`.
 
     Returns:
@@ -58,7 +60,7 @@ def explain(
         >>> import cecli
         >>> derivation = cecli.explain([2.0, 1.0, 0.1], 0)
         >>> derivation.steps[4].values["slope"]
-        -1.517448349410146
+        -1.5174480603940774
         >>> print(cecli.explain([2.0, 1.0, 0.1], 0, steps="5"))
         Given are the logits of 3 classes, z₀ = 2.0, z₁ = 1.0, z₂ = 0.1; the true class
         is t = 0.
@@ -75,7 +77,8 @@ def explain(
         raise CecliError(f"digits is {digits}: it must be 1 to 17")
     if top < 1:
         raise CecliError(f"top is {top}: it must be 1 or more")
-    problem = Problem.of(logits, target, Objective(**objective))
+    checked = Objective(**objective)
+    problem = Problem.of(logits_from(logits, from_, checked.axis), target, checked)
     own = own_problem(problem, sample).undivided()
     result = solve(own, exact=True)
     found = check(own, result.grad, is_finite=True) if np.isfinite(result.loss) else None

@@ -70,10 +70,12 @@ class ClassResult:
 
 @dataclass(frozen=True, repr=False)
 class Derivation:
-    """What it starts from, in prose with formulas, and the steps; sample: its number in a batch.
+    """What `explain` returns: the derivation of a sample's gradient, which prints as text.
 
-    results: of the classes that are worked out, before the batch divides; more: how many others
-    there are. true_class: its place among the results, where there is one. loss: as a text.
+    premises: what it starts from, in prose with formulas. steps: each with its title, formulas and
+    values. sample: its number in a batch. results: of the classes that are worked out, before the
+    batch divides; more: how many others there are. true_class: its place among the results, where
+    there is one. loss: as a text.
     """
 
     premises: tuple[str, ...]

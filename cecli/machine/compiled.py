@@ -240,8 +240,16 @@ exact_numbers = ExactNumbers()
 def arithmetic() -> str:
     """Which arithmetic is at work: a line that begins with "compiled" or "NumPy".
 
-    The numbers are the same with either, to the last bit. A second line counts the numbers that
-    were rounded correctly in this process, if any were.
+    The numbers are the same with either, to the last bit.
+
+    Returns:
+        The line; a second one counts the numbers that were rounded correctly in this process, if
+        any were.
+
+    Examples:
+        >>> import cecli
+        >>> cecli.arithmetic().split()[1]
+        'arithmetic'
     """
     own = kernel()
     if own is not None:
