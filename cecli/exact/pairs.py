@@ -94,6 +94,18 @@ class Pairs:
                 arrays[array][...] = rows
 
 
+def entropies(soft: Floats) -> Floats | None:
+    """(n, 3) Σ −q log q of rows of probabilities, as the sums of `PairRows`; None: no kernel."""
+    own = kernel()
+    if own is None:
+        return None
+    soft, found = np.ascontiguousarray(soft, np.float64), np.empty((len(soft), 3))
+    rows, classes = soft.shape
+    scratch = np.empty(own.exact_scratch_size(classes))
+    own.run_entropies(soft.ctypes.data, rows, classes, scratch.ctypes.data, found.ctypes.data)
+    return found
+
+
 def nothing(block: Block, arrays: Mapping[RowArray, NDArray[Any]]) -> PairRows:
     """Rows that are open as they are, but for ignored ones."""
     for array, rows in arrays.items():

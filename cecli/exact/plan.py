@@ -39,6 +39,10 @@ r² or more; the table of 2^{j/64} is off by 1 and the last sum by 3.1. Together
 of Newton's method from a double: t = S e^{−ℓ} − 1 is off by 16, log S ≥ log 9/8, so 139, and the 6
 + 3λ of R. Together 145 + 3λ ≤ 238, and log ŷ 241.
 
+**Entropy of soft targets.** Σ −q log q by the same step of Newton's method, e^ℓ/q − 1 being off by
+24 and the difference by 3 of its size: a term is off by 25 q + 11 (−q log q), and their sum by less
+than 2^−96 Σ q (1 − log q).
+
 **Loss and gradient.** A mass y is off by 21, Y by 24 + 3λ, the loss by 189 + 6λ ≤ 375, its row's
 weight included; lse by 243 of |m| + log1p(R), the z-loss by 513; the gradient by 400 of the sizes
 of the two terms that are subtracted, of which each is taken as positive. All are below 1024, which

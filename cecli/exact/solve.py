@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.exact.pairs import PairRows, Pairs, nothing, pairs_for
+from cecli.exact.plan import SUMS
 from cecli.exact.rounding import DOUBLE, FIRST_PRECISION, UnsettledError, rounded, total
 from cecli.exact.row import ONE, ExactRow, Number, RowResult
 from cecli.exact.sums import RowSums, row_sums, sum_of_pairs
@@ -107,6 +108,8 @@ class Solver:
         predicted = np.where(block.kept, block.logits.argmax(axis=1), 0)
         found = nothing(block, arrays) if self._pairs is None else self._pairs.rows(block, arrays)
         sums = self._settle_open(block, arrays, found, predicted)
+        if wanted.worst is not None and block.soft is not None:
+            sums.add_entropies(block.soft[block.kept])
         numbers = found.numbers
         each = len(numbers) - (block.index is None)
         exact_numbers.add(total=each * count + sum(rows.size for rows in arrays.values()))
@@ -140,7 +143,7 @@ class Solver:
                 missing.append(losses)
         sums = row_sums(missing, FIRST_PRECISION)
         whole = found.sums if summed.all() else found.sums[summed]
-        cross_entropy, z_loss, plain = (whole[:, place] for place in range(len(sums)))
+        cross_entropy, z_loss, plain = (whole[:, place] for place in range(len(SUMS)))
         enclosed = sum_of_pairs(cross_entropy)
         # without weights and smoothing they are the same
         same = np.array_equal(cross_entropy, plain)

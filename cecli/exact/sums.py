@@ -7,7 +7,7 @@ doubles, all rows are evaluated again, at twice the precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from cecli.exact.pairs import entropies
 from cecli.exact.plan import BIAS
 from cecli.exact.rounding import FIRST_PRECISION, UnsettledError, rounded, total
 from cecli.exact.row import GUARD_DIGITS, INFINITE, ZERO, Enclosure, ExactRow, Number
@@ -65,23 +66,35 @@ class Sum:
 class RowSums(NamedTuple):
     """What some rows come to together, divided by nothing.
 
-    plain: the cross-entropy without weights and smoothing.
+    plain: the cross-entropy without weights and smoothing. entropy: H(q) of soft targets.
     """
 
     cross_entropy: Sum
     z_loss: Sum
     plain: Sum
+    entropy: Sum
 
-    def add(self, numbers: Iterable[Number], precision: int = FIRST_PRECISION) -> None:
-        """Take one more number of each."""
+    def add(self, losses: Iterable[Number], precision: int = FIRST_PRECISION) -> None:
+        """Take one more number of each but the entropies."""
         with localcontext(wide_context(precision + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
-            for own, number in zip(self, numbers, strict=True):
+            for own, number in zip(self[:3], losses, strict=True):
                 own.add(number)
+
+    def add_entropies(self, soft: Floats, precision: int = FIRST_PRECISION) -> None:
+        """Take those of rows of soft targets, (n, C)."""
+        pairs = entropies(soft) if precision == FIRST_PRECISION else None
+        with localcontext(wide_context(precision + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
+            if pairs is not None:
+                self.entropy.add(sum_of_pairs(pairs))
+                return
+            for q in map(Decimal, soft[soft > 0.0].tolist()):
+                term = -q * q.ln()
+                self.entropy.add(Enclosure(term, (q + abs(term)).scaleb(-precision)))
 
 
 def row_sums(rows: Iterable[tuple[Number, Number, Number]], precision: int) -> RowSums:
-    """Those of rows in decimal arithmetic."""
-    sums = RowSums(Sum(), Sum(), Sum())
+    """Those of the losses of rows in decimal arithmetic."""
+    sums = RowSums(Sum(), Sum(), Sum(), Sum())
     for losses in rows:
         sums.add(losses, precision)
     return sums
@@ -131,7 +144,7 @@ class ExactSums:
 
     def __init__(self, problem: Problem, divisors: tuple[Fraction, Fraction] | None = None) -> None:
         self._problem, self._divisors = problem, divisors
-        self.rows = RowSums(Sum(), Sum(), Sum())
+        self.rows = RowSums(Sum(), Sum(), Sum(), Sum())
 
     @cached_property
     def divisors(self) -> tuple[Fraction, Fraction]:
@@ -168,7 +181,7 @@ class ExactSums:
         count = Fraction(self._problem.kept_count)
 
         def settle(sums: RowSums, precision: int) -> float:
-            loss, entropy = total(sums.plain.over(count), precision), self._entropy(precision)
+            loss, entropy = total(sums.plain.over(count), precision), sums.entropy.enclosed
             if loss == INFINITE:
                 return math.inf
             with localcontext(wide_context(precision + GUARD_DIGITS)):
@@ -184,19 +197,6 @@ class ExactSums:
 
         return self._settled(settle)
 
-    def _entropy(self, precision: int) -> Enclosure:
-        """Σ H(q) over the rows kept."""
-        problem, entropy, size = self._problem, Decimal(0), Decimal(0)
-        at_once = max(1, NUMBERS_AT_ONCE // problem.classes)
-        with localcontext(wide_context(precision + GUARD_DIGITS + DIGITS_OF_A_COUNT)):
-            for start in range(0, problem.samples, at_once):
-                block = problem.block(start, min(start + at_once, problem.samples))
-                soft = np.zeros(0) if block.soft is None else block.soft[block.kept]
-                for share in soft[soft > 0.0].tolist():
-                    term = -Decimal(share) * Decimal(share).ln()
-                    entropy, size = entropy + term, size + abs(term)
-            return Enclosure(entropy, size.scaleb(-precision))
-
     def _settled(self, settle: Callable[[RowSums, int], Rounded]) -> Rounded:
         precision, sums = FIRST_PRECISION, self.rows
         while True:
@@ -211,13 +211,14 @@ class ExactSums:
         problem, divisors = self._problem, self.divisors
         size = max(1, NUMBERS_AT_ONCE // problem.classes)
 
-        def rows() -> Iterator[tuple[Number, Number, Number]]:
-            for start in range(0, problem.samples, size):
-                block = problem.block(start, min(start + size, problem.samples))
-                for place in np.flatnonzero(block.kept).tolist():
-                    yield ExactRow(block, place, divisors).at(precision).losses
-
-        return row_sums(rows(), precision)
+        sums = row_sums([], precision)
+        for start in range(0, problem.samples, size):
+            block = problem.block(start, min(start + size, problem.samples))
+            for place in np.flatnonzero(block.kept).tolist():
+                sums.add(ExactRow(block, place, divisors).at(precision).losses, precision)
+            if block.soft is not None:
+                sums.add_entropies(block.soft[block.kept], precision)
+        return sums
 
 
 def _perplexity_and_bits(loss: Number, precision: int) -> tuple[float, float]:

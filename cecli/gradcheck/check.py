@@ -37,7 +37,7 @@ SMALLEST_SCALE, SMALLEST_STEP = 1e-280, 1e-300
 MOST_SHOWN = 10
 # A gradient of up to so many numbers is held in memory for its check; of a larger one so many are
 # drawn, row by row, of which `plan_check` takes what there is time for.
-MOST_HELD, MOST_DRAWN, MOST_EXACT_DRAWN = 2**22, 2**20, 2**16
+MOST_HELD, MOST_DRAWN = 2**22, 2**20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -230,8 +230,7 @@ def check_own(
     if grad is not None and is_held(problem):  # the same check whatever else is shown
         return check(problem, grad, method, step, seed, progress, is_finite=True)
     random = np.random.default_rng(seed)
-    numbers = MOST_EXACT_DRAWN if exact else MOST_DRAWN
-    count = min(problem.samples, max(1, numbers // problem.classes))
+    count = min(problem.samples, max(1, MOST_DRAWN // problem.classes))
     rows = np.sort(random.choice(problem.samples, count, replace=False))
     drawn = problem.only(rows)
     own = solve(drawn, exact=exact).grad

@@ -79,6 +79,9 @@ class Kernel:
         self._scratch.argtypes, self._scratch.restype = [_Integer], _Integer
         self._exact_rows = library[f"cecli_exact_rows_{level}"]
         self._exact_rows.argtypes, self._exact_rows.restype = [_Address], None
+        self._entropies = library[f"cecli_exact_entropies_{level}"]
+        self._entropies.argtypes = [_Address, _Integer, _Integer, _Address, _Address]
+        self._entropies.restype = None
         self._exact_scratch = library[f"cecli_exact_scratch_{level}"]
         self._exact_scratch.argtypes, self._exact_scratch.restype = [_Integer], _Integer
 
@@ -97,6 +100,12 @@ class Kernel:
     def run_exact(self, work: ctypes.Structure) -> None:
         """Do in pairs what is described, as `exact.plan` has it."""
         self._exact_rows(ctypes.byref(work))
+
+    def run_entropies(
+        self, soft: int, rows: int, classes: int, scratch: int, entropies: int
+    ) -> None:
+        """Those of rows of probabilities, (rows, classes) doubles, in pairs; all at addresses."""
+        self._entropies(soft, rows, classes, scratch, entropies)
 
     def work_out(self, plan: Plan, rows: Rows, results: Results) -> None:
         """Fill the results of the rows, as `core.rows.work_out` does."""

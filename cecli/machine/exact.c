@@ -252,20 +252,28 @@ static Pair exponential(double x) {
     return pair(x, low);
 }
 
-/* log S for S ≥ 9/8, by one step of Newton's method from a double near it */
-inlined Pair logarithm(Pair s) {
-    uint64_t bits = bits_of(s.high) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
-    double k = (double)((int64_t)(bits >> 52) - 1023);
+/* A double near log 2^−bias·x */
+inlined double near_logarithm(double x, int bias) {
+    uint64_t bits = bits_of(x) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
+    double k = (double)((int64_t)(bits >> 52) - 1023 - bias);
     double f = from_bits((bits & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu);
     double q = (f - 1.0) / (f + 1.0), q2 = q * q, series = 0.0;
     for (int i = 19; i > 0; i -= 2) series = series * q2 + 2.0 / i;
-    double near = k * 0x1.62e42fefa39efp-1 + q * series;
-    /* log S = near + log(1 + t), t = S e^{−near} − 1 */
-    Pair product = times(s, scaled(exponential(-near), UNSCALE));
-    Pair t = quick_sum(product.high - 1.0, product.low);
+    return k * 0x1.62e42fefa39efp-1 + q * series;
+}
+
+/* log(1 + t) from a pair 1 + t, |t| < 2^−40 */
+inlined Pair log_near_one(Pair one) {
+    Pair t = quick_sum(one.high - 1.0, one.low);
     double square = t.high * t.high;
-    t = quick_sum(t.high, t.low - square * (0.5 - t.high * 0x1.5555555555555p-2));
-    return quick_plus(pair(near, 0.0), t);
+    return quick_sum(t.high, t.low - square * (0.5 - t.high * 0x1.5555555555555p-2));
+}
+
+/* log S for S ≥ 9/8, by one step of Newton's method: near + log(1 + t), 1 + t = S e^{−near} */
+inlined Pair logarithm(Pair s) {
+    double near = near_logarithm(s.high, 0);
+    Pair one = times(s, scaled(exponential(-near), UNSCALE));
+    return quick_plus(pair(near, 0.0), log_near_one(one));
 }
 
 static const double ODD_HIGH[6] = {
@@ -848,7 +856,7 @@ static void put_nothing(const Work *work, int64_t index, int ignored) {
     work->open[index] = ignored ? 0 : OPEN;
 }
 
-#define ARRAYS 11
+#define ARRAYS 11 /* of classes, among scratch */
 
 inlined int64_t rows_together(int64_t classes) {
     return classes < AT_ONCE ? AT_ONCE / classes : 1;
@@ -900,6 +908,37 @@ static void finish_row(const Work *work, const Arrays *row, const Top *top, int6
 /* How many doubles of scratch the rows of so many classes need. */
 EXPORTED int64_t JOIN(cecli_exact_scratch_, LEVEL)(int64_t classes) {
     return rows_together(classes) * classes * ARRAYS + 4 * (classes + 1);
+}
+
+/* Σ −q log q of each row of probabilities, (rows, classes): pairs with bounds, like the sums. */
+EXPORTED void JOIN(cecli_exact_entropies_, LEVEL)(const double *soft, int64_t rows, int64_t classes,
+                                                  double *scratch, double *entropies) {
+    __typeof__(enter()) mode = enter();
+    double *restrict near = scratch, *restrict high = near + classes, *restrict low = high + classes;
+    double *sums = low + classes, *lows = sums + classes;
+    for (int64_t row = 0; row < rows; row++) {
+        const double *restrict q = soft + row * classes;
+        double size = 0.0;
+        for (int64_t i = 0; i < classes; i++) {
+            near[i] = high[i] = near_logarithm(q[i] > 0.0 ? q[i] * SCALE : SCALE, BIAS);
+            low[i] = 0.0;
+        }
+        exponentials(high, low, classes);
+        for (int64_t i = 0; i < classes; i++) {
+            /* −log q = log(1 + t) − near, 1 + t = e^near/q */
+            double own = q[i] > 0.0 ? q[i] * SCALE : SCALE;
+            Pair one = times(pair(high[i], low[i]), reciprocal(pair(own, 0.0)));
+            Pair term = quick_plus(pair(-near[i], 0.0), log_near_one(one));
+            term = times(pair(own, 0.0), term);
+            high[i] = q[i] > 0.0 ? term.high : 0.0;
+            low[i] = q[i] > 0.0 ? term.low : 0.0;
+        }
+        for (int64_t i = 0; i < classes; i++) size += q[i] * (1.0 - near[i]);
+        Pair entropy = fold(high, low, classes, sums, lows);
+        entropies[3 * row] = entropy.high, entropies[3 * row + 1] = entropy.low;
+        entropies[3 * row + 2] = size * 0x1p-96 * SCALE;
+    }
+    leave(mode);
 }
 
 EXPORTED void JOIN(cecli_exact_rows_, LEVEL)(const Work *work) {

@@ -49,7 +49,8 @@ def exact_problem(**options: Any) -> Problem:
 def test_the_exact_arithmetic_goes_block_by_block(
     dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecli.exact.solve.PAIRS_BLOCK_BYTES", 2**15)
+    for size in ("BLOCK_BYTES", "PAIRS_BLOCK_BYTES"):
+        monkeypatch.setattr(f"cecli.exact.solve.{size}", 2**15)
     problem, output, shares = exact_problem(), Blocks(dtype), list[float]()
     answer = find_answer("grad", problem, None, exact=True, output=output, report=shares.append)
     assert len(shares) == len(output.blocks) > 2
@@ -117,7 +118,6 @@ def test_a_gradient_that_is_not_held_is_checked_in_part(
 ) -> None:
     monkeypatch.setattr("cecli.gradcheck.check.MOST_HELD", 200)
     monkeypatch.setattr("cecli.gradcheck.check.MOST_DRAWN", 50)
-    monkeypatch.setattr("cecli.gradcheck.check.MOST_EXACT_DRAWN", 50)
     monkeypatch.chdir(tmp_path)
     logits = RANDOM.normal(size=shape)
     target = np.zeros(shape[:-1], dtype=int)

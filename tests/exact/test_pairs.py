@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mpmath import mp
 from numpy.typing import NDArray
 
 from cecli import arithmetic, cross_entropy, softmax
@@ -294,6 +295,56 @@ def test_factors_that_the_bounds_do_not_know_are_for_decimal_arithmetic(
         monkeypatch.setattr(pairs, "kernel", lambda: kernels[-1])
         assert pairs.pairs_for(problem, exact_divisors(problem)) is None
         assert_same_bits(problem, kernels, monkeypatch)
+
+
+def test_entropies_keep_their_bound(kernels: list[Kernel], monkeypatch: pytest.MonkeyPatch) -> None:
+    random, one = np.random.default_rng(3), 1.0
+    rows = [random.dirichlet(np.full(9, alpha)) for alpha in [0.001, 0.01, 0.1, 1.0, 100.0] * 20]
+    rows += [
+        np.array([least, np.nextafter(one, below), *[0.0] * 7])
+        for least, below in (
+            (0.0, 0),
+            (0.0, 1),
+            (0.0, 2),
+            (5e-324, 0),
+            (1e-310, 2),
+            (2.0**-1022, 1),
+            (0.5, 0),
+        )
+    ]
+    rows += [10.0 ** random.uniform(-320, 0, 9) for _ in range(200)]
+    soft = np.array(rows)
+    with mp.workdps(60):
+        exact = [mp.fsum(-mp.mpf(q) * mp.log(q) for q in row if q) * BIAS for row in soft.tolist()]
+        for kernel in kernels:
+            monkeypatch.setattr(pairs, "kernel", lambda kernel=kernel: kernel)
+            found = pairs.entropies(soft)
+            assert found is not None
+            for (high, low, bound), value in zip(found.tolist(), exact, strict=True):
+                assert abs(mp.mpf(high) + mp.mpf(low) - value) <= bound / 8
+                assert bound <= 2.0**-95 * (value + BIAS * 10)
+
+
+def test_kl_has_the_same_bits(kernels: list[Kernel], monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    logits = random.normal(size=(6, 5))
+    own = softmax(logits)
+    for soft in (random.dirichlet(np.ones(5), 6), own, np.eye(5)[[0, 1, 2, 3, 4, 0]]):
+        problem, found = Problem.of(logits, soft, Objective(label_smoothing=0.1)), set()
+        for kernel in [None, *kernels]:
+            monkeypatch.setattr(pairs, "kernel", lambda kernel=kernel: kernel)
+            run = Pass(problem, Wanted(worst=0), exact=True)
+            list(run)
+            found.add(run.kl)
+        assert len(found) == 1
+        with mp.workdps(60):
+            terms = [
+                mp.mpf(q) * (mp.log(q) - mp.mpf(z) + mp.log(mp.fsum(map(mp.exp, row))))
+                for row, each in zip(logits.tolist(), soft.tolist(), strict=True)
+                for z, q in zip(row, each, strict=True)
+                if q
+            ]
+            assert found == {float(mp.fsum(terms) / 6)}
 
 
 def test_sums_of_pairs_that_no_double_holds() -> None:
