@@ -23,7 +23,7 @@ ERROR = "largest error, ulps"
 # Beside an error that looks like a defect, and is none.
 EXPLAINED = (
     "an error of many units in the last place (ulps) is acceptable where the textbook formula "
-    "keeps no more, as of p − 1 where p is nearly 1"
+    "keeps no more, as of ŷ − 1 where ŷ is nearly 1"
 )
 UNFIT = "what is not supported and the largest errors do not fit: --json shows them"
 HEADERS: Mapping[Outcome, str] = {"not supported": "unsupported"}

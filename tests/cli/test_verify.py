@@ -81,7 +81,7 @@ def test_no_more_failures_are_named_than_people_read() -> None:
 
 def test_a_large_error_that_passes_is_explained() -> None:
     text = verified("theirs:textbook", "-k", "saturation/20-ahead")
-    assert "textbook formula keeps no more, as of p − 1 where p is nearly 1" in text
+    assert "textbook formula keeps no more, as of ŷ − 1 where ŷ is nearly 1" in text
     assert "textbook formula" not in verified("theirs:right", "-k", "saturation/20-ahead")
 
 
