@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from cecli.exact.solve import Solver
     from cecli.exact.sums import ExactSums, RowSums
 
+SMALLEST_DIVISOR, LARGEST_DIVISOR = 2.0**-900, 2.0**900
+
 
 @in_standard_mode
 def softmax(
@@ -273,6 +275,7 @@ def solve_and_count(
 ) -> tuple[CrossEntropy, Pass]:
     """The same with what is counted of the rows: worst as in `Wanted`."""
     shape = problem.samples, problem.classes
+    exact = exact or needs_exact_sums(problem)
     names: tuple[RowsName, ...] = ("grad", "softmax", "log_softmax") if exact else ("grad",)
     rows = {name: np.empty(shape, problem.dtype) for name in names}
     logits = None if exact else np.empty(shape, result_dtype(problem.given.dtype))
@@ -325,6 +328,15 @@ def _array_of(problem: Problem, name: RowsName, *, exact: bool) -> NDArray[Any]:
     return problem.restore(array)
 
 
+def needs_exact_sums(problem: Problem) -> bool:
+    """Whether losses times their weights leave the doubles, though what they come to does not.
+
+    That of a mean over weights next to overflow, or so small that nothing is left of a loss.
+    """
+    divisor = problem.divisor if problem.has_target else None
+    return divisor is not None and not SMALLEST_DIVISOR <= divisor <= LARGEST_DIVISOR
+
+
 class Pass:
     """One pass over the rows of a problem in either arithmetic, and what they come to together.
 
@@ -343,7 +355,8 @@ class Pass:
         totals: Totals | None = None,
         sums: ExactSums | None = None,
     ) -> None:
-        self.problem, self.wanted, self.exact = problem, wanted, exact or sums is not None
+        self.problem, self.wanted = problem, wanted
+        self.exact = exact or sums is not None or (wanted.losses and needs_exact_sums(problem))
         self.totals = totals or Totals(wanted.worst or 0)
         self._jobs, self._sums = jobs, sums
         if self.exact and sums is None:

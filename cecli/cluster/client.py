@@ -22,6 +22,7 @@ from cecli.answer.answer import (
     array_name_of,
     rows_name_of,
 )
+from cecli.api import needs_exact_sums
 from cecli.cluster.dask import check_machines, connected, results, threads_of
 from cecli.cluster.task import Shared, Task
 from cecli.core.totals import ROWS_PER_GROUP, Totals
@@ -104,7 +105,7 @@ def find_answer_on_cluster(
         name = rows_name_of(command)
         array = RowArray(name, extents[0].dtype) if extents and name is not None else None
         objective = replace(problem.objective, axis=-1)
-        sums = ExactSums(problem) if exact else None
+        sums = ExactSums(problem) if exact or needs_exact_sums(problem) else None
         exact_divisors = None if sums is None else sums.divisors
         shared = Shared(objective, divisors, array, shown.worst, exact_divisors)
         job = Job(shared, logits, target, tuple(extents))

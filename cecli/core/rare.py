@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.core.rows import Mass, OneHot, first_maximum, laid_out, mass_of, parts
+from cecli.core.rows import first_maximum, laid_out, parts
 from cecli.machine.double_double import capped_widely
 from cecli.machine.elementary import (
     BIAS,
@@ -30,6 +30,7 @@ from cecli.machine.plan import FINE, OPTIONAL, UNUSABLE, Factor, Plan, Results, 
 
 NOTHING = -(2**40)  # the exponent of 0
 FARTHEST = -(2.0**20)  # e to that is 0 whatever it is multiplied by
+SATURATED, LINEAR, LARGEST_EXACT = 2.0**20, 2.0**-30, 2.0**900
 
 
 class Wide(NamedTuple):
@@ -76,6 +77,20 @@ class Wide(NamedTuple):
         """The nearest doubles."""
         return self.at(0)
 
+    def put(self, rows: Integers, column: Integers, own: Wide) -> None:
+        """Replace one number of each of (N, C)."""
+        self.mantissa[rows, column], self.exponent[rows, column] = own
+
+    def folded(self) -> tuple[Floats, Floats, Integers]:
+        """(N,) the sums of rows (N, C) over 2^exponent: what is rounded, the rest, the exponent."""
+        exponent = self.exponent.max(axis=1)
+        return (*fold(self.at(exponent[:, None])), exponent)
+
+    def sum(self) -> Wide:
+        """(N,) the rounded sums of rows (N, C)."""
+        high, low, exponent = self.folded()
+        return Wide.of(np.where(np.isinf(high), high, high + low), exponent)
+
     def column(self) -> Wide:
         """(N,) numbers as (N, 1)."""
         return Wide(self.mantissa[:, None], self.exponent[:, None])
@@ -113,31 +128,24 @@ def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
     mantissa, exponent = math.frexp(plan.temperature)
     x, remainder = difference(high, high[each, top, None])
     remainder += low - low[each, top, None]
-    shift = np.clip(unit - exponent, -5000, 5000)[:, None]
-    x, remainder = np.ldexp(x, shift), np.ldexp(remainder, shift)
-    above, below = mantissa.as_integer_ratio()
-    x, remainder = product(x, remainder, Factor.of(below, above))
-    remainder = np.where(np.abs(x) < LARGEST_PLAIN, remainder, 0.0)
+    far = _over_temperature(x, remainder, mantissa, (unit - exponent)[:, None])
+    x = far[0].doubles()
+    remainder = np.where(np.abs(x) < LARGEST_PLAIN, far[1].doubles(), 0.0)
     near = x > FARTHEST
     series, k = exp_parts(np.where(near, x, 0.0), np.where(near, remainder, 0.0))
     terms = Wide.of(np.where(near, series, 0.0), k)
     rest, log_sum, sum_ = _sum(terms, top)
-    mass = mass_of(plan, rows, kept, top, lambda: (x, remainder))
+    mass = _mass(plan, rows, kept, top)
     highest = Wide.of(high[each, top] + low[each, top], unit)
-    log_sum_exp = highest.times(Wide.of_fraction(1 / Fraction(plan.temperature))).doubles()
-    log_sum_exp = log_sum_exp + log_sum.doubles()
-    z_term = Wide.of(np.zeros(len(logits)))
-    z_loss = np.zeros(len(logits))
-    if plan.z_loss:
-        z_loss = ((log_sum_exp * plan.z_loss) * log_sum_exp) * kept
-        z_term = Wide.of(plan.z_loss, 1).times(Wide.of(log_sum_exp * kept))
-        z_term = z_term.times(_rate(plan.z_divisor, plan.temperature))
+    log_sum_exp = highest.times(Wide.of_fraction(1 / Fraction(plan.temperature))).plus(log_sum)
+    per_row = Wide.of(plan.z_loss).times(log_sum_exp).times(Wide.of(kept))
+    z_term = per_row.times(Wide.of(2.0)).times(_rate(plan.z_divisor, plan.temperature))
     ignored = kept == 0.0
-    loss, plain = _losses(mass, log_sum, x, remainder)
+    loss, plain = _losses(mass, log_sum, *far)
     results.put("losses", np.where(ignored, 0.0, loss + 0.0))
-    results.put("z_losses", np.where(ignored, 0.0, z_loss))
+    results.put("z_losses", np.where(ignored, 0.0, per_row.times(log_sum_exp).doubles()))
     results.put("plain", np.where(ignored, 0.0, plain + 0.0))
-    results.put("log_sum_exp", np.where(ignored, 0.0, log_sum_exp + 0.0))
+    results.put("log_sum_exp", np.where(ignored, 0.0, log_sum_exp.doubles() + 0.0))
     usable = np.isfinite(logits[each, top]) & ~np.isnan(logits).any(axis=1)
     results.flags[...] = np.where(usable, FINE, UNUSABLE)
     if results.array is None or plan.array is None:
@@ -153,32 +161,100 @@ def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
     results.array[ignored] = 0.0 if plan.array == "grad" else np.nan
 
 
+def _over_temperature(
+    high: Floats, low: Floats, mantissa: float, shift: Integers
+) -> tuple[Wide, Wide]:
+    """(high + low)·2^shift/mantissa in two parts, the second 0 where the product overflows."""
+    above, below = mantissa.as_integer_ratio()
+    large = ~(np.abs(high) < LARGEST_EXACT)
+    first, second = product(
+        np.where(large, 0.0, high), np.where(large, 0.0, low), Factor.of(below, above)
+    )
+    simple = Wide.of(high, shift).over(np.asarray(mantissa))
+    found = Wide.of(first, shift)
+    return Wide(
+        np.where(large, simple.mantissa, found.mantissa),
+        np.where(large, simple.exponent, found.exponent),
+    ), Wide.of(second, shift)
+
+
 def _capped(
     plan: Plan, logits: Floats, top: Integers
 ) -> tuple[Floats, Floats, Wide | None, Integers]:
     """The logits, capped if need be, in two parts over 2^unit; their derivative; unit (N,)."""
     samples = len(logits)
+    # half of the largest numbers has differences that do not overflow
+    unit = (logits[np.arange(samples), top] > LARGEST_PLAIN).astype(np.int64)
+    halved = np.ldexp(logits, -unit[:, None])
     if plan.softcap is None:
-        # half of the largest numbers has differences that do not overflow
-        unit = (logits[np.arange(samples), top] > LARGEST_PLAIN).astype(np.int64)
-        return np.ldexp(logits, -unit[:, None]), np.zeros_like(logits), None, unit
+        return halved, np.zeros_like(logits), None, unit
     mantissa, exponent = math.frexp(plan.softcap)
-    high, low, series, k = capped_widely(np.ldexp(logits, -exponent), mantissa)
+    masked = logits == -np.inf
+    ratio = np.where(masked, logits, np.clip(np.ldexp(logits, -exponent), -SATURATED, SATURATED))
+    high, low, series, k = capped_widely(ratio, mantissa)
     decay = Wide.of(series, k.astype(np.int64))
     one_more = 1.0 + decay.doubles()
     slope = decay.times(Wide.of(4.0)).over(one_more).over(one_more)
-    masked = logits == -np.inf
     slope = Wide(np.where(masked, 0.5, slope.mantissa), np.where(masked, 1, slope.exponent))
-    return high, low, slope, np.full(samples, exponent)
+    if exponent <= 0:
+        return high, low, slope, np.full(samples, exponent)
+    # c·tanh(z/c) is z to the last digit where z/c is as small as that
+    linear = np.abs(ratio) < LINEAR
+    high = np.where(linear, halved, np.ldexp(high, exponent - unit[:, None]))
+    low = np.where(linear, 0.0, np.ldexp(low, exponent - unit[:, None]))
+    return high, low, slope, unit
+
+
+class WideMass(NamedTuple):
+    """Mass y, as in `rows.OneHot` and `rows.Spread`.
+
+    amount (N,): the total Y. column (N,): the target's, where it is a class index. each (N, C): y,
+    or None where all is on that class; others, top (N,): of the total, what is not on the maximum's
+    class, and what is.
+    """
+
+    amount: Wide
+    column: Integers | None
+    each: Wide | None
+    others: Wide
+    top: Wide
+
+
+def _mass(plan: Plan, rows: Rows, kept: Floats, top: Integers) -> WideMass | None:
+    """y = weight·((1 − ε) q + ε/C); 0 in the rows that do not count."""
+    if plan.mass == "none":
+        return None
+    column, samples = rows.column, len(kept)
+    weight = np.ones(plan.classes) if plan.weight is None else plan.weight
+    counted = Wide.of(kept)
+    nothing = Wide.of(np.zeros(samples))
+    if column is not None and plan.mass == "one-hot":
+        amount = Wide.of(weight[column]).times(counted)
+        return WideMass(amount, column, None, nothing, nothing)
+    base = Wide.of(plan.smoothing).over(np.asarray(float(plan.classes)))
+    if column is not None:
+        shape = (samples, plan.classes)
+        spread = Wide(np.full(shape, base.mantissa), np.full(shape, base.exponent))
+        own = Wide.of(np.full(samples, plan.keep)).plus(base)
+        spread.put(np.arange(samples), column, own)
+    else:
+        spread = Wide.of(np.asarray(rows.soft, np.float64))
+        if plan.smoothing:
+            spread = spread.times(Wide.of(plan.keep)).plus(base)
+    spread = spread.times(Wide.of(weight))
+    each = np.arange(samples)
+    on_top, others = spread.pick(top), Wide(spread.mantissa.copy(), spread.exponent.copy())
+    others.put(each, top, nothing)
+    others, on_top = others.sum().times(counted), on_top.times(counted)
+    return WideMass(others.plus(on_top), column, spread, others, on_top)
 
 
 def _sum(terms: Wide, top: Integers) -> tuple[Wide, Wide, Floats]:
     """(N,) R, log1p(R) and 1 + R."""
     each = np.arange(len(top))
     others = Wide(terms.mantissa.copy(), terms.exponent.copy())
-    others.mantissa[each, top], others.exponent[each, top] = 0.0, NOTHING
-    largest = others.exponent.max(axis=1)
-    high, low = fold(others.at(largest[:, None]))
+    others.put(each, top, Wide.of(0.0))
+    high, low, largest = others.folded()
     rest = Wide.of(high + low, largest)
     scaled = Wide.of(high, largest).at(-BIAS), Wide.of(low, largest).at(-BIAS)
     total = scaled[0] + scaled[1]
@@ -198,28 +274,32 @@ def _rate(divisor: float, temperature: float) -> Wide:
 
 
 def _losses(
-    mass: Mass | None, log_sum: Wide, x: Floats, remainder: Floats
+    mass: WideMass | None, log_sum: Wide, x: Wide, remainder: Wide
 ) -> tuple[Floats, Floats]:
     """L = Y log1p(R) − Σ_i y_i (v_i − m); and for a class index the same with Y = 1."""
     one = log_sum.doubles()
     if mass is None:
         return one, one
-    near = log_sum.times(Wide.of(mass.amount)).doubles()
-    plain = one
+    near, plain = log_sum.times(mass.amount), one
     if mass.column is not None:
-        each = np.arange(len(one))
-        high, low = x[each, mass.column], remainder[each, mass.column]
-        plain = (one - low) - high
-        if isinstance(mass, OneHot):
-            far = high * mass.amount
-            loss = np.where(far == -np.inf, np.inf, (near - low * mass.amount) - far)
-            return np.where(mass.amount == 0.0, 0.0, loss), plain
-    return near + mass.dot, plain
+        high, low = x.pick(mass.column), remainder.pick(mass.column)
+        plain = log_sum.minus(low).minus(high).doubles()
+    if mass.each is None and mass.column is not None:
+        loss = near.minus(low.times(mass.amount)).minus(high.times(mass.amount)).doubles()
+        return np.where(mass.amount.mantissa == 0.0, 0.0, loss), plain
+    assert mass.each is not None
+    terms = mass.each.times(x.plus(remainder))
+    nothing = mass.each.mantissa == 0.0  # not even infinitely far away
+    terms = Wide(
+        np.where(nothing, 0.0, -terms.mantissa), np.where(nothing, NOTHING, terms.exponent)
+    )
+    loss = near.plus(terms.sum()).doubles()
+    return np.where(mass.amount.mantissa == 0.0, 0.0, loss), plain
 
 
 def _grad(
     plan: Plan,
-    mass: Mass | None,
+    mass: WideMass | None,
     terms: Wide,
     slope: Wide | None,
     rest: Wide,
@@ -231,19 +311,19 @@ def _grad(
     if mass is None:
         raise ValueError("a gradient needs a target")
     rate = _rate(plan.divisor, plan.temperature)
-    per_mass = Wide.of(mass.amount).times(rate)
+    per_mass = mass.amount.times(rate)
     share = per_mass.plus(z_term).over(sum_)
     parts = terms.times(share.column())
-    if isinstance(mass, OneHot):
+    if mass.each is None and mass.column is not None:
         column = mass.column
         target = terms.pick(column)
         others = Wide.of(1.0).minus(target).plus(rest)
         own = target.times(z_term.over(sum_)).minus(others.times(per_mass.over(sum_)))
     else:
+        assert mass.each is not None
         column = top
-        parts = parts.minus(Wide.of(mass.mass).times(rate))
-        up = Wide.of(mass.others).times(rate).plus(z_term).over(sum_)
-        own = up.minus(rest.times(Wide.of(mass.top).times(rate).over(sum_)))
-    each = np.arange(len(column))
-    parts.mantissa[each, column], parts.exponent[each, column] = own
+        parts = parts.minus(mass.each.times(rate))
+        up = mass.others.times(rate).plus(z_term).over(sum_)
+        own = up.minus(rest.times(mass.top.times(rate).over(sum_)))
+    parts.put(np.arange(len(column)), column, own)
     return (parts if slope is None else parts.times(slope)).doubles()

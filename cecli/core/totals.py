@@ -61,7 +61,10 @@ class Part:
         """(n,) cross-entropy and z-loss together."""
         if self.losses is None:
             raise ValueError("no losses were asked for")
-        return self.losses if self.z_losses is None else self.losses + self.z_losses
+        if self.z_losses is None:
+            return self.losses
+        with np.errstate(over="ignore"):
+            return self.losses + self.z_losses
 
 
 class Totals:

@@ -23,6 +23,8 @@ MassName = Literal["none", "one-hot", "smoothed", "soft"]
 # Beyond these a result may lose digits to overflow or underflow: such rows are done another way.
 SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 2.0**-64, 2.0**64
 SMALLEST_SOFTCAP, LARGEST_SOFTCAP = 2.0**-64, 2.0**7
+# What a smaller weight, or share of the target, is multiplied by may need digits that it has not.
+SMALLEST_FACTOR = 2.0**-200
 SPLITTER = 2.0**27 + 1.0  # cuts a double in two of 26 bits each
 SATURATED = 400.0  # 1/cosh² of so much is far below the smallest number
 
@@ -140,9 +142,13 @@ class Plan:
 
     @cached_property
     def in_range(self) -> bool:
-        """Whether temperature and softcap are such that rows can be done the common way."""
-        return SMALLEST_TEMPERATURE <= self.temperature <= LARGEST_TEMPERATURE and (
-            self.softcap is None or SMALLEST_SOFTCAP <= self.softcap <= LARGEST_SOFTCAP
+        """Whether the options are such that rows can be done the common way."""
+        weights = [] if self.weight is None else self.weight.tolist()
+        factors = [number for number in (self.smoothing, self.z_loss, *weights) if number]
+        return (
+            SMALLEST_TEMPERATURE <= self.temperature <= LARGEST_TEMPERATURE
+            and (self.softcap is None or SMALLEST_SOFTCAP <= self.softcap <= LARGEST_SOFTCAP)
+            and min(factors, default=1.0) >= SMALLEST_FACTOR
         )
 
 
