@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cecli.machine.compiled import kernel
 from support.large import MEBIBYTE, ROWS, saved, sparse
 from support.process import ENVIRONMENT, LIMIT, PROGRAM, Terminal, assert_complains, run
 
@@ -49,6 +50,16 @@ def anonymous_memory(*arguments: str) -> int:
 )
 def test_memory_is_bounded(arguments: list[str], shape: tuple[int, int]) -> None:
     sparse(*shape)  # 160 megabytes
+    assert anonymous_memory(*arguments) < 120 * MEBIBYTE
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.skipif(kernel() is None, reason="decimal arithmetic takes too long")
+def test_memory_is_bounded_where_all_is_exact() -> None:
+    random = np.random.default_rng(1)
+    np.save("z.npy", random.random((400, 50_000), np.float32))  # 80 megabytes
+    np.save("t.npy", random.integers(0, 50_000, 400))
+    arguments = ["grad", "z.npy", "-t", "t.npy", "--exact", "-o", "grad.npy", "--dtype", "float64"]
     assert anonymous_memory(*arguments) < 120 * MEBIBYTE
 
 
