@@ -296,9 +296,12 @@ class Problem:
         if self.weight is not None and self.index is not None:
             of_classes = self.weight[self.index[self.kept]]
         found = Divisors(None, None, shares=(weights, of_classes))
-        losses, z_losses = map(float, found.of_shares)
-        if not 0.0 < losses < math.inf:
-            raise CecliError(f"the mean is undefined: the weights sum to {losses:g}")
+        try:
+            losses, z_losses = map(float, found.of_shares)
+        except OverflowError:
+            raise CecliError("the mean is undefined: the weights sum to inf") from None
+        if not losses:
+            raise CecliError("the mean is undefined: the weights sum to 0")
         return replace(found, losses=losses, z_losses=z_losses)
 
     @property

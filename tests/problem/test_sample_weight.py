@@ -228,3 +228,9 @@ def test_lines_of_weighted_samples() -> None:
     own = cecli.cross_entropy(Z[0], 1).loss
     assert [json.loads(answer)["loss"] for answer in answers] == pytest.approx([2 * own] * 2)
     assert run("explain", "--json", stdin=line).status == 2
+
+
+@pytest.mark.parametrize(("weight", "total"), [(1e200, "inf"), (1e-200, "0")])
+def test_weights_that_leave_the_doubles(weight: float, total: str) -> None:
+    with pytest.raises(CecliError, match=f"the weights sum to {total}$"):
+        _ = cecli.cross_entropy([[1.0, 2.0]], [0], weight=[weight, 1.0], sample_weight=[weight]).loss
