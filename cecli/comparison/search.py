@@ -447,6 +447,14 @@ def _hits(batch: Batch) -> Floats | None:
     return np.asarray(hits / batch.whole.counted)
 
 
+def _with_value(fitted: Fitted, value: float) -> Makes:
+    return lambda batch: fitted.losses(batch, value)
+
+
+# The losses with the values of options that many people choose.
+USUAL = [(fitted, value, _with_value(fitted, value)) for fitted in FITTED for value in fitted.usual]
+
+
 def _by_value(wrong: WrongLoss, batch: Batch, digits: float) -> Iterator[tuple[Diagnosis, Floats]]:
     """What has a value that many people choose."""
     if digits > DIGITS_FOR_MOST:
@@ -464,9 +472,8 @@ def _by_value(wrong: WrongLoss, batch: Batch, digits: float) -> Iterator[tuple[D
         rounded = np.round(wrong.right, decimals)
         yield ROUNDED.found(decimals, value=float(decimals)), rounded
     tried = [
-        (fitted.found(batch, value), lambda b, f=fitted, v=value: f.losses(b, v))
-        for fitted in FITTED
-        for value in fitted.usual
+        (fitted.found(batch, value), make)
+        for fitted, value, make in USUAL
         if digits <= DIGITS_FOR_ALL or fitted.option == "smoothing"
     ]
     for (diagnosis, _), predicted in zip(

@@ -469,6 +469,7 @@ def losses_by(
     progress: ProgressCallback | None = None,
 ) -> Sequence[Floats | None]:
     """What some ways to make a loss come to: a sum, or (N,) with each; None without room for it."""
+    problem = reference.problem
 
     def work(block: Block) -> list[Floats | None]:
         parts: list[list[Floats | None]] = []
@@ -477,17 +478,28 @@ def losses_by(
             for start in range(0, count, size):
                 piece = piece_of(block, start, min(start + size, count))
                 batch = reference.textbook.of_block(piece)
-                made = [make(batch) for make in makes]
+                made = [_losses_made(batch, make, keep=count == problem.samples) for make in makes]
                 parts.append([m if m is None or each else np.atleast_1d(m.sum()) for m in made])
         return list(map(_together, zip(*parts, strict=True)))
 
-    blocks = list(_each_block(reference.problem, work, progress))
+    blocks = list(_each_block(problem, work, progress))
     if not blocks:
         return [None for _ in makes]
     found = list(map(_together, zip(*blocks, strict=True)))
     if each:
         return found
     return [None if losses is None else np.asarray(losses.sum()) for losses in found]
+
+
+def _losses_made(batch: Batch, make: Makes, *, keep: bool) -> Floats | None:
+    """Losses of a batch; those of a whole problem are made once."""
+    if not keep:
+        return make(batch)
+    known = vars(batch).setdefault("made", {})
+    if make not in known:
+        known[make] = make(batch)
+    found: Floats | None = known[make]
+    return found
 
 
 def _together(parts: Sequence[Floats | None]) -> Floats | None:

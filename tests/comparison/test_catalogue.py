@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,7 @@ class Scene:
         self.target = np.asarray(target)
         problem = Problem.of(self.logits, self.target, Objective(**self.options))
         self.reference = Reference(problem)
+        _ = self.reference.result  # found once, for all that is judged
         self.problem = self.reference.problem
         self.result = cross_entropy(self.logits, self.target, **self.options)
         self.right = self.problem.to_rows(self.result.grad)
@@ -467,6 +470,93 @@ def test_a_formula_written_down_here_is_named(name: str, wrong: Any) -> None:
     for precision in PRECISIONS:
         comparison = scene_called("plain").judged(rows, precision)
         assert [diagnosis.id for diagnosis in comparison.diagnosis] == [name]
+
+
+# --- The same with options ------------------------------------------------------------------------
+
+
+def probabilities(logits: Array) -> Array:
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def slope_of_cap(numbers: Array) -> Array:
+    return np.asarray(1.0 - np.tanh(numbers) ** 2)
+
+
+P, Q, N = probabilities(LOGITS), np.eye(5)[TARGET], len(TARGET)
+LOG_SUM_EXP = np.log(np.exp(LOGITS).sum(axis=1, keepdims=True))
+OWN_WEIGHT = np.array(WEIGHT)[TARGET][:, None]
+MANY, MANY_TARGETS = SCENES["many classes"][0], np.eye(300)[[4, 100, 299]]
+CUBE = SCENES["three dimensions"][0]
+TWO_SHARDS = np.concatenate([probabilities(half) for half in np.split(MANY, 2, axis=1)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("scene", "name", "rows"),
+    [
+        ("plain", "gradient-is-logits", LOGITS),
+        (
+            "three dimensions",
+            "shifted-by-one",
+            (probabilities(CUBE).reshape(6, 5) - np.eye(5)[[2, 4, 1, 0, 3, 0]]) / 6,
+        ),
+        ("temperature", "temperature-inverted", (probabilities(2.5 * LOGITS) - Q) * 2.5 / N),
+        ("temperature", "temperature-forgotten", (P - Q) / N),
+        ("smoothing", "smoothing-twice", (P - 0.81 * Q - 0.19 / 5) / N),
+        (
+            "smoothed z-loss",
+            "smoothing-z-loss",
+            (P - 0.9 * Q - 0.02 + 0.2 * LOG_SUM_EXP * (P - 0.02)) / N,
+        ),
+        ("weights", "weights-squared", OWN_WEIGHT**2 * (P - Q) / OWN_WEIGHT.sum()),
+        ("softcap", "softcap-forgotten", (P - Q) / N),
+        (
+            "softcap",
+            "softcap-twice",
+            (probabilities(4 * np.tanh(np.tanh(LOGITS / 4))) - Q)
+            * slope_of_cap(np.tanh(LOGITS / 4))
+            * slope_of_cap(LOGITS / 4)
+            / N,
+        ),
+        (
+            "softcap",
+            "softcap-formula",
+            (probabilities(np.tanh(LOGITS / 4)) - Q) * slope_of_cap(LOGITS / 4) / 4 / N,
+        ),
+        ("z-loss", "z-loss-forgotten", (P - Q) / N),
+        ("many classes", "shards", (TWO_SHARDS - MANY_TARGETS) / 3),
+        ("plain", "sample-weights", np.linspace(0.3, 2.9, N)[:, None] * (P - Q) / N),
+        ("plain", "rounded", np.round((P - Q) / N, 5)),
+        ("plain", "low-precision", (P - Q) / N * (1 + 3e-4 * np.cos(LOGITS * 100))),
+        ("z-loss", "z-loss-factor", (P - Q + 0.1 * LOG_SUM_EXP * P) / N),
+        ("temperature", "temperature-chain", (probabilities(LOGITS / 2.5) - Q) / N),
+        ("softcap", "softcap-derivative", (probabilities(4 * np.tanh(LOGITS / 4)) - Q) / N),
+        ("weights", "weights-normalised", OWN_WEIGHT / 6.75 * (P - Q) / N),
+        ("weights", "wrong-divisor", OWN_WEIGHT * (P - Q) / N),
+        ("ignored", "ignored-counted", (TARGET != 1)[:, None] * (P - Q) / N),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_formula_with_options_is_named(scene: str, name: str, rows: Array) -> None:
+    comparison = scene_called(scene).judged(rows, "float64")
+    assert [diagnosis.id for diagnosis in comparison.diagnosis] == [name]
+
+
+def test_a_divergence_in_place_of_a_loss_is_named() -> None:
+    logits, soft, _ = SCENES["soft"]
+    loss = float((soft * np.log(soft / probabilities(logits))).sum() / len(soft))
+    found = scene_called("soft").judged_loss(loss, "float64").diagnosis
+    assert [diagnosis.id for diagnosis in found] == ["kl-divergence"]
+
+
+def test_every_id_has_a_test_of_its_own() -> None:
+    """Not only that of the catalogue, which is held against itself."""
+    here = Path(__file__).parent
+    texts = [file.read_text(encoding="utf-8") for file in sorted(here.glob("*.py"))]
+    texts.append((CASES / "mistakes.json").read_text(encoding="utf-8"))
+    named = {name for text in texts for name in re.findall(r'"([a-z0-9-]+)"', text)}
+    assert {mistake.id for mistake in [*CATALOGUE, *OTHERS]} <= named
 
 
 def test_the_manual_lists_every_id_with_its_formula() -> None:
