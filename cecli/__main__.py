@@ -59,7 +59,9 @@ def _run() -> int:
         reason = error.strerror or str(error)
         if not error.filename:
             return _refuse(reason)
-        _complain(f"{error.filename}: {reason}")
+        from cecli.text.messages import quote
+
+        _complain(f"{quote(str(error.filename))}: {reason}")
     return BAD_USAGE
 
 

@@ -45,6 +45,8 @@ def test_a_long_hostile_argument() -> None:
     complaint("loss", "1", "2", "-t", "[" * 100_000)
     complaint("loss", "1", "2", "-t", "0", "--weight", "[" * 100_000)
     complaint("softmax", "1", "--labels", "[" * 100_000)
+    for name in ("[" * 100_000, f"{'[' * 100_000}.py:f"):
+        assert "'[[[" in complaint("verify", name)
 
 
 def test_much_json_is_read() -> None:

@@ -233,4 +233,6 @@ def test_lines_of_weighted_samples() -> None:
 @pytest.mark.parametrize(("weight", "total"), [(1e200, "inf"), (1e-200, "0")])
 def test_weights_that_leave_the_doubles(weight: float, total: str) -> None:
     with pytest.raises(CecliError, match=f"the weights sum to {total}$"):
-        _ = cecli.cross_entropy([[1.0, 2.0]], [0], weight=[weight, 1.0], sample_weight=[weight]).loss
+        _ = cecli.cross_entropy(
+            [[1.0, 2.0]], [0], weight=[weight, 1.0], sample_weight=[weight]
+        ).loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ def load(name: str) -> Any:
     place, _, path = name.rpartition(":")
     if not place or not path:
         hint = ""
-        if Path(name).is_file():
+        if os.path.isfile(name):  # noqa: PTH113 - also where no path can be as long
             hint = f"; a program stands behind --, as in: cecli verify -- {name}"
         raise CecliError(f"{quote(name)} names no function: {EXPECTED}{hint}")
     found: Any = _module(place)
@@ -65,16 +66,16 @@ def one_line(text: str) -> str:
 
 
 def _module(place: str) -> ModuleType:
-    is_file = place.endswith(".py") or "/" in place
-    if is_file and not Path(place).is_file():
+    is_path = place.endswith(".py") or "/" in place
+    if is_path and not os.path.isfile(place):  # noqa: PTH113
         raise CecliError(f"there is no file {quote(place)}")
-    directory = Path(place).resolve().parent if is_file else Path.cwd()
+    directory = Path(place).resolve().parent if is_path else Path.cwd()
     if str(directory) not in sys.path[:1]:
         sys.path.insert(0, str(directory))
     try:
-        return _from_file(Path(place)) if is_file else importlib.import_module(place)
+        return _from_file(Path(place)) if is_path else importlib.import_module(place)
     except ModuleNotFoundError as error:
-        if not is_file and error.name and f"{place}.".startswith(f"{error.name}."):
+        if not is_path and error.name and f"{place}.".startswith(f"{error.name}."):
             raise CecliError(
                 f"there is no module {quote(error.name)}, neither here nor installed beside cecli"
             ) from None
