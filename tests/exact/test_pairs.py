@@ -297,6 +297,27 @@ def test_factors_that_the_bounds_do_not_know_are_for_decimal_arithmetic(
         assert_same_bits(problem, kernels, monkeypatch)
 
 
+def test_neither_blocks_nor_threads_show(
+    kernels: list[Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "kernel", lambda: kernels[-1])
+    monkeypatch.setattr("cecli.machine.blocks.SMALLEST_BLOCK_BYTES", 1)
+    random = np.random.default_rng(5)
+    logits = random.normal(size=(97, 11))
+    logits[::10] = 0.5  # some rows for decimal arithmetic, which are alike
+    problem = Problem.of(logits, random.dirichlet(np.ones(11), 97), Objective(z_loss=0.1))
+    array, found = RowArray("grad", DOUBLE), set()
+    for jobs, size in ((1, 2**20), (1, 88), (2, 2000), (5, 500)):
+        monkeypatch.setattr("cecli.exact.solve.PAIRS_BLOCK_BYTES", size)
+        run = Pass(problem, Wanted({array: None}, worst=3), exact=True, jobs=jobs)
+        parts = list(run)
+        assert len(parts) == -(-97 * 88 // max(size, 88)) or jobs > 1
+        grad = np.concatenate([part.arrays[array] for part in parts])
+        losses = np.concatenate([part.losses for part in parts if part.losses is not None])
+        found.add((grad.tobytes(), losses.tobytes(), run.loss, run.kl, run.perplexity_and_bits))
+    assert len(found) == 1
+
+
 def test_entropies_keep_their_bound(kernels: list[Kernel], monkeypatch: pytest.MonkeyPatch) -> None:
     random, one = np.random.default_rng(3), 1.0
     rows = [random.dirichlet(np.full(9, alpha)) for alpha in [0.001, 0.01, 0.1, 1.0, 100.0] * 20]
