@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import cecli
 from cecli.cli.main import main
+from cecli.machine.compiled import kernel
 from support.documents import strict
 
 SAMPLE = ["2.0", "1.0", "0.1", "-t", "0"]
@@ -282,6 +283,7 @@ def test_output_is_written_whatever_the_verdict() -> None:
     assert "worst at class 1" in picture
 
 
+@pytest.mark.skipif(kernel() is None, reason="decimal arithmetic takes minutes")
 def test_a_large_file_is_quick_and_explained() -> None:
     random = np.random.default_rng(1)
     logits = random.normal(0, 2, (2048, 500)).astype(np.float32)
