@@ -51,17 +51,16 @@ def of_tensorflow(logits: Any, labels: Any) -> Any:
     return losses, tf.convert_to_tensor(tape.gradient(losses, z))
 
 
-def of_mlx(logits: Any, target: Any, label_smoothing: float = 0.0, reduction: str = "mean") -> Any:
-    """MLX has doubles only on some devices, and makes float32 of them."""
+def of_mlx(logits: Any, target: Any, label_smoothing: float = 0.0) -> Any:
+    """Losses of the rows; MLX has doubles only on some devices, and makes float32 of them."""
     import mlx.core as mx
     import mlx.nn as nn
 
-    def loss(z: Any) -> Any:
-        return nn.losses.cross_entropy(
-            z, mx.array(target), label_smoothing=label_smoothing, reduction=reduction
-        )
+    def rows(z: Any) -> Any:
+        return nn.losses.cross_entropy(z, mx.array(target), label_smoothing=label_smoothing)
 
-    return mx.value_and_grad(loss)(mx.array(logits))
+    z = mx.array(logits.copy())  # it takes no negative strides
+    return rows(z), mx.grad(lambda z: rows(z).sum())(z)
 
 
 def of_tinygrad(
@@ -78,16 +77,15 @@ def of_tinygrad(
 def of_liger(
     input: Any,  # noqa: A002 - as it is called there
     target: Any,
-    weight: Any = None,
     ignore_index: int = -100,
     lse_square_scale: float = 0.0,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Any:
-    """Liger's kernel without its soft cap, which Triton's interpreter cannot run."""
+    """Liger's kernel without weights and soft cap, which Triton's interpreter cannot run."""
     from liger_kernel.ops.cross_entropy import LigerCrossEntropyFunction
 
-    arguments = (weight, ignore_index, lse_square_scale, label_smoothing, reduction)
+    arguments = (None, ignore_index, lse_square_scale, label_smoothing, reduction)
     return LigerCrossEntropyFunction.apply(input, target, *arguments)[0]
 
 

@@ -17,7 +17,7 @@ PAGE = (MANUAL / "cecli-verify.1").read_text().partition(".Ss Frameworks")[2]
 FILE = re.compile(r"^\.Pa (with_\w+\.py) :\n\.Bd -literal.*\n((?:.+\n)+?)\.Ed", re.MULTILINE)
 FILES = {name: text.replace("\\-", "-").replace("\\(aq", "'") for name, text in FILE.findall(PAGE)}
 # Kernels without a GPU or a compiler.
-INTERPRETED = {"TRITON_INTERPRET": "1", "DEV": "PYTHON"}
+INTERPRETED = {"TRITON_INTERPRET": "1", "DEV": "PYTHON", "KERAS_BACKEND": "jax"}
 
 
 def test_there_is_one_for_each() -> None:
@@ -32,14 +32,26 @@ def test_there_is_one_for_each() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_it_passes_everyday_cases(name: str, tmp_path: Path) -> None:
     package = str(re.search(r"(?:import|from) (\w+)", FILES[name])[1])  # type: ignore[index]
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
     (tmp_path / name).write_text(FILES[name])
     kind = ["--torch"] if package == "liger_kernel" else []
-    function = f"./{name}:cross_entropy"
+    passes(package, *kind, f"./{name}:cross_entropy", folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_keras_needs_no_file(tmp_path: Path) -> None:
+    command = re.search(r"^\$ KERAS_BACKEND=jax cecli verify (.+)$", PAGE, re.MULTILINE)
+    assert command is not None
+    passes("keras", *command[1].replace("\\-", "-").split(), folder=tmp_path)
+
+
+def passes(package: str, *arguments: str, folder: Path) -> None:
+    """Everyday cases pass; skipped where the package is not installed."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    few = ("-k", "ordinary", "-k", "ties", "-k", "reduction")
     run = subprocess.run(
-        [sys.executable, "-m", "cecli", "verify", *kind, function, "-k", "ordinary", "-k", "ties"],
-        cwd=tmp_path,
+        [sys.executable, "-m", "cecli", "verify", *arguments, *few],
+        cwd=folder,
         env={**ENVIRONMENT, **INTERPRETED, "PYTHONWARNINGS": "default"},
         capture_output=True,
         encoding="utf-8",
