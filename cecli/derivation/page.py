@@ -15,7 +15,7 @@ TITLE = "The gradient of softmax cross-entropy, step by step"
 _RULES = """\
 .cecli math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", math; }
 .cecli .equations { margin-left: 1.5em; }
-.cecli .equations td { padding: .2em .35em .2em 0; }
+.cecli .equations td { padding: .28em .35em .28em 0; }
 .cecli .equations td:first-child, .cecli .whole { white-space: nowrap; }
 .cecli .scroll { overflow-x: auto; overflow-y: hidden; }
 .cecli .formula { margin-left: 1.5em; }
