@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cecli.gradcheck.bounds import Tolerances, tolerances_of
 from cecli.machine.decimals import as_decimal, cap, exponential, sums_without_each, wide_context
 from cecli.machine.rational import RationalRow, exact_divisors
-from cecli.problem.dtypes import Integers
+from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.precision import type_precision
 from cecli.problem.problem import Problem
 
@@ -206,8 +206,26 @@ def _digits(problem: Problem, step: float) -> Integers:
         alone = (unmasked.sum(axis=1) == 1) & (size > 0.0)
         below = math.log10(temperature) - np.log10(np.where(alone, size, temperature))
         digits += np.maximum(0.0, below)
+    digits += _digits_between_terms(problem)
     digits += 2.0 * max(0.0, -math.log10(step) - 20.0) + max(0.0, math.log10(temperature))
     return np.asarray(np.ceil(digits), dtype=np.int64)
+
+
+def _digits_between_terms(problem: Problem) -> Floats:
+    """(N,) digits between the largest and the smallest factor of a term of the loss."""
+    objective = problem.objective
+    weight = np.ones(1) if problem.weight is None else problem.weight[problem.weight > 0.0]
+    largest, smallest = np.log10([weight.max(initial=1.0), weight.min(initial=1.0)])
+    terms = np.full(problem.samples, min(smallest, 0.0))
+    if problem.soft is not None:
+        soft = np.min(problem.soft, axis=1, initial=1.0, where=problem.soft > 0.0)
+        terms = np.minimum(terms, smallest + np.log10(soft.astype(np.float64)))
+    if objective.label_smoothing:
+        share = math.log10(objective.label_smoothing) - math.log10(problem.classes)
+        terms = np.minimum(terms, smallest + share)
+    if objective.z_loss:
+        terms = np.minimum(terms, math.log10(objective.z_loss))
+    return np.asarray(max(largest, 0.0) - terms)
 
 
 def plan_check(problem: Problem, grad: NDArray[Any], cost: Cost, seed: int) -> Plan:
