@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 
 import pytest
 
-from support.process import ENVIRONMENT, PROGRAM, run
+from support.process import ENVIRONMENT, LIMIT, PROGRAM, run
 
 
 def test_a_line_is_answered_before_the_next_is_written() -> None:
@@ -24,6 +25,9 @@ def test_a_line_is_answered_before_the_next_is_written() -> None:
         for target in (0, 1, 0):
             process.stdin.write(json.dumps({"logits": [0, 0], "target": target}) + "\n")
             process.stdin.flush()
+            if not select.select([process.stdout], [], [], LIMIT)[0]:
+                process.kill()
+                pytest.fail(f"no answer within {LIMIT:g} seconds")
             assert json.loads(process.stdout.readline())["target"] == target
 
 
