@@ -463,7 +463,7 @@ def _by_value(wrong: WrongLoss, batch: Batch, digits: float) -> Iterator[tuple[D
         for value, text in ((float(factor), f"{factor:,}"), (1.0 / factor, f"1/{factor:,}")):
             yield CONSTANT_FACTOR.found(f"loss times {text}", value=value), value * wrong.right
     counted = batch.whole.counted if batch.weight is None else batch.whole.total_weight
-    each = 1.0 if wrong.right.ndim else counted / batch.divisor
+    each = 1.0 if wrong.right.ndim else np.divide(counted, batch.divisor)
     for copies in COPIES:
         words = f"it is {copies} times the right one, as of {copies} shards that each add all of it"
         yield EXTRA_MASS.found(words, value=float(copies)), wrong.right + each * np.log(copies)

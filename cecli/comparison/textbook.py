@@ -208,7 +208,7 @@ class Batch:
     @property
     def z_factor(self) -> Floats | float:
         """λ, times the samples' weights (n, 1), over its divisor"""
-        factor = self.z_loss / self.z_divisor
+        factor = float(np.divide(self.z_loss, self.z_divisor))  # a mistake may divide by 0
         return factor if self.sample_weight is None else factor * self.sample_weight
 
     @cached_property

@@ -179,6 +179,13 @@ DOCUMENTS = st.fixed_dictionaries(
 COMMANDS = st.sampled_from(["softmax", "loss", "grad"])
 
 
+@pytest.mark.parametrize("judged", ["--loss=1.85", "--grad=1,2"])
+def test_a_mistake_that_divides_by_nothing(judged: str) -> None:
+    options = ["--z-loss", "1e-300", "--sample-weight", "5e-324"]
+    outcome = run("compare", "1.0", "1.85", "-t", "1", *options, judged)
+    assert (outcome.status, outcome.stderr) == (1, "")
+
+
 def assert_mannered(outcome: Outcome) -> None:
     """Done, or one line that says why not."""
     assert outcome.status in (0, 2), outcome

@@ -54,6 +54,7 @@ JUNK = st.one_of(
     ),
 )
 FORMS = [("--json",), ("--json",), (), ("--markdown",), ("--jsonl",), ("--json", "--exact")]
+CHECKS = [(), (), ("--check-method", "central"), ("--check-method", "forward", "--seed", "3")]
 SUFFIXES = ["npy", "npz", "csv", "tsv", "json", "jsonl", "txt", "npy.gz", "csv.gz"]
 OUTPUTS = ["npy", "npz", "csv", "json", "jsonl", "svg", "md", "tex", "", "x"]
 
@@ -79,7 +80,7 @@ def command_lines(draw: st.DrawFn) -> CommandLine:
         judged = draw(st.lists(NUMBERS, min_size=1, max_size=classes))
         arguments += [draw(st.sampled_from(["--grad", "--loss"])), ",".join(map(repr, judged))]
     if command == "grad" and draw(st.integers(0, 3)) == 0:
-        arguments += ["--check", *draw(st.sampled_from([(), ("--method", "central")]))]
+        arguments += ["--check", *draw(st.sampled_from(CHECKS))]
     form = draw(st.sampled_from(FORMS))
     arguments += form if command in ("softmax", "loss", "grad") else form[:1]
     arguments += draw(others(command))
@@ -182,6 +183,17 @@ def others(draw: st.DrawFn, command: str) -> list[str]:
         ["--arrays"],
         ["--no-arrays"],
         ["--quiet"],
+        ["--theme", draw(st.sampled_from(["light", "dark", "both"]))],
+        ["--divisor", repr(draw(POSITIVE))],
+        ["--worst", str(draw(st.integers(0, 4)))],
+        ["--dtype", draw(st.sampled_from(["float16", "float32", "float64"])), "-o", "out.npy"],
+        ["--columns", draw(st.sampled_from(["1", "2:", "1,2", "a", "*"]))],
+        [draw(st.sampled_from(["--header", "--no-header"]))],
+        ["--sample", str(draw(st.integers(0, 3)))],
+        ["--latex"],
+        ["--rtol", repr(draw(POSITIVE))],
+        ["--exact"],
+        ["--jobs", str(draw(st.integers(1, 3)))],
     ]
     picked = draw(st.lists(st.sampled_from(range(len(choices))), max_size=2, unique=True))
     return [word for number in picked for word in choices[number]]

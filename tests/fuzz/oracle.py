@@ -51,7 +51,7 @@ def judge(line: CommandLine) -> Outcome:
         assert outcome.stderr.startswith("cecli"), outcome.stderr
         return outcome
     verdict = line.arguments[:1] and line.arguments[0] in VERDICTS
-    assert outcome.status == 0 or verdict or "--method" in line.arguments, "a verdict"
+    assert outcome.status == 0 or verdict or "--check-method" in line.arguments, "a verdict"
     if "--json" in line.arguments and "-h" not in line.arguments:
         _judge_document(line.arguments, outcome)
     if "--jsonl" in line.arguments:
