@@ -20,7 +20,9 @@ from cecli.comparison.mistaken import (
     assigned,
     averaged,
     both,
+    by_count,
     by_probabilities,
+    by_weights,
     capped_twice,
     changed,
     class_for_target,
@@ -52,6 +54,7 @@ from cecli.comparison.mistaken import (
     sigmoid,
     smoothed_over_others,
     smoothed_z_loss,
+    soft,
     through_both_softmaxes,
     through_maximum,
     unwrapped_target,
@@ -93,10 +96,13 @@ CATALOGUE: tuple[Mistake, ...] = (
     ),
     Mistake(
         "missing-one-hot",
-        "The gradient is the softmax itself: the one-hot target is not subtracted from it.",
-        "Subtract 1 from the component of the target's class, before dividing by the samples.",
+        "The gradient is the softmax itself: the {} is not subtracted from it.",
+        "Subtract it before dividing by the samples: 1 at the target's class, or probabilities.",
         "p/D",
-        (Variant(lambda batch: batch.gradient(mass=0.0)),),
+        (
+            indexed(Variant(lambda batch: batch.gradient(mass=0.0), None, "one-hot target")),
+            soft(Variant(lambda batch: batch.gradient(mass=0.0), None, "target")),
+        ),
     ),
     Mistake(
         "sign-flipped",
@@ -121,12 +127,19 @@ CATALOGUE: tuple[Mistake, ...] = (
     ),
     Mistake(
         "averaged-twice",
-        "It is divided by the number of samples twice.",
+        "It is divided by {}.",
         "Divide once: in the loss, or in its gradient.",
         "g/D, L/D",
         (
-            both(divided_again, common=True),
-            both(over(lambda b: b.divisor * b.whole.counted), common=True),
+            by_count(both(divided_again, "the number of samples twice", common=True)),
+            by_weights(both(divided_again, "the divisor of the mean twice", common=True)),
+            by_weights(
+                both(
+                    over(lambda b: b.divisor * b.whole.counted),
+                    "the divisor of the mean, and by the number of samples besides",
+                    common=True,
+                )
+            ),
         ),
     ),
     Mistake(
@@ -138,10 +151,25 @@ CATALOGUE: tuple[Mistake, ...] = (
     ),
     Mistake(
         "divided-by-components",
-        "It is divided by the number of components, samples times classes.",
+        "It is divided by {}.",
         "Average over the samples only; a plain mean over all components divides by both.",
         "g/C, L/C",
-        (both(over(lambda batch: batch.divisor * batch.classes), common=True),),
+        (
+            by_count(
+                both(
+                    over(lambda batch: batch.divisor * batch.classes),
+                    "the number of components, samples times classes",
+                    common=True,
+                )
+            ),
+            by_weights(
+                both(
+                    over(lambda batch: batch.divisor * batch.classes),
+                    "the divisor of the mean times the number of classes",
+                    common=True,
+                )
+            ),
+        ),
     ),
     Mistake(
         "wrong-divisor",
@@ -199,7 +227,7 @@ CATALOGUE: tuple[Mistake, ...] = (
     ),
     Mistake(
         "half-averaged",
-        "{} is divided by the number of samples.",
+        "{} is averaged over the samples.",
         "Divide the difference, softmax minus target, as a whole.",
         "p − y/D, or p/D − y",
         (
@@ -260,7 +288,7 @@ CATALOGUE: tuple[Mistake, ...] = (
     ),
     Mistake(
         "wrong-target-index",
-        "The 1 is subtracted at another class than the target's: {}.",
+        "Another class is taken for the target: {}.",
         "Index the row of each sample by its own target, counted from 0.",
         "(p − [j = t ± 1])/D, …",
         (
@@ -571,18 +599,25 @@ CATALOGUE: tuple[Mistake, ...] = (
     ),
     Mistake(
         "flush-to-zero",
-        "Numbers below the smallest normal one of {} are 0.",
+        "Numbers below the smallest{} are 0.",
         "Let the hardware keep subnormal numbers, or compute in a wider type.",
-        "0 where |g| or e^(v − m) is below the smallest normal number",
+        "0 where |g| or e^(v − m) is below the smallest number, normal or not",
         (
-            *(Variant(flushed(smallest), None, name) for name, smallest in SMALLEST_NORMAL.items()),
             *(
-                Variant(flushed_exponentials(smallest), None, f"{name}, of the exponentials,")
+                Variant(flushed(smallest), None, f" normal one of {name}")
+                for name, smallest in SMALLEST_NORMAL.items()
+            ),
+            *(
+                Variant(
+                    flushed_exponentials(smallest),
+                    None,
+                    f" normal one of {name}, of the exponentials,",
+                )
                 for name, smallest in SMALLEST_NORMAL.items()
                 if name != "float64"
             ),
             *(
-                Variant(flushed_exponentials(smallest), None, f"{name}, of the exponentials,")
+                Variant(flushed_exponentials(smallest), None, f" of {name}, of the exponentials,")
                 for name, smallest in SMALLEST_OF_ALL.items()
             ),
         ),

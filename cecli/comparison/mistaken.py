@@ -67,6 +67,21 @@ def indexed(variant: Variant) -> Variant:
     return only(lambda batch: batch.index is not None, variant)
 
 
+def soft(variant: Variant) -> Variant:
+    """Only where the target is probabilities."""
+    return only(lambda batch: batch.soft is not None, variant)
+
+
+def by_count(variant: Variant) -> Variant:
+    """Only where the mean divides by the number of samples."""
+    return only(lambda batch: batch.divisor == batch.whole.counted, variant)
+
+
+def by_weights(variant: Variant) -> Variant:
+    """Only where it divides by something else: a sum of weights, or what it was told."""
+    return only(lambda batch: batch.divisor != batch.whole.counted, variant)
+
+
 def only(holds: Callable[[Batch], bool], variant: Variant) -> Variant:
     """Only where something holds."""
 

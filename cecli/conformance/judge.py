@@ -97,7 +97,7 @@ def judge(case: Case, inputs: Inputs, reply: Reply) -> Verdict:
     diagnosis = compared.diagnosis if telling else ()
     flushed = None if compared.passed else _flushed(reference, compared, of_grad, of_loss)
     if flushed is not None:
-        diagnosis = (mistake_called("flush-to-zero").found(precision),)
+        diagnosis = (mistake_called("flush-to-zero").found(f" normal one of {precision}"),)
     multiplied = bool(np.any(np.not_equal(inputs.upstream, 1.0)))
     if multiplied and grad is not None and not compared.passed:
         diagnosis = upstream_diagnosis(reference, inputs, grad, precision) or diagnosis

@@ -543,6 +543,28 @@ def test_a_formula_with_options_is_named(scene: str, name: str, rows: Array) -> 
     assert [diagnosis.id for diagnosis in comparison.diagnosis] == [name]
 
 
+WEIGHTED = OWN_WEIGHT * (P - Q) / OWN_WEIGHT.sum()
+
+
+@pytest.mark.parametrize(
+    ("scene", "rows", "words"),
+    [
+        ("plain", P / N, "itself: the one-hot target is not subtracted"),
+        ("soft", P / N, "itself: the target is not subtracted"),
+        ("plain", (P - Q) / N**2, "divided by the number of samples twice"),
+        ("weights", WEIGHTED / OWN_WEIGHT.sum(), "divided by the divisor of the mean twice"),
+        ("weights", WEIGHTED / N, "by the divisor of the mean, and by the number of samples"),
+        ("plain", (P - Q) / N / 5, "components, samples times classes"),
+        ("weights", WEIGHTED / 5, "the divisor of the mean times the number of classes"),
+        ("plain", P / N - Q, "Only the softmax is averaged over the samples"),
+        ("plain", (P - np.roll(Q, 1, axis=1)) / N, "Another class is taken for the target: one"),
+    ],
+)
+def test_the_sentence_is_true_of_what_was_made(scene: str, rows: Array, words: str) -> None:
+    found = scene_called(scene).judged(rows, "float64").diagnosis
+    assert any(words in diagnosis.explanation for diagnosis in found), found
+
+
 def test_a_divergence_in_place_of_a_loss_is_named() -> None:
     logits, soft, _ = SCENES["soft"]
     loss = float((soft * np.log(soft / probabilities(logits))).sum() / len(soft))
