@@ -114,7 +114,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """The same for a notebook, with the numbers that are furthest off."""
-        from cecli.text.html import Column, listed, notebook, numbers, paragraph
+        from cecli.text.html import PageColumn, listed, notebook, numbers, paragraph
 
         head, *lines = repr(self).split("\n")
         pieces = [paragraph(head, "passed" if self.passed else "failed")]
@@ -123,7 +123,7 @@ class Comparison:
                 continue
             shown = judged.shown.worst(MOST_SHOWN)
             columns = [
-                Column("place, row by row", "text", list(map(str, shown.place.tolist()))),
+                PageColumn("place, row by row", "text", list(map(str, shown.place.tolist()))),
                 numbers("yours", shown.candidate.tolist()),
                 numbers("exact", shown.right.tolist()),
                 numbers("difference", shown.difference.tolist(), 2),

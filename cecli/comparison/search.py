@@ -167,14 +167,14 @@ def _coincidence(batch: Batch) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class Forecast:
     """What some variants predict of a batch's rows, (V, n, C)."""
 
     made: Floats
     variants: tuple[tuple[Mistake, Variant], ...]
 
 
-def predictions_of(batch: Batch) -> Iterator[Predictions]:
+def predictions_of(batch: Batch) -> Iterator[Forecast]:
     """The gradients of the catalogue; those of a small batch are made once."""
     kept = vars(batch).get("predictions")
     if kept is not None:
@@ -189,12 +189,12 @@ def predictions_of(batch: Batch) -> Iterator[Predictions]:
             if made is None:
                 continue
             if len(arrays) == at_once:
-                yield Predictions(np.stack(arrays), tuple(variants))
+                yield Forecast(np.stack(arrays), tuple(variants))
                 arrays, variants, whole = [], [], False
             arrays.append(made)
             variants.append((mistake, variant))
     if arrays:
-        last = Predictions(np.stack(arrays), tuple(variants))
+        last = Forecast(np.stack(arrays), tuple(variants))
         if whole:
             vars(batch)["predictions"] = last
         yield last

@@ -125,15 +125,15 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The families, and the first failures, for a notebook."""
-        from cecli.text.html import Column, bar, listed, notebook, paragraph
+        from cecli.text.html import PageColumn, bar, listed, notebook, paragraph
 
         families = [family for family in self.families if family.ran]
         errors = [family.max_ulp_error for family in families]
         columns = [
-            Column("family", "text", [family.family for family in families]),
-            Column("passed", "number", [f"{f.passed}/{f.ran}" for f in families]),
-            Column("", "bar", [bar(family.passed / family.ran) for family in families]),
-            Column(
+            PageColumn("family", "text", [family.family for family in families]),
+            PageColumn("passed", "number", [f"{f.passed}/{f.ran}" for f in families]),
+            PageColumn("", "bar", [bar(family.passed / family.ran) for family in families]),
+            PageColumn(
                 "largest error, ulps",
                 "number",
                 ["" if error is None else f"{error:,.3g}" for error in errors],

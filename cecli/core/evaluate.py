@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cecli.core.totals import Part, Totals, tally_of
 from cecli.machine.blocks import each_block
 from cecli.machine.compiled import kernel
-from cecli.machine.plan import RARE, UNUSABLE, MassName, Plan, Results, Rows
+from cecli.machine.plan import RARE, UNUSABLE, LogitRows, MassName, Plan, Results
 from cecli.problem.dtypes import Floats
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Block, Problem
@@ -198,9 +198,9 @@ def evaluate(
     names = [name for name, is_asked in asked.items() if is_asked]
     kept = None if block.all_kept else block.kept
     if plan.mass == "none":
-        rows = Rows(logits=block.logits, kept=kept)
+        rows = LogitRows(logits=block.logits, kept=kept)
     else:
-        rows = Rows(logits=block.logits, kept=kept, column=block.index, soft=block.soft)
+        rows = LogitRows(logits=block.logits, kept=kept, column=block.index, soft=block.soft)
     results = Results.room(len(rows), array, *names)
     with np.errstate(all="ignore"):
         _worker(plan)(plan, rows, results)
@@ -215,7 +215,7 @@ def evaluate(
     return results
 
 
-def _worker(plan: Plan) -> Callable[[Plan, Rows, Results], None]:
+def _worker(plan: Plan) -> Callable[[Plan, LogitRows, Results], None]:
     """What works out rows; the two that most commands do without are imported when needed."""
     if not plan.in_range:
         from cecli.core import rare

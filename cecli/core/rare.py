@@ -26,7 +26,7 @@ from cecli.machine.elementary import (
     log1p_scaled,
     product,
 )
-from cecli.machine.plan import FINE, OPTIONAL, UNUSABLE, Factor, Plan, Results, Rows
+from cecli.machine.plan import FINE, OPTIONAL, UNUSABLE, Factor, LogitRows, Plan, Results
 
 NOTHING = -(2**40)  # the exponent of 0
 FARTHEST = -(2.0**20)  # e to that is 0 whatever it is multiplied by
@@ -101,7 +101,7 @@ class Wide(NamedTuple):
         return Wide(self.mantissa[each, column], self.exponent[each, column])
 
 
-def put(plan: Plan, rows: Rows, results: Results, which: Integers) -> None:
+def put(plan: Plan, rows: LogitRows, results: Results, which: Integers) -> None:
     """Work out some of the rows, and put what they come to where it belongs."""
     array = None if results.array is None else results.array[which]
     names = [name for name in OPTIONAL if getattr(results, name) is not None]
@@ -112,14 +112,14 @@ def put(plan: Plan, rows: Rows, results: Results, which: Integers) -> None:
             numbers[which] = getattr(own, name)
 
 
-def work_out(plan: Plan, rows: Rows, results: Results) -> None:
+def work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
     """Fill the results of the rows, as `rows.work_out` does; no row is left to be done."""
     with np.errstate(all="ignore"):
         for part in parts(len(rows), plan.classes):
             _work_out(plan, rows.part(part), results.part(part))
 
 
-def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
+def _work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
     logits, kept = laid_out(rows)
     logits = np.ascontiguousarray(logits, dtype=np.float64)
     each, top = np.arange(len(logits)), first_maximum(logits)
@@ -220,7 +220,7 @@ class WideMass(NamedTuple):
     top: Wide
 
 
-def _mass(plan: Plan, rows: Rows, kept: Floats, top: Integers) -> WideMass | None:
+def _mass(plan: Plan, rows: LogitRows, kept: Floats, top: Integers) -> WideMass | None:
     """y = weight·((1 − ε) q + ε/C); 0 in the rows that do not count."""
     if plan.mass == "none":
         return None

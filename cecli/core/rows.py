@@ -41,7 +41,7 @@ from cecli.machine.elementary import (
     log1p_scaled,
     product,
 )
-from cecli.machine.plan import FINE, RARE, UNUSABLE, Plan, Results, Rows
+from cecli.machine.plan import FINE, RARE, UNUSABLE, LogitRows, Plan, Results
 
 FEW_CLASSES = 64
 AT_ONCE = 2**15  # numbers of all rows that are worked on together
@@ -51,7 +51,7 @@ SMALLEST_FACTOR, LARGEST_FACTOR = 2.0**-400, 2.0**64
 Parts = tuple[Floats, Floats]  # a number and what it leaves out, or two that belong together
 
 
-def work_out(plan: Plan, rows: Rows, results: Results) -> None:
+def work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
     """Fill the results of the rows; the plan is in range."""
     with np.errstate(all="ignore"):
         for part in parts(len(rows), plan.classes):
@@ -223,7 +223,7 @@ Mass = OneHot | Spread
 
 
 def mass_of(
-    plan: Plan, rows: Rows, kept: Floats, top: Integers, differences: Callable[[], Parts]
+    plan: Plan, rows: LogitRows, kept: Floats, top: Integers, differences: Callable[[], Parts]
 ) -> Mass | None:
     """y = weight·((1 − ε) q + ε/C); 0 in the rows that do not count.
 
@@ -278,7 +278,7 @@ def _soft_mass(plan: Plan, soft: NDArray[Any] | None, top: Integers, spread: Flo
     return others, on_top
 
 
-def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
+def _work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
     logits, kept = laid_out(rows)
     shifted = shift(plan, logits)
     mass = mass_of(plan, rows, kept, shifted.top, shifted.difference)
@@ -312,7 +312,7 @@ def _work_out(plan: Plan, rows: Rows, results: Results) -> None:
     results.flags[...] = np.where(ignored, FINE, flags)
 
 
-def laid_out(rows: Rows) -> tuple[NDArray[Any], Floats]:
+def laid_out(rows: LogitRows) -> tuple[NDArray[Any], Floats]:
     """The logits, zeros in rows that do not count; and 1 for each row that does.
 
     Few classes are stored column by column: operations are long all the same.

@@ -22,7 +22,7 @@ from cecli.exact.plan import (
     SMOOTHED,
     SOFT,
     SUMS,
-    Work,
+    PairWork,
     work_of,
 )
 from cecli.machine.compiled import Kernel, kernel
@@ -47,7 +47,7 @@ class PairRows(NamedTuple):
 class Pairs:
     """The kernel for the rows of one problem."""
 
-    def __init__(self, kernel: Kernel, problem: Problem, work: Work) -> None:
+    def __init__(self, kernel: Kernel, problem: Problem, work: PairWork) -> None:
         self._kernel, self._problem, self._work = kernel, problem, work
 
     def rows(self, block: Block, arrays: Mapping[RowArray, NDArray[Any]]) -> PairRows:
@@ -67,13 +67,13 @@ class Pairs:
             "open": states,
             "scratch": np.empty(self._kernel.exact_scratch_size(self._problem.classes)),
         }
-        work = Work.from_buffer_copy(self._work)
+        work = PairWork.from_buffer_copy(self._work)
         work.rows, work.logits_stride = block.logits.shape
         work.single = block.logits.dtype == np.float32
         for name, array in inputs.items():
             setattr(work, name, None if array is None else array.ctypes.data)
         for together in _passes(arrays):
-            self._run(Work.from_buffer_copy(work), together)
+            self._run(PairWork.from_buffer_copy(work), together)
             still_open |= states != 0
         return PairRows(
             {name: numbers[:, k] for k, name in enumerate(NUMBERS)},
@@ -82,7 +82,7 @@ class Pairs:
             states < 0,
         )
 
-    def _run(self, work: Work, arrays: Mapping[RowArray, NDArray[Any]]) -> None:
+    def _run(self, work: PairWork, arrays: Mapping[RowArray, NDArray[Any]]) -> None:
         # The kernel knows halves only as floats, of which a half is made without an error.
         halves = {a: np.empty(rows.shape, np.float32) for a, rows in arrays.items() if _is_half(a)}
         for array, rows in {**arrays, **halves}.items():

@@ -110,7 +110,7 @@ class _Pair(ctypes.Structure):
     _fields_ = [("high", _Number), ("low", _Number)]
 
 
-class Work(ctypes.Structure):
+class PairWork(ctypes.Structure):
     """`Work` of exact.c, field by field."""
 
     _fields_ = [
@@ -139,7 +139,7 @@ def work_of(
     smoothing: float = 0.0,
     divisors: tuple[Fraction, Fraction] = (Fraction(1), Fraction(1)),
     weights: Iterable[float] | None = None,
-) -> Work | None:
+) -> PairWork | None:
     """What is asked of rows, but for where they are; None where the bounds do not hold.
 
     divisors: of the losses and of the z-losses. weights: the smallest and the largest are enough.
@@ -153,7 +153,7 @@ def work_of(
     cap_size = math.nextafter(float(cap / t), math.inf) if cap else 0.0
     exact = not cap and math.frexp(temperature)[0] == 0.5
     inexact = 0.0 if exact else TEMPERATURE_ERROR + CAP_ERROR * cap_size
-    return Work(
+    return PairWork(
         classes=classes,
         keep=_pair(1 - epsilon),
         each=_pair(BIAS * epsilon / classes),

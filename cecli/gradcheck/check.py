@@ -83,7 +83,7 @@ class GradientCheck:
 
     def _repr_html_(self) -> str:
         """The same with the components that are furthest off for their tolerance."""
-        from cecli.text.html import Column, listed, notebook, numbers, paragraph
+        from cecli.text.html import PageColumn, listed, notebook, numbers, paragraph
 
         with np.errstate(divide="ignore", invalid="ignore"):
             excess = np.where(self.difference == 0.0, 0.0, np.abs(self.difference) / self.tolerance)
@@ -91,7 +91,7 @@ class GradientCheck:
         worst = np.argsort(-excess, kind="stable")[:MOST_SHOWN]
         places = [", ".join(map(str, place)) for place in self.indices[worst].tolist()]
         columns = [
-            Column("component", "text", places),
+            PageColumn("component", "text", places),
             numbers("analytic", self.analytic[worst].tolist()),
             numbers("numeric", self.numeric[worst].tolist()),
             numbers("difference", self.difference[worst].tolist(), 2),

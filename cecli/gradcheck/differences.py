@@ -44,7 +44,7 @@ class Cost(NamedTuple):
     component: float
 
 
-class Plan(NamedTuple):
+class CheckPlan(NamedTuple):
     """The rows to check, each with its columns in ascending order."""
 
     rows: list[tuple[int, Integers]]
@@ -75,7 +75,7 @@ class Differences:
         self._expected, self._done = 1.0, 0.0
         self._divisors = exact_divisors(problem)
 
-    def report_to(self, progress: ProgressCallback | None, plan: Plan) -> None:
+    def report_to(self, progress: ProgressCallback | None, plan: CheckPlan) -> None:
         """Tell progress, as work goes on, which fraction of the plan's seconds is done."""
         self._progress = progress
         self._expected = sum(
@@ -228,7 +228,7 @@ def _digits_between_terms(problem: Problem) -> Floats:
     return np.asarray(max(largest, 0.0) - terms)
 
 
-def plan_check(problem: Problem, grad: NDArray[Any], cost: Cost, seed: int) -> Plan:
+def plan_check(problem: Problem, grad: NDArray[Any], cost: Cost, seed: int) -> CheckPlan:
     """Everything where that takes about SECONDS by the cost given, else a sample drawn with seed.
 
     grad (N, C): rows and components that are not finite are always among those checked. So are, in
@@ -238,7 +238,7 @@ def plan_check(problem: Problem, grad: NDArray[Any], cost: Cost, seed: int) -> P
     count, classes = problem.rows.shape
     everything = np.arange(classes)
     if count * (cost.row + classes * cost.component) <= SECONDS:
-        return Plan([(row, everything) for row in range(count)], sampled=False)
+        return CheckPlan([(row, everything) for row in range(count)], sampled=False)
     columns = min(classes, COLUMNS_BEFORE_MORE_ROWS)
     rows = max(1, min(count, int(SECONDS / (cost.row + columns * cost.component))))
     affordable = int((SECONDS / rows - cost.row) / cost.component)
@@ -246,7 +246,7 @@ def plan_check(problem: Problem, grad: NDArray[Any], cost: Cost, seed: int) -> P
     random = np.random.default_rng(seed)
     broken = ~np.isfinite(grad)
     chosen = _draw(random, count, np.flatnonzero(broken.any(axis=1))[:rows], rows)
-    return Plan(
+    return CheckPlan(
         [
             (
                 row,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cecli.machine.plan import Factor, Plan, Results, Rows
+    from cecli.machine.plan import Factor, LogitRows, Plan, Results
 
 VARIABLE = "CECLI_KERNEL"
 FILE = "kernel.so"
@@ -107,7 +107,7 @@ class Kernel:
         """Those of rows of probabilities, (rows, classes) doubles, in pairs; all at addresses."""
         self._entropies(soft, rows, classes, scratch, entropies)
 
-    def work_out(self, plan: Plan, rows: Rows, results: Results) -> None:
+    def work_out(self, plan: Plan, rows: LogitRows, results: Results) -> None:
         """Fill the results of the rows, as `core.rows.work_out` does."""
         import numpy as np
 

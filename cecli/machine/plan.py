@@ -153,7 +153,7 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Rows:
+class LogitRows:
     """Rows to be worked out.
 
     logits (N, C): float32 or float64, each row's contiguous. kept (N,): which count; None for all.
@@ -169,9 +169,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.logits)
 
-    def part(self, which: slice | Integers) -> Rows:
+    def part(self, which: slice | Integers) -> LogitRows:
         """Some of the rows."""
-        return Rows(
+        return LogitRows(
             logits=self.logits[which],
             kept=None if self.kept is None else self.kept[which],
             column=None if self.column is None else self.column[which],

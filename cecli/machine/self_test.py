@@ -25,7 +25,7 @@ CLASSES = (1, 2, 3, 5, 10, 33, 64, 65, 200, 1500)
 ROWS = 37
 
 
-class Case(NamedTuple):
+class Trial(NamedTuple):
     """Rows and what is asked of them, as numbers of the standard library.
 
     logits, soft: ROWS·classes numbers; column: ROWS. single: whether logits and array are in single
@@ -39,7 +39,7 @@ class Case(NamedTuple):
     single: bool
 
 
-def cases() -> Iterator[Case]:
+def cases() -> Iterator[Trial]:
     """All of them, in their order."""
     number = _integers()
     for i, classes in enumerate(CLASSES * 8):
@@ -63,7 +63,7 @@ def cases() -> Iterator[Case]:
         sums = [sum(parts[r * classes : (r + 1) * classes]) for r in range(ROWS)]
         soft = [part / sums[k // classes] for k, part in enumerate(parts)]
         column = [next(number) % classes for _ in range(ROWS)]
-        yield Case(plan, logits, column, soft, bool(i % 4 > 1))
+        yield Trial(plan, logits, column, soft, bool(i % 4 > 1))
 
 
 def checksum(kernel: Kernel) -> int:
@@ -87,7 +87,7 @@ def _integers() -> Iterator[int]:
         yield state >> 33
 
 
-def described(case: Case) -> tuple[Work, dict[str, Any]]:
+def described(case: Trial) -> tuple[Work, dict[str, Any]]:
     """What is asked of a kernel, and the arrays for it by their names, all but scratch."""
     plan, size = case.plan, ROWS * case.plan.classes
     number = ctypes.c_float if case.single else ctypes.c_double
@@ -107,7 +107,7 @@ def described(case: Case) -> tuple[Work, dict[str, Any]]:
     return work, arrays
 
 
-def _results(kernel: Kernel, case: Case) -> bytes:
+def _results(kernel: Kernel, case: Trial) -> bytes:
     """The array, the losses and the flags, byte by byte."""
     work, arrays = described(case)
     scratch = (ctypes.c_double * kernel.scratch_size(case.plan.classes))()

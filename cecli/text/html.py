@@ -14,7 +14,7 @@ from cecli.text.numbers import format_number
 Align = Literal["text", "number", "bar"]
 
 
-class Column(NamedTuple):
+class PageColumn(NamedTuple):
     """A column of a table; the cells of bars are HTML already."""
 
     header: str
@@ -128,12 +128,12 @@ def paragraph(text: str, kind: Literal["", "dim", "passed", "failed"] = "") -> s
     return f'<p class="{kind}">{escaped(text)}</p>\n' if kind else f"<p>{escaped(text)}</p>\n"
 
 
-def numbers(header: str, values: Iterable[float], digits: int = 6) -> Column:
+def numbers(header: str, values: Iterable[float], digits: int = 6) -> PageColumn:
     """A column of numbers."""
-    return Column(header, "number", [format_number(float(value), digits) for value in values])
+    return PageColumn(header, "number", [format_number(float(value), digits) for value in values])
 
 
-def listed(columns: Sequence[Column], stressed: Collection[int] = frozenset()) -> str:
+def listed(columns: Sequence[PageColumn], stressed: Collection[int] = frozenset()) -> str:
     """A table of columns of text and numbers, whose headers are HTML already; and bars."""
     headers: list[tuple[str, Align]] = [(c.header, c.kind) for c in columns]
     cells = [c.cells if c.kind == "bar" else list(map(escaped, c.cells)) for c in columns]

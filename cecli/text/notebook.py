@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.text.html import Column, bar, listed, notebook, numbers, paragraph, signed_bar
+from cecli.text.html import PageColumn, bar, listed, notebook, numbers, paragraph, signed_bar
 
 MOST_ROWS = 10
 
@@ -19,11 +19,11 @@ def part_of_sample(text: str, softmax: NDArray[np.floating], grad: NDArray[np.fl
     shares, slopes = softmax[classes].tolist(), grad[classes].tolist()
     largest = max(map(abs, slopes)) or 1.0
     columns = [
-        Column("class", "text", list(map(str, classes.tolist()))),
+        PageColumn("class", "text", list(map(str, classes.tolist()))),
         numbers("ŷ", shares),
-        Column("", "bar", list(map(bar, shares))),
+        PageColumn("", "bar", list(map(bar, shares))),
         numbers("∂L/∂z", slopes),
-        Column("", "bar", [signed_bar(slope / largest) for slope in slopes]),
+        PageColumn("", "bar", [signed_bar(slope / largest) for slope in slopes]),
     ]
     return _part(text, columns, grad.size - len(classes), "classes")
 
@@ -42,16 +42,16 @@ def part_of_batch(
     largest = max((loss for loss in each.tolist() if np.isfinite(loss)), default=0.0) or 1.0
     places = np.stack(np.unravel_index(np.arange(len(each)), losses.shape), axis=1).tolist()
     columns = [
-        Column("sample", "text", [", ".join(map(str, place)) for place in places]),
+        PageColumn("sample", "text", [", ".join(map(str, place)) for place in places]),
         numbers("loss", each.tolist()),
-        Column("", "bar", [bar(loss / largest) for loss in each.tolist()]),
+        PageColumn("", "bar", [bar(loss / largest) for loss in each.tolist()]),
         numbers("log Σ e^z", log_sum_exp.reshape(-1)[:MOST_ROWS].tolist()),
         numbers("largest |∂L/∂z|", np.abs(rows[:MOST_ROWS]).max(axis=1).tolist()),
     ]
     return _part(text, columns, losses.size - len(each), "samples")
 
 
-def _part(text: str, columns: list[Column], more: int, what: str) -> str:
+def _part(text: str, columns: list[PageColumn], more: int, what: str) -> str:
     head, *lines = text.split("\n")
     rest = [paragraph(f"… and {more:,} more {what}", "dim")] if more else []
     rest += [paragraph(line, "dim") for line in lines]

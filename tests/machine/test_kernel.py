@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cecli.core import rows as definition
 from cecli.machine import compiled
 from cecli.machine.build_kernel import compile_kernel, find_compiler
-from cecli.machine.plan import FINE, OPTIONAL, Plan, Results, Rows
-from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, Case, cases, checksum, described
+from cecli.machine.plan import FINE, OPTIONAL, LogitRows, Plan, Results
+from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, Trial, cases, checksum, described
 from machine.driver import DOUBLES, SANITIZERS, compile_driver, found, run_driver
 
 pytestmark = pytest.mark.xdist_group("kernel")  # which takes seconds to compile
@@ -51,14 +51,14 @@ def test_every_kernel_has_the_checksum(kernels: list[compiled.Kernel]) -> None:
     assert [checksum(kernel) for kernel in kernels] == [CHECKSUM] * len(kernels)
 
 
-def worked_out(case: Case) -> Results:
+def worked_out(case: Trial) -> Results:
     """What the definition makes of a case of the self-test."""
     shape, dtype = (ROWS, case.plan.classes), np.float32 if case.single else np.float64
     soft = np.array(case.soft).reshape(shape) if case.plan.mass == "soft" else None
     column = None if soft is not None else np.array(case.column, np.int64)
     logits = np.array(case.logits, dtype).reshape(shape)
     results = Results.room(ROWS, np.empty(shape, dtype), *OPTIONAL)
-    definition.work_out(case.plan, Rows(logits=logits, column=column, soft=soft), results)
+    definition.work_out(case.plan, LogitRows(logits=logits, column=column, soft=soft), results)
     return results
 
 
@@ -118,14 +118,14 @@ def test_the_checksum_on_aarch64(tmp_path: Path) -> None:
     )
 
 
-def room(plan: Plan, rows: Rows, dtype: type[np.floating[Any]]) -> Results:
+def room(plan: Plan, rows: LogitRows, dtype: type[np.floating[Any]]) -> Results:
     """Room for the results of rows."""
     array = None if plan.array is None else np.empty(rows.logits.shape, dtype)
     return Results.room(len(rows), array, *OPTIONAL)
 
 
 def as_described(
-    plan: Plan, rows: Rows, dtype: type[np.floating[Any]]
+    plan: Plan, rows: LogitRows, dtype: type[np.floating[Any]]
 ) -> tuple[compiled.Work, dict[str, Any]]:
     """The same for the driver."""
     results = room(plan, rows, dtype)
@@ -146,7 +146,7 @@ def as_described(
     return work, {name: array.tobytes() for name, array in arrays.items() if array is not None}
 
 
-def hostile_case(random: np.random.Generator) -> tuple[Plan, Rows, type[np.floating[Any]]]:
+def hostile_case(random: np.random.Generator) -> tuple[Plan, LogitRows, type[np.floating[Any]]]:
     """Rows and an objective of any kind, and the type of the results."""
     classes = CLASSES[random.integers(len(CLASSES))]
     samples = min(int(random.integers(1, 150)), 60_000 // classes + 1)
@@ -183,7 +183,7 @@ def hostile_case(random: np.random.Generator) -> tuple[Plan, Rows, type[np.float
         soft = random.random(logits.shape) * (random.random(logits.shape) < 0.7)
         soft /= np.maximum(soft.sum(axis=1, keepdims=True), 1e-9)
         soft = soft.astype(np.float32 if soft_single else np.float64)
-    rows = Rows(logits=logits, kept=kept, column=column, soft=soft)
+    rows = LogitRows(logits=logits, kept=kept, column=column, soft=soft)
     return plan, rows, np.float32 if short else np.float64
 
 
