@@ -134,7 +134,7 @@ class Comparison:
         return notebook(*pieces, *map(paragraph, lines))
 
 
-NOTHING_GIVEN = "nothing to compare: give a gradient (--grad) or a loss (--loss)"
+NOTHING_GIVEN = "nothing to compare: give grad, loss or both"
 
 
 @in_standard_mode

@@ -38,6 +38,11 @@ def array_of(name: About, values: Any) -> NDArray[Any]:
     except CecliError:
         raise
     except Exception:  # noqa: BLE001 - whatever somebody's __array__ raises
+        if type(values).__name__.endswith("Tracer"):
+            raise CecliError(
+                f"{name}: no numbers while JAX traces it: call cecli outside of jit and grad",
+                about=name,
+            ) from None
         raise CecliError(
             f"{name} must be an array of numbers with rows of equal length", about=name
         ) from None

@@ -215,3 +215,12 @@ def test_one_hot_on_the_command_line(tmp_path: Any, monkeypatch: pytest.MonkeyPa
     text = complaint("loss", "2", "1", "0", "-t", "0,1,0")
     assert "3 targets for one sample" in text
     assert "-t 1" in text
+
+
+def test_what_jax_traces_is_told_as_such() -> None:
+    class DynamicJaxprTracer:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            raise TypeError("a long message of several lines")
+
+    with pytest.raises(CecliError, match="logits: no numbers while JAX traces it"):
+        cecli.softmax(DynamicJaxprTracer())
