@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -223,7 +224,10 @@ def main(seconds: float, number: int) -> None:
             try:
                 judge(line)
             except AssertionError as error:
-                kind = str(error)[:60], traceback.extract_tb(error.__traceback__)[-1].lineno
+                kind = (
+                    re.sub("[0-9]+", "0", str(error))[:60],
+                    traceback.extract_tb(error.__traceback__)[-1].lineno,
+                )
                 if kind not in seen:
                     seen.add(kind)
                     sys.stdout.write(f"{error}\n    {line}\n")
