@@ -148,11 +148,11 @@ def _kind(value: Any) -> object:
         return len(value)
     if not isinstance(value, dict):
         return type(value)
-    _, labels = target_and_labels(value)
+    target, labels = target_and_labels(value)
     arrays = [value.get(name) for name in _ARRAYS]
     sizes = [len(item) if isinstance(item, list) else item is None for item in arrays]
     settings = [value.get(name) for name in _SETTINGS[1:]]
-    return (*sizes, json.dumps([labels, *settings]))
+    return (*value, *sizes, target is None, json.dumps([labels, *settings]))
 
 
 def _problem_of(values: Sequence[Any], common: Common) -> Problem:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
+from cecli.input.columns import TARGETS
 from cecli.input.numbers import (
     MAXIMUM_DIMENSIONS,
     Locate,
@@ -171,13 +172,22 @@ def target_in(value: object) -> object:
 
 
 def target_and_labels(document: Mapping[str, object]) -> tuple[object, object]:
-    """A document's target, and the names of its classes; labels that are integers are targets."""
-    target, labels = document.get("target"), document.get("labels")
-    if not _are_integers(labels):
-        return target, labels
-    if target is not None:
-        raise CecliError('"target" and "labels" both hold class indices: which are the targets?')
-    return labels, None
+    """A document's target, and the names of its classes.
+
+    As the column of a table so headed, whatever integers are called label, y, … are targets.
+    """
+    labels = document.get("labels")
+    names = None if _are_integers(labels) else labels
+    found = [
+        name
+        for name, value in document.items()
+        if value is not None
+        and (name == "target" or (name.lower() in TARGETS and _are_integers(value)))
+    ]
+    if len(found) > 1:
+        first, second = (f'"{name}"' for name in sorted(found, key="target".__ne__)[:2])
+        raise CecliError(f"{first} and {second} both hold class indices: which are the targets?")
+    return (document[found[0]] if found else None), names
 
 
 def _are_integers(value: object) -> bool:

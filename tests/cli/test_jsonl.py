@@ -131,6 +131,16 @@ def test_bad_line_says_its_number(bad: str, error: str) -> None:
     assert len(result.stdout.splitlines()) == 1
 
 
+def test_lines_computed_together_are_read_as_they_are_alone() -> None:
+    first = '{"logits": [1, 2], "label": 0}\n'
+    nearly = run("loss", "--jsonl", stdin=first + '{"logits": [1, 2], "label": 0, "temprature": 2}')
+    assert "line 2: the object holds 'temprature': did you mean 'temperature'?" in complaint(nearly)
+    found = parsed(run("loss", "--jsonl", stdin=first + '{"logits": [1, 2], "label": 1}\n'))
+    assert [line["target"] for line in found] == [0, 1]
+    without = run("loss", "--jsonl", stdin=first + '{"logits": [1, 2], "label": "a"}')
+    assert "line 2: a target is needed" in complaint(without)
+
+
 def test_bad_bytes_and_files(tmp_path: Path) -> None:
     path = tmp_path / "z.jsonl"
     path.write_bytes(b'{"logits": [1, 2], "target": 1}\n[\xff]\n')

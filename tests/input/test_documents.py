@@ -242,6 +242,15 @@ def test_documents_one_after_another() -> None:
     assert_same(piped(lines).logits, [[1, 2], [3, 4], [5, 6]])
 
 
+@pytest.mark.parametrize("name", ["label", "y", "y_true", "class", "Label"])
+def test_targets_have_the_names_that_columns_have(name: str) -> None:
+    assert piped(json.dumps({"logits": [1, 2, 3], name: 1})).target == 1
+    assert_same(piped(json.dumps({"logits": [[1, 2], [3, 4]], name: [1, 0]})).target, [1, 0])
+    assert piped(json.dumps({"logits": [1, 2, 3], name: "a photograph"})).target is None
+    both = json.dumps({"logits": [1, 2, 3], name: 1, "target": 2})
+    assert f'"target" and "{name}" both hold class indices' in error_of(piped, both)
+
+
 @pytest.mark.parametrize("name", ["logprobs", "log_probs", "log_softmax"])
 def test_logarithms_of_probabilities_are_named(name: str) -> None:
     error = error_of(piped, json.dumps({name: [[-1, -2]]}))
