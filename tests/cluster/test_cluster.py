@@ -540,6 +540,13 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install distributed" in complaint(*GRAD, "--cluster", "local")
 
 
+def test_a_worker_tells_a_file_that_is_shorter_there(tmp_path: Path) -> None:
+    file = tmp_path / "z.npy"
+    file.write_bytes(bytes(100))
+    assert tasks.look([(str(file), 100)]).lacks is None
+    assert tasks.look([(str(file), 101)]).lacks == f"{file} is shorter there"
+
+
 def test_the_start_needs_no_dask() -> None:
     code = (
         "import sys, cecli.cluster.client, cecli.cluster.dask; print('distributed' in sys.modules)"
