@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 # in every run; with --hypothesis-profile=thorough many more, and others each time.
 settings.register_profile(
     "quick",
-    max_examples=40,
+    max_examples=25,
     derandomize=True,
     database=None,
     deadline=None,

@@ -396,6 +396,7 @@ def test_a_file_that_gets_shorter_while_a_worker_reads_it() -> None:
     assert str(found).endswith("z.npy' has changed since it was first read: it is shorter now")
 
 
+@pytest.mark.slow
 def test_no_workers_and_then_one_whose_disk_is_full(
     new_machines: Machines, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

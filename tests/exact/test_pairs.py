@@ -188,9 +188,16 @@ def test_bits_of_the_known_cases(
     assert found["loss"] == case.loss
 
 
+# Those on whose sides the pairs settle all, some and none.
+SOME_EXPONENTS = [
+    *(30, 90, 98, 130),
+    *(pytest.param(each, marks=pytest.mark.slow) for each in (60, 80, 95, 102, 110)),
+]
+
+
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("result", ["softmax", "log_softmax"])
-@pytest.mark.parametrize("exponent", [30, 60, 80, 90, 95, 98, 102, 110, 130])
+@pytest.mark.parametrize("exponent", SOME_EXPONENTS)
 def test_bits_next_to_a_boundary(
     kernels: list[Kernel],
     dtype: str,
@@ -377,7 +384,7 @@ def test_sums_of_pairs_that_no_double_holds() -> None:
     assert sums.sum_of_pairs(infinite) == INFINITE
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 1000, 2**16])
+@pytest.mark.parametrize("count", [0, 1, 2, 1000, pytest.param(2**16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("spread", [0, 40, 900])
 def test_sums_of_pairs_are_those_of_fractions(count: int, spread: int) -> None:
     random = np.random.default_rng(count + spread)

@@ -301,11 +301,12 @@ def test_a_subnormal_gradient_passes(
     assert check_gradient(logits, target, grad, **options).passed
 
 
-def test_random_subnormal_gradients_pass() -> None:
+@pytest.mark.parametrize("samples", [3, pytest.param(160, marks=pytest.mark.slow)])
+def test_random_subnormal_gradients_pass(samples: int) -> None:
     random = np.random.default_rng(0)
     options: dict[str, Any] = {"temperature": 0.001, "softcap": 30.0}
-    for _ in range(8):
-        logits, target = random.normal(size=(20, 3)), random.integers(0, 3, 20)
+    for size in [min(samples, 20)] * -(-samples // 20):
+        logits, target = random.normal(size=(size, 3)), random.integers(0, 3, size)
         found = check_gradient(
             logits, target, cross_entropy(logits, target, **options).grad, **options
         )
@@ -425,6 +426,7 @@ def test_a_small_problem_is_not_sampled() -> None:
 
 
 @pytest.mark.usefixtures("hurried")
+@pytest.mark.slow
 def test_a_vocabulary() -> None:
     logits = np.zeros(50_257)
     logits[777] = 30.0

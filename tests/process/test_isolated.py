@@ -93,6 +93,7 @@ def test_what_ends_a_process_fails_its_case_alone() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_hang_fails_its_case_and_three_in_a_row_all_that_follow() -> None:
     start = time.monotonic()
     names = ("ordinary/textbook", "ordinary/small-batch", "ordinary/square", "rows/1", "rows/[23]*")

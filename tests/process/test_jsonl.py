@@ -48,7 +48,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 @pytest.mark.parametrize(
-    ("lines", "most"), [(4000, 4), pytest.param(20_000, 20, marks=pytest.mark.slow)]
+    ("lines", "most"), [(1000, 4), pytest.param(20_000, 20, marks=pytest.mark.slow)]
 )
 def test_memory_is_bounded(lines: int, most: int) -> None:
     """Twenty-four chunks of lines take hardly more than the first six."""

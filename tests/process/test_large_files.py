@@ -44,7 +44,11 @@ def anonymous_memory(*arguments: str) -> int:
 @pytest.mark.parametrize(
     ("arguments", "shape"),
     [
-        (["grad", "z.npy", "-t", "t.npy", "-o", "grad.npy"], (5_000_000, 8)),
+        pytest.param(
+            ["grad", "z.npy", "-t", "t.npy", "-o", "grad.npy"],
+            (5_000_000, 8),
+            marks=pytest.mark.slow,
+        ),
         (["softmax", "z.npy", "-o", "softmax.npz"], (400, 100_000)),
     ],
 )
@@ -55,6 +59,7 @@ def test_memory_is_bounded(arguments: list[str], shape: tuple[int, int]) -> None
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 @pytest.mark.skipif(kernel() is None, reason="decimal arithmetic takes too long")
+@pytest.mark.slow
 def test_memory_is_bounded_where_all_is_exact() -> None:
     random = np.random.default_rng(1)
     np.save("z.npy", random.random((400, 50_000), np.float32))  # 80 megabytes
@@ -86,7 +91,7 @@ def test_memory_is_bounded_for_more(arguments: list[str], shape: tuple[int, int]
 @pytest.mark.parametrize(
     ("shape", "in_fortran_order", "axis"),
     [
-        ((300, 1000, 100), False, "1"),
+        pytest.param((300, 1000, 100), False, "1", marks=pytest.mark.slow),
         pytest.param((500, 1000, 100), False, "1", marks=pytest.mark.slow),
         pytest.param((5, 100, 100_000), True, "-1", marks=pytest.mark.slow),
     ],
@@ -105,6 +110,7 @@ def test_memory_for_other_layouts_is_bounded(
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.slow
 def test_memory_for_an_archive_is_bounded() -> None:
     np.savez("z.npz", logits=np.zeros((5_000_000, 8), dtype=np.float32), other=np.zeros(3))
     assert anonymous_memory("softmax", "z.npz", "--key", "logits") < 120 * MEBIBYTE
@@ -179,6 +185,7 @@ def test_a_file_that_gets_shorter_while_it_is_read(folder: Path, name: str) -> N
     assert not list(folder.glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_bar_shows_the_rate_and_the_time_left() -> None:
     sparse(12_000_000, 100)
     terminal = Terminal(100)
