@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Hypothesis says nothing of its own: how many examples a test is worth is told here, the same ones
-# in every run; with --hypothesis-profile=thorough many more, and others each time.
+# in every run, with --hypothesis-profile=thorough many more. Those of "other" are others each time.
 settings.register_profile(
     "quick",
     max_examples=25,
@@ -20,9 +20,8 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-settings.register_profile(
-    "thorough", settings.get_profile("quick"), max_examples=400, derandomize=False
-)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=400)
+settings.register_profile("other", settings.get_profile("thorough"), derandomize=False)
 settings.load_profile("quick")
 
 SLOW_RUN = "pytest -q -n auto -m 'slow or hypothesis' --hypothesis-profile=thorough"

@@ -75,7 +75,7 @@ def derive(
             own=own,
             worked=worked,
             pencil=Pencil(digits),
-            shown=_shown(worked, top),
+            shown=_shown(own, worked, top),
             check=check,
         )
         steps = forward(example)
@@ -105,12 +105,18 @@ def _result(example: Example, i: int, labels: tuple[str, ...] | None) -> ClassRe
     )
 
 
-def _shown(worked: DecimalRow, top: int) -> tuple[int, ...]:
-    """All classes where they are few, else the target and the most probable ones."""
+def _shown(own: Problem, worked: DecimalRow, top: int) -> tuple[int, ...]:
+    """All classes where they are few, else the target and the most probable ones.
+
+    Of soft targets that is the class of the largest mass; of a class index its own, though weights
+    and smoothing may put more on another.
+    """
     classes = range(len(worked.target))
     if len(classes) <= top:
         return tuple(classes)
     target = max(classes, key=worked.target.__getitem__)
+    if own.index is not None:
+        target = int(own.index[0])
     others = sorted((i for i in classes if i != target), key=lambda i: -worked.scaled[i])
     return tuple(sorted([target, *others[: top - 1]]))
 

@@ -102,7 +102,8 @@ class Differences:
                 numeric, tolerances = self.numeric_row(number, columns)
         else:
             numeric, tolerances = [Decimal(0)] * len(columns), Tolerances.zero(len(columns))
-        smallest_normal = Decimal(type_precision(self.dtype.name).smallest_normal)
+        precision = type_precision(self.dtype.name)
+        smallest_normal, largest = Decimal(precision.smallest_normal), Decimal(precision.largest)
         results = []
         with localcontext(wide_context(PRECISION)) as context:
             # A component that must be zero has no tolerance, and a NaN is to fail like any other.
@@ -111,6 +112,12 @@ class Differences:
                 analytic, numeric, tolerances.total, tolerances.truncation, strict=True
             ):
                 difference = Decimal(value) - exact
+                if (
+                    math.isinf(value)
+                    and value * float(exact) > 0
+                    and abs(exact) + allowed > largest
+                ):
+                    difference = Decimal(0)  # what no number of the type can hold
                 relative = abs(difference) / max(abs(exact), smallest_normal)
                 if 0 < abs(exact) <= truncation:
                     relative = Decimal(0)

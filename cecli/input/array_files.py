@@ -216,8 +216,6 @@ def _stored(
     in_fortran_order: bool = False,
 ) -> NDArray[Any] | Joined:
     numbers = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    if min(shape, default=0) < 0:
-        raise CecliError(_NOT_NPY)
     try:
         np.empty((0, *shape[1:]), numbers)
         if not prod(shape):
@@ -253,6 +251,8 @@ def _read_header(
     if dtype == np.dtype("V1"):
         dtype = float8(_OTHER_FLOAT8 if b"'<f1'" in text else _USUAL_FLOAT8)
     _check_type(dtype, names)
+    if min(shape, default=0) < 0:
+        raise CecliError(_NOT_NPY)
     require_few_dimensions(shape)
     return shape, in_fortran_order, dtype
 

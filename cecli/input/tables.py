@@ -242,7 +242,7 @@ class CountingColumns:
         self._rows += len(block)
         if not self._counting.any() or not len(block):
             return
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             rows = block if self._last is None else np.concatenate([self._last, block])
             whole = np.rint(block) == block
             self._counting &= whole.all(axis=0) & (np.diff(rows, axis=0) == 1.0).all(axis=0)

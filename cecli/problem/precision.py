@@ -17,6 +17,11 @@ class TypePrecision(NamedTuple):
     smallest_normal: float
     smallest_subnormal: float
 
+    @property
+    def largest(self) -> float:
+        """The largest number: (2 − ε)·2^e, where the smallest normal number is 2^(1 − e)."""
+        return (2.0 - self.epsilon) * (2.0 / self.smallest_normal)
+
 
 _PRECISIONS = {
     "bfloat16": TypePrecision(2.0**-7, 2.0**-126, 2.0**-133),

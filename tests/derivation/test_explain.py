@@ -21,6 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mpmath import mp
 
+import cecli
 from cecli.api import solve
 from cecli.cli.main import main
 from cecli.derivation.derive import derive, own_problem
@@ -532,3 +533,10 @@ def test_forms_are_made_of_the_same_steps() -> None:
 def test_notation(formula: str, unicode: str, tex: str) -> None:
     assert plain(formula) == unicode
     assert latex(formula) == tex
+
+
+def test_the_target_is_shown_where_another_class_has_more_of_the_mass() -> None:
+    logits, weight = np.zeros(30), np.zeros(30)
+    weight[3], weight[29] = 1.0, 1e200
+    found = cecli.explain(logits, 3, weight=weight, label_smoothing=0.1, top=4)
+    assert found.results[found.true_class or 0].name == "3"

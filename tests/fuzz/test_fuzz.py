@@ -31,7 +31,7 @@ def test_command_lines_for_half_a_minute() -> None:
 
     @settings(
         max_examples=10_000,
-        derandomize=False,
+        derandomize=True,  # by hand it is another run each time
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -301,6 +301,20 @@ def test_a_subnormal_gradient_passes(
     assert check_gradient(logits, target, grad, **options).passed
 
 
+def test_a_gradient_beyond_all_doubles_is_infinite() -> None:
+    """The loss is a double, and its derivative by a logit, 1.4e309, is none."""
+    weight = np.zeros(70)
+    weight[69] = 1e308
+    logits, soft = np.zeros(70), np.full(70, 1.0 / 70.0)
+    options: dict[str, Any] = {"weight": weight, "label_smoothing": 0.1, "temperature": 0.001}
+    grad = cross_entropy(logits, soft, **options).grad
+    assert grad[69] == -np.inf
+    assert check_gradient(logits, soft, grad, **options).passed
+    assert not check_gradient(logits, soft, -grad, **options).passed
+    grad[0] = np.inf
+    assert not check_gradient(logits, soft, grad, **options).passed
+
+
 @pytest.mark.parametrize("samples", [3, pytest.param(160, marks=pytest.mark.slow)])
 def test_random_subnormal_gradients_pass(samples: int) -> None:
     random = np.random.default_rng(0)

@@ -84,7 +84,7 @@ DTYPES = "not integers, float8, bfloat16, float16, float32 or float64"
         ),
         (header_of("'<f8'", f"({10**40},)"), "its header promises more data than the 0 bytes"),
         (header_of("'<f8'", f"({'9' * 4000}, {'9' * 4000})"), "its header promises more data"),
-        (header_of("'<f8'", "(-1,)") + b"\0" * 8, "its header promises less data"),
+        (header_of("'<f8'", "(-1,)") + b"\0" * 8, DAMAGED),
         (header_of("'<f8'", "(-1, -1)") + b"\0" * 8, DAMAGED),
         (header_of("'<f8'", "(-1, 0)"), DAMAGED),
         (header_of("'<f8'", f"(0, {10**40})"), DAMAGED),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
@@ -20,7 +21,7 @@ from cecli.input.arguments import read_document, read_target, read_values
 from cecli.input.array_files import find_array, read_array
 from cecli.problem.rows import Joined
 from support.in_process import complaint
-from support.reading import error_of
+from support.reading import error_of, header_of
 
 LOGITS = np.array([[2.0, 1.0, 0.1], [-1.5, 0.25, 3.0]])
 BFLOAT16 = np.array([[1.0, -2.5, 3.140625], [0.0, -np.inf, 1e-38]], dtype=np.float32)
@@ -233,6 +234,14 @@ def test_forged_safetensors(folder: Path, data: bytes, error: str) -> None:
     pytest.importorskip("safetensors")
     Path("bad.safetensors").write_bytes(data)
     assert error_of(read_array, "bad.safetensors").startswith(error)
+
+
+@pytest.mark.parametrize("shape", [(2, -3), (-2, -3), (-6,)])
+@pytest.mark.parametrize("name", ["z.npy", "z.npy.gz"])
+def test_a_shape_of_less_than_nothing(folder: Path, name: str, shape: tuple[int, ...]) -> None:
+    data = header_of("'<f8'", shape) + bytes(48)
+    Path(name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert complaint("softmax", name).endswith("not an .npy file, or a damaged one")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])

@@ -617,3 +617,8 @@ def test_float8(name: str) -> None:
         document = printed("softmax", file)
         assert document["logits"] == wanted, file
     assert cecli.softmax(array).dtype == np.float32
+
+
+def test_differences_of_columns_may_overflow(folder: Path) -> None:
+    Path("z.csv").write_text("1e308,2\n-1e308,4\n")
+    assert read_document(["z.csv"], None).logits.tolist() == [[1e308, 2.0], [-1e308, 4.0]]
