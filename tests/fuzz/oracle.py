@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from support.in_process import Outcome, run
 
 # Of the processor's time. A check takes a sample that it thinks takes five on a machine of its own.
 SECONDS, SECONDS_WITH_CHECK = 5.0, 20.0
+MOST_MEMORY = 2**30  # bytes, by which a run may raise the process's peak
 # The gradient of cecli itself passes its own check, unless doubles are what it is checked by.
 VERDICTS = ("compare", "verify")
 # What is said of a run and of that which reads its document back is the same but for these: of a
@@ -32,13 +35,14 @@ class CommandLine:
 
 def judge(line: CommandLine) -> Outcome:
     """Run a command line and raise AssertionError where it does not end as it should."""
-    start = time.process_time()
+    start, peak = time.process_time(), _peak_memory()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         outcome = run(*line.arguments, stdin=line.stdin)
     took = time.process_time() - start
     checked = "--check" in line.arguments or line.arguments[:1] == ("explain",)
     assert took < (SECONDS_WITH_CHECK if checked else SECONDS), f"it took {took:.1f} s"
+    assert _peak_memory() - peak < MOST_MEMORY, "more than a gigabyte"
     assert outcome.status in (0, 1, 2), outcome.status
     for stream in (outcome.stdout, outcome.stderr):
         assert all(text.isprintable() for text in stream.split("\n")), "a control character"
@@ -58,6 +62,12 @@ def judge(line: CommandLine) -> Outcome:
         for text in outcome.stdout.splitlines():
             json.loads(text, parse_constant=_refused)
     return outcome
+
+
+def _peak_memory() -> int:
+    """The most bytes of memory that this process has had."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _refused(constant: str) -> None:
