@@ -21,6 +21,9 @@ from cecli.errors import CecliError
 from cecli.text.messages import quote
 
 FILES_OPEN = 32
+# So many bytes are quicker to read over than to read around, and are read at a time then.
+GAP_BYTES = 2**15
+SPAN_BYTES = 2**22
 
 
 class _OpenFile:
@@ -112,12 +115,33 @@ class StoredArray(NamedTuple):
         flat = found.reshape(-1).view(np.uint8).data
         run = self.dtype.itemsize * prod(found.shape[split:])
         file = _open_files.get(self.path)
-        for number, outer in enumerate(np.ndindex(found.shape[:split])):
-            firsts = [ranges[place][0] + own for place, own in enumerate(outer)]
-            firsts += [first for first, _ in ranges[split : split + 1]]
-            place = sum(first * stride for first, stride in zip(firsts, strides, strict=False))
-            part = flat[number * run : (number + 1) * run]
-            self._read_into(part, file, self.offset + place * self.dtype.itemsize)
+        first = sum(start * stride for (start, _), stride in zip(ranges, strides, strict=True))
+        step = strides[split - 1] * self.dtype.itemsize
+        # Runs that are near one another are read together, with what lies between them.
+        together = found.shape[split - 1] if split and step - run < GAP_BYTES else 1
+        outer = found.shape[: split - 1] if together > 1 else found.shape[:split]
+        size = together * run
+        for number, own in enumerate(np.ndindex(outer)):
+            place = first + sum(i * stride for i, stride in zip(own, strides, strict=False))
+            part = flat[number * size : (number + 1) * size]
+            offset = self.offset + place * self.dtype.itemsize
+            if together == 1:
+                self._read_into(part, file, offset)
+            else:
+                self._read_over_gaps(part, file, offset, run, step)
+
+    def _read_over_gaps(
+        self, buffer: memoryview, file: _OpenFile, offset: int, run: int, step: int
+    ) -> None:
+        """Runs of so many bytes, each a step behind the one before."""
+        runs = np.frombuffer(buffer, np.uint8).reshape(-1, run)
+        most = min(max(1, SPAN_BYTES // step), len(runs))
+        span = np.empty(most * step, np.uint8)
+        for start in range(0, len(runs), most):
+            count = min(most, len(runs) - start)
+            needed = (count - 1) * step + run
+            self._read_into(span[:needed].data, file, offset + start * step)
+            runs[start : start + count] = span[: count * step].reshape(count, step)[:, :run]
 
     def _read_into(self, buffer: memoryview, file: _OpenFile, offset: int) -> None:
         while buffer:
