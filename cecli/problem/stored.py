@@ -116,7 +116,7 @@ class StoredArray(NamedTuple):
         run = self.dtype.itemsize * prod(found.shape[split:])
         file = _open_files.get(self.path)
         first = sum(start * stride for (start, _), stride in zip(ranges, strides, strict=True))
-        step = strides[split - 1] * self.dtype.itemsize
+        step = strides[split - 1] * self.dtype.itemsize if split else run
         # Runs that are near one another are read together, with what lies between them.
         together = found.shape[split - 1] if split and step - run < GAP_BYTES else 1
         outer = found.shape[: split - 1] if together > 1 else found.shape[:split]
