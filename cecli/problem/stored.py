@@ -21,9 +21,9 @@ from cecli.errors import CecliError
 from cecli.text.messages import quote
 
 FILES_OPEN = 32
-# So many bytes are quicker to read over than to read around, and are read at a time then.
-GAP_BYTES = 2**15
-SPAN_BYTES = 2**22
+# So many bytes are quicker to read than to read around, and so many are read at once.
+LITTLE_BYTES = 2**15
+AT_ONCE_BYTES = 2**22
 
 
 class _OpenFile:
@@ -106,42 +106,51 @@ class StoredArray(NamedTuple):
         return found if self.dtype.isnative else found.byteswap(True).view(_native(self.dtype))
 
     def _fill(self, found: NDArray[Any], ranges: Sequence[tuple[int, int]]) -> None:
-        """Dimensions that are read whole, the last ones, lie side by side with the one before."""
-        split = len(ranges) - 1
-        while split > 0 and ranges[split] == (0, self.shape[split]):
-            split -= 1
-        split = max(split, 0)
-        strides = [prod(self.shape[place + 1 :]) for place in range(len(self.shape))]
-        flat = found.reshape(-1).view(np.uint8).data
-        run = self.dtype.itemsize * prod(found.shape[split:])
-        file = _open_files.get(self.path)
-        first = sum(start * stride for (start, _), stride in zip(ranges, strides, strict=True))
-        step = strides[split - 1] * self.dtype.itemsize if split else run
-        # Runs that are near one another are read together, with what lies between them.
-        together = found.shape[split - 1] if split and step - run < GAP_BYTES else 1
-        outer = found.shape[: split - 1] if together > 1 else found.shape[:split]
-        size = together * run
-        for number, own in enumerate(np.ndindex(outer)):
-            place = first + sum(i * stride for i, stride in zip(own, strides, strict=False))
-            part = flat[number * size : (number + 1) * size]
-            offset = self.offset + place * self.dtype.itemsize
-            if together == 1:
-                self._read_into(part, file, offset)
-            else:
-                self._read_over_gaps(part, file, offset, run, step)
+        """Indices of one dimension lie side by side, each with all that is in the later ones.
 
-    def _read_over_gaps(
-        self, buffer: memoryview, file: _OpenFile, offset: int, run: int, step: int
+        Where all of that is asked for, it is read to where it belongs. Where it is little, it is
+        read as well, and what is asked for picked out.
+        """
+        strides = [prod(self.shape[place + 1 :]) for place in range(len(self.shape))]
+        level = 0
+        while not (whole := self._is_all(ranges, level + 1)):
+            if strides[level] * self.dtype.itemsize <= LITTLE_BYTES:
+                break
+            level += 1
+        file = _open_files.get(self.path)
+        for outer in np.ndindex(found.shape[:level]):
+            firsts = [start + own for (start, _), own in zip(ranges, outer, strict=False)]
+            firsts += [start for start, _ in ranges[level : level + 1]]
+            place = sum(first * stride for first, stride in zip(firsts, strides, strict=False))
+            offset = self.offset + place * self.dtype.itemsize
+            part = found[(*outer, ...)]  # an array, even of no dimensions
+            if whole:
+                self._read_into(part.reshape(-1).view(np.uint8).data, file, offset)
+            else:
+                self._pick(part, file, offset, ranges[level + 1 :])
+
+    def _is_all(self, ranges: Sequence[tuple[int, int]], first: int) -> bool:
+        """Whether all of the dimensions from the first on is asked for."""
+        asked = zip(ranges[first:], self.shape[first:], strict=True)
+        return all(own == (0, length) for own, length in asked)
+
+    def _pick(
+        self,
+        found: NDArray[Any],
+        file: _OpenFile,
+        offset: int,
+        inner: Sequence[tuple[int, int]],
     ) -> None:
-        """Runs of so many bytes, each a step behind the one before."""
-        runs = np.frombuffer(buffer, np.uint8).reshape(-1, run)
-        most = min(max(1, SPAN_BYTES // step), len(runs))
-        span = np.empty(most * step, np.uint8)
-        for start in range(0, len(runs), most):
-            count = min(most, len(runs) - start)
-            needed = (count - 1) * step + run
-            self._read_into(span[:needed].data, file, offset + start * step)
-            runs[start : start + count] = span[: count * step].reshape(count, step)[:, :run]
+        """Consecutive indices of a dimension; inner: what is asked for of those after it."""
+        shape = self.shape[len(self.shape) - len(inner) :]
+        size = self.dtype.itemsize * prod(shape)
+        most = max(1, AT_ONCE_BYTES // size)
+        chosen = (slice(None), *(slice(*own) for own in inner))
+        for start in range(0, len(found), most):
+            stop = min(start + most, len(found))
+            slab = np.empty((stop - start, *shape), self.dtype)
+            self._read_into(slab.reshape(-1).view(np.uint8).data, file, offset + start * size)
+            found[start:stop] = slab[chosen]
 
     def _read_into(self, buffer: memoryview, file: _OpenFile, offset: int) -> None:
         while buffer:

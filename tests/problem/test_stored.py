@@ -26,8 +26,8 @@ def test_any_part_of_any_array(data: st.DataObject) -> None:
         ranges.append((start, data.draw(st.integers(start, length))))
     Path("z").write_bytes(b"header" + whole.tobytes(order))  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stored, "GAP_BYTES", data.draw(st.sampled_from([0, 8, 10_000])))
-        patch.setattr(stored, "SPAN_BYTES", data.draw(st.sampled_from([1, 20, 10_000])))
+        patch.setattr(stored, "LITTLE_BYTES", data.draw(st.sampled_from([0, 8, 10_000])))
+        patch.setattr(stored, "AT_ONCE_BYTES", data.draw(st.sampled_from([1, 20, 10_000])))
         stored.forget_files()
         with open("z", "rb") as file:  # noqa: PTH123
             array = StoredArray.of(file, dtype, 6, shape, order)
