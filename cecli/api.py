@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.core.evaluate import sweep
+from cecli.core.probabilities import From, logits_from
 from cecli.core.totals import Part, Tally, Totals, tally_of
 from cecli.errors import CecliError
 from cecli.machine.blocks import check_rows, each_block
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.dtypes import Floats, result_dtype
 from cecli.problem.objective import Objective, Reduction
-from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Block, Problem
 from cecli.problem.wanted import RowArray, RowsName, Wanted
 

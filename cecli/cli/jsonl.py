@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cecli.answer.answer import Command, array_name_of, rows_name_of
 from cecli.api import Pass
+from cecli.core.probabilities import From, logits_from
 from cecli.errors import CecliError
 from cecli.input.arguments import read_labels
 from cecli.input.array_files import decode, open_file
@@ -30,7 +31,6 @@ from cecli.input.documents import (
 from cecli.input.numbers import array_of, values_of_line
 from cecli.input.problem_from import objective_with, read_request, require_probabilities
 from cecli.machine.blocks import check_rows
-from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
 from cecli.problem.targets import ClassIndices
 from cecli.problem.wanted import RowArray, Wanted

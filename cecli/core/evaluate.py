@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cecli.core.totals import Part, Totals, tally_of
 from cecli.machine.blocks import each_block
 from cecli.machine.compiled import kernel
+from cecli.machine.elementary import fold, log
 from cecli.machine.plan import RARE, UNUSABLE, LogitRows, MassName, Plan, Results
 from cecli.problem.dtypes import Floats
 from cecli.problem.objective import Objective
@@ -128,9 +129,8 @@ def _part_of(block: Block, wanted: Wanted, plans: _Plans) -> Part:
 
 def _entropies(soft: Floats, kept: NDArray[np.bool_]) -> Floats:
     """(n,) H(q) = −Σ q log q, 0 where a row is ignored."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(soft > 0.0, -soft * np.log(soft), 0.0)
-    return np.where(kept, terms.sum(axis=1), 0.0)
+    terms = -soft * log(np.where(soft > 0.0, soft, 1.0))
+    return np.where(kept, np.add(*fold(terms)), 0.0)
 
 
 def _with_first_rows(part: Part, block: Block, wanted: Wanted, plans: _Plans) -> Part:

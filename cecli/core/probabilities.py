@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.errors import CecliError
+from cecli.machine.elementary import log
 from cecli.problem.dtypes import Floats, as_doubles, as_real_array, widened
 from cecli.problem.problem import batch_shape_of
 from cecli.problem.rows import sample_name
@@ -63,7 +64,7 @@ def logits_of_rows(rows: NDArray[np.generic], kind: From, called: Callable[[int]
                 f"the probabilities{called(row)} sum to {totals[row]:.6g}: they must sum to 1",
                 about="logits",
             )
-        return np.log(values) if kind == "probabilities" else values
+        return log(values) if kind == "probabilities" else values
 
 
 def are_probabilities(rows: NDArray[np.generic]) -> bool:

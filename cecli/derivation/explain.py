@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cecli.api import solve
+from cecli.core.probabilities import From, logits_from
 from cecli.derivation.derive import derive, own_problem
 from cecli.derivation.model import MOST_CLASSES, Derivation
 from cecli.errors import CecliError
 from cecli.gradcheck.check import check
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective
-from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
 
 

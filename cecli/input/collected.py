@@ -8,8 +8,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cecli.core.probabilities import From, logits_of_rows
 from cecli.problem.dtypes import AnyArray
-from cecli.problem.probabilities import From, logits_of_rows
 from cecli.problem.problem import batch_shape_of
 from cecli.problem.rows import Joined, rows_of, sample_name
 

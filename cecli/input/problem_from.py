@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cecli.core.probabilities import From, are_probabilities
 from cecli.errors import About, CecliError
 from cecli.input.arguments import (
     Document,
@@ -32,7 +33,6 @@ from cecli.input.collected import logits_in_blocks
 from cecli.input.columns import Choice
 from cecli.problem.dtypes import AnyArray
 from cecli.problem.objective import Objective, Reduction
-from cecli.problem.probabilities import From, are_probabilities
 from cecli.problem.problem import Problem, batch_shape_of
 from cecli.problem.rows import Joined
 from cecli.text.messages import quote

@@ -37,6 +37,7 @@ ROUND_TO_INTEGER = 1.5 * 2.0**52 + (1023 + BIAS)
 LOG2_E = float.fromhex("0x1.71547652b82fep+0")
 LN2_HIGH = float.fromhex("0x1.62e42feep-1")  # ends in 21 zero bits: k·LN2_HIGH is exact
 LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
+SQRT_HALF = math.sqrt(0.5)
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 ONE_BITS = 0x3FF0000000000000
 MANTISSA = 0x000FFFFFFFFFFFFF
@@ -224,14 +225,27 @@ def log1p_scaled(rest: Floats, rest_low: Floats) -> tuple[Floats, Floats, Floats
     reciprocal = 1.0 / ((f + 2.0) * sum_)
     inverse = (f + 2.0) * reciprocal
     correction = np.where(k == 0.0, r_low, lost) * inverse
-    half_square, q = (f * 0.5) * f, f * (sum_ * reciprocal)
-    square = q * q
+    log_sum = _log_of_parts(f, f * (sum_ * reciprocal), k, correction)
+    return np.where(rest < SCALE * 2.0**-60, rest, log_sum * SCALE), sum_, lost * inverse
+
+
+def log(x: Floats) -> Floats:
+    """log x for finite x ≥ 0, x = 2^k (1 + f) with √½ ≤ 1 + f < √2."""
+    fraction, k = np.frexp(x)
+    below = fraction < SQRT_HALF
+    f = np.where(below, fraction + fraction, fraction) - 1.0
+    found = _log_of_parts(f, f / (f + 2.0), k - below.astype(np.float64), np.zeros_like(f))
+    return np.where(x == 0.0, -np.inf, found)
+
+
+def _log_of_parts(f: Floats, q: Floats, k: Floats, correction: Floats) -> Floats:
+    """k log 2 + log(1 + f) + correction, with q = f/(2 + f)."""
+    half_square, square = (f * 0.5) * f, q * q
     second = square * square
     fourth = second * second
     series = _four(LOG[4:], square, second) * fourth + _four(LOG, square, second)
-    log = (series * square + half_square) * q + (k * LN2_LOW + correction)
-    log = ((log - half_square) + f) + k * LN2_HIGH
-    return np.where(rest < SCALE * 2.0**-60, rest, log * SCALE), sum_, lost * inverse
+    total = (series * square + half_square) * q + (k * LN2_LOW + correction)
+    return ((total - half_square) + f) + k * LN2_HIGH
 
 
 def capped(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import cecli
+from cecli.core.probabilities import From, are_probabilities, logits_from
 from cecli.errors import CecliError
 from cecli.input import collected
-from cecli.problem.probabilities import From, are_probabilities, logits_from
 from support.in_process import complaint, printed, run, shown
 
 SHARES = np.array([[0.25, 0.5, 0.25], [0.125, 0.875, 0.0]])
