@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from cecli.machine import compiled
+from cecli.machine.build_kernel import compile_kernel, find_compiler
+
 # Hypothesis says nothing of its own: how many examples a test is worth is told here, the same ones
 # in every run, with --hypothesis-profile=thorough many more. Those of "other" are others each time.
 settings.register_profile(
@@ -73,3 +76,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(LeftOut(config))
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[compiled.Kernel]:
+    """The kernels that this CPU can run: those of the package, else compiled from the source."""
+    installed = compiled.kernels(Path(compiled.__file__).with_name(compiled.FILE))
+    if installed:
+        return installed
+    compiler = find_compiler()
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    product = tmp_path_factory.mktemp("kernel") / "kernel.so"
+    compile_kernel(compiler, Path(compiled.__file__).parent, product)
+    return compiled.kernels(product)

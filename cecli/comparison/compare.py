@@ -21,11 +21,11 @@ from cecli.comparison.survey import (
     sample_of,
     survey,
 )
+from cecli.core.probabilities import From, logits_from
 from cecli.errors import CecliError
 from cecli.input.candidate import Candidate, candidate_of_array
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.objective import Objective
-from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
 
 if TYPE_CHECKING:

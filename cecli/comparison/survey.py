@@ -73,6 +73,7 @@ class Reference:
         self._grad = RowArray("grad", self.problem.dtype)
         self.run = self._new_pass()
         self._result: CrossEntropy | None = None
+        self._losses_made: dict[Makes, Floats | None] = {}
 
     def _new_pass(self) -> Pass:
         return Pass(self.problem, Wanted({self._grad: None}, worst=0), exact=True)
@@ -103,6 +104,14 @@ class Reference:
         if self._rows is not None:
             return self._rows[rows]
         return np.asarray(solve(self.problem.only(rows), exact=True).grad)
+
+    def losses_made(self, batch: Batch, make: Makes) -> Floats | None:
+        """Losses of a batch as a mistake makes them; those of the whole problem are made once."""
+        if len(batch.logits) != self.problem.samples:
+            return make(batch)
+        if make not in self._losses_made:
+            self._losses_made[make] = make(batch)
+        return self._losses_made[make]
 
     def of_block(self, block: Block, *, again: bool = False) -> tuple[Floats, Solved | None]:
         """(n, C) the right gradient of a block, and what the pass is to take of it.
@@ -478,7 +487,7 @@ def losses_by(
             for start in range(0, count, size):
                 piece = piece_of(block, start, min(start + size, count))
                 batch = reference.textbook.of_block(piece)
-                made = [_losses_made(batch, make, keep=count == problem.samples) for make in makes]
+                made = [reference.losses_made(batch, make) for make in makes]
                 parts.append([m if m is None or each else np.atleast_1d(m.sum()) for m in made])
         return list(map(_together, zip(*parts, strict=True)))
 
@@ -489,17 +498,6 @@ def losses_by(
     if each:
         return found
     return [None if losses is None else np.asarray(losses.sum()) for losses in found]
-
-
-def _losses_made(batch: Batch, make: Makes, *, keep: bool) -> Floats | None:
-    """Losses of a batch; those of a whole problem are made once."""
-    if not keep:
-        return make(batch)
-    known = vars(batch).setdefault("made", {})
-    if make not in known:
-        known[make] = make(batch)
-    found: Floats | None = known[make]
-    return found
 
 
 def _together(parts: Sequence[Floats | None]) -> Floats | None:

@@ -56,6 +56,7 @@ class _Plans:
 
     @classmethod
     def of(cls, problem: Problem, wanted: Wanted) -> _Plans:
+        """The plans for the rows of a problem."""
         names: list[RowsName | None] = [array.name for array in wanted.arrays] or [None]
         losses, first = wanted.losses, wanted.first_array
         counted = wanted.worst is not None and losses

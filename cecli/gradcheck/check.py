@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cecli.api import solve
 from cecli.core.evaluate import losses_of
+from cecli.core.probabilities import From, logits_from
 from cecli.errors import CecliError
 from cecli.gradcheck.differences import (
     Component,
@@ -26,7 +27,6 @@ from cecli.gradcheck.float_differences import FloatDifferences
 from cecli.machine.float_mode import in_standard_mode
 from cecli.problem.dtypes import Floats, Integers, as_doubles, as_real_array
 from cecli.problem.objective import Objective
-from cecli.problem.probabilities import From, logits_from
 from cecli.problem.problem import Problem
 
 Method = Literal["decimal", "central", "forward"]
@@ -85,9 +85,7 @@ class GradientCheck:
         """The same with the components that are furthest off for their tolerance."""
         from cecli.text.html import PageColumn, listed, notebook, numbers, paragraph
 
-        with np.errstate(divide="ignore", invalid="ignore"):
-            excess = np.where(self.difference == 0.0, 0.0, np.abs(self.difference) / self.tolerance)
-        excess[np.isnan(excess)] = np.inf
+        excess = np.where(np.isnan(self.excess), np.inf, self.excess)
         worst = np.argsort(-excess, kind="stable")[:MOST_SHOWN]
         places = [", ".join(map(str, place)) for place in self.indices[worst].tolist()]
         columns = [

@@ -116,9 +116,11 @@ class _Gzip(io.RawIOBase):
         self._file, self._gzip = file, gzip.GzipFile(fileobj=file)
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with what follows, as far as that is no more than it is likely to be."""
         import gzip
         import zlib
 
@@ -135,6 +137,7 @@ class _Gzip(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
+        """The file beneath, too."""
         self._file.close()
         super().close()
 

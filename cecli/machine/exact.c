@@ -16,11 +16,6 @@ enum { COUNTS, IGNORED, EQUAL };           /* a row: equal are its logits, and r
 enum { LOSS, LOG_SUM_EXP, PROBABILITY, TOP_PROBABILITY, TARGET_PROBABILITY, NUMBERS };
 enum { ENTROPY, Z_LOSS = 3, PLAIN = 6, SUMS = 9 }; /* PLAIN: without weights and smoothing */
 
-/* high + low, of which high is the double nearest to it */
-typedef struct {
-    double high, low;
-} Pair;
-
 typedef struct {
     int64_t rows, classes;
     const void *logits;    /* (rows, classes), so many elements from row to row */
@@ -104,20 +99,6 @@ static const double POWER_LOW[64] = {
     0x1.2ed02d75b3707p-55, 0x1.c2300696db532p-54, -0x1.1a5cd4f184b5cp-54, 0x1.39e8980a9cc8fp-55,
     -0x1.e9c23179c2893p-54, 0x1.dc7f486a4b6b0p-54, 0x1.9d3e12dd8a18bp-54, 0x1.74853f3a5931ep-55,
 };
-
-inlined uint64_t bits_of(double x) {
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-inlined double from_bits(uint64_t bits) {
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-inlined double magnitude(double x) { return from_bits(bits_of(x) & 0x7fffffffffffffffu); }
 
 /* x with the sign of another */
 inlined double signed_as(double x, double other) {

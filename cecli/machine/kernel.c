@@ -68,24 +68,6 @@ typedef struct {
 #define INFINITE (1.0 / 0.0)
 #define NOT_A_NUMBER (__builtin_nan(""))
 
-typedef struct {
-    double high, low;
-} Pair;
-
-inlined uint64_t bits_of(double x) {
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-inlined double from_bits(uint64_t bits) {
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-inlined double magnitude(double x) { return from_bits(bits_of(x) & 0x7fffffffffffffffu); }
-
 /* left − right and what its rounding left out */
 inlined Pair difference(double left, double right) {
     double rounded = left - right;

@@ -21,6 +21,27 @@
 #define JOIN(a, b) JOIN_(a, b)
 #define inlined static inline __attribute__((always_inline))
 
+/* ---- doubles and their bits ---- */
+
+/* high + low, of which high is the double nearest to it */
+typedef struct {
+    double high, low;
+} Pair;
+
+inlined uint64_t bits_of(double x) {
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+inlined double from_bits(uint64_t bits) {
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+inlined double magnitude(double x) { return from_bits(bits_of(x) & 0x7fffffffffffffffu); }
+
 /* ---- the floating-point mode: subnormal numbers are numbers, and ties go to even ---- */
 
 #if defined(__x86_64__)

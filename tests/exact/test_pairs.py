@@ -21,7 +21,6 @@ from cecli.exact.plan import BIAS, NUMBERS
 from cecli.exact.row import INFINITE, ExactRow
 from cecli.exact.self_test import CHECKSUM, checksum, described, some_cases
 from cecli.machine import compiled
-from cecli.machine.build_kernel import compile_kernel, find_compiler
 from cecli.machine.compiled import Kernel
 from cecli.machine.rational import exact_divisors
 from cecli.problem.objective import Objective
@@ -36,20 +35,6 @@ DOUBLE = np.dtype(np.float64)
 NAMES: tuple[RowsName, ...] = ("softmax", "log_softmax", "grad")
 FAMILIES = 14
 LARGEST = float(np.finfo(np.float64).max)
-
-
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Kernel]:
-    """The kernels that this CPU can run: those of the package, else compiled from the source."""
-    installed = compiled.kernels(Path(compiled.__file__).with_name(compiled.FILE))
-    if installed:
-        return installed
-    compiler = find_compiler()
-    if compiler is None:
-        pytest.skip("there is no C compiler")
-    product = tmp_path_factory.mktemp("kernel") / "kernel.so"
-    compile_kernel(compiler, Path(compiled.__file__).parent, product)
-    return compiled.kernels(product)
 
 
 def solved(

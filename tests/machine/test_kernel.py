@@ -13,27 +13,12 @@ from numpy.typing import NDArray
 
 from cecli.core import rows as definition
 from cecli.machine import compiled
-from cecli.machine.build_kernel import compile_kernel, find_compiler
 from cecli.machine.plan import FINE, OPTIONAL, LogitRows, Plan, Results
 from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, Trial, cases, checksum, described
 from machine.driver import DOUBLES, SANITIZERS, compile_driver, found, run_driver
 
 pytestmark = pytest.mark.xdist_group("kernel")  # which takes seconds to compile
 CLASSES = (1, 2, 3, 4, 5, 10, 33, 63, 64, 65, 66, 100, 128, 200, 513, 1000, 4097)
-
-
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[compiled.Kernel]:
-    """The kernels that this CPU can run: those of the package, else compiled from the source."""
-    installed = compiled.kernels(Path(compiled.__file__).with_name(compiled.FILE))
-    if installed:
-        return installed
-    compiler = find_compiler()
-    if compiler is None:
-        pytest.skip("there is no C compiler")
-    product = tmp_path_factory.mktemp("kernel") / "kernel.so"
-    compile_kernel(compiler, Path(compiled.__file__).parent, product)
-    return compiled.kernels(product)
 
 
 def test_the_checksum_is_that_of_the_definition() -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -133,14 +135,11 @@ def test_a_pipe_gets_nothing_of_a_file_with_a_bad_row() -> None:
     assert received == [b""]
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL],
-)
-def test_a_signal_while_rows_are_written(folder: Path, number: signal.Signals) -> None:
+@contextmanager
+def rows_being_written(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in the midst of a gradient, which is to take the place of an older one."""
     sparse(3_000_000, 100)
-    older = Path("grad.npy")
-    older.write_text("older")
+    Path("grad.npy").write_text("older")
     with subprocess.Popen(
         [*PROGRAM, "grad", "z.npy", "-t", "t.npy", "-o", "grad.npy"],
         env=ENVIRONMENT,
@@ -152,6 +151,16 @@ def test_a_signal_while_rows_are_written(folder: Path, number: signal.Signals) -
         while not any(512 * path.stat().st_blocks > MEBIBYTE for path in folder.glob("*.tmp")):
             assert time.monotonic() < end
             assert process.poll() is None
+        yield process
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL],
+)
+def test_a_signal_while_rows_are_written(folder: Path, number: signal.Signals) -> None:
+    older = Path("grad.npy")
+    with rows_being_written(folder) as process:
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=LIMIT)
     assert (process.returncode, stdout, stderr.strip()) == (-number, b"", b"")
@@ -161,19 +170,8 @@ def test_a_signal_while_rows_are_written(folder: Path, number: signal.Signals) -
 
 @pytest.mark.parametrize("name", ["z.npy", "t.npy"])
 def test_a_file_that_gets_shorter_while_it_is_read(folder: Path, name: str) -> None:
-    sparse(3_000_000, 100)
     older = Path("grad.npy")
-    older.write_text("older")
-    with subprocess.Popen(
-        [*PROGRAM, "grad", "z.npy", "-t", "t.npy", "-o", "grad.npy"],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        end = time.monotonic() + LIMIT
-        while not any(512 * path.stat().st_blocks > MEBIBYTE for path in folder.glob("*.tmp")):
-            assert time.monotonic() < end
-            assert process.poll() is None
+    with rows_being_written(folder) as process:
         os.truncate(name, 100_000)
         stdout, stderr = process.communicate(timeout=LIMIT)
     assert (process.returncode, stdout) == (2, b"")

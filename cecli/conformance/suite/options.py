@@ -127,6 +127,12 @@ def _weight() -> Iterator[Case]:
     yield case("weight/wide", "weights of very different size", wide, weight=[1e-6, 1e3, 1, 40, 7])
 
 
+def _with_rows_of_nan() -> tuple[Any, Any]:
+    values = logits("sample weight nan", 7, 5)
+    values[[0, 2]] = NAN
+    return values, targets("sample weight nan", 7, 5)
+
+
 def _sample_weight() -> Iterator[Case]:
     """Those that suite 3 has added."""
 
@@ -147,16 +153,10 @@ def _sample_weight() -> Iterator[Case]:
         sample_weight=with_zeros,
         reduction="none",
     )
-
-    def poisoned() -> tuple[Any, Any]:
-        values = logits("sample weight nan", 7, 5)
-        values[[0, 2]] = NAN
-        return values, targets("sample weight nan", 7, 5)
-
     yield of(
         "zero-holding-nan",
         "0·NaN is NaN: a row of weight 0, as padding has, may hold anything",
-        poisoned,
+        _with_rows_of_nan,
         sample_weight=with_zeros,
         reduction="sum",
     )

@@ -129,12 +129,15 @@ class _Forward(io.RawIOBase):
         self._file = file
 
     def writable(self) -> bool:
+        """It is."""
         return True
 
     def write(self, data: Any) -> int:
+        """Hand on some bytes; how many were taken."""
         return self._file.write(data)
 
     def flush(self) -> None:
+        """The file beneath."""
         self._file.flush()
 
 
