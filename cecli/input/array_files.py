@@ -156,9 +156,11 @@ def decode(data: bytes, offset: int = 0) -> str:
     if not offset and data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise CecliError("the text is UTF-16; it must be UTF-8")
     try:
-        text = data.decode().removeprefix("\N{BYTE ORDER MARK}")
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise CecliError(f"byte {offset + error.start} is not valid UTF-8") from None
+    if not offset:
+        text = text.removeprefix("\N{BYTE ORDER MARK}")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -134,7 +134,8 @@ def marked(labels: Sequence[str]) -> list[str]:
     """Names of classes as the heads of columns, with a mark where one would be taken for more.
 
     What begins like a formula is one to a spreadsheet, which shows nothing of an apostrophe before
-    it; a number is no header, and some names have another meaning here.
+    it; a number is no header, a byte order mark at the start of a file is none of its text, and
+    some names have another meaning here.
     """
     numbered = bool(_numbered(labels, range(len(labels))))
     return [f"'{label}" if numbered or _means_more(label) else label for label in labels]
@@ -147,7 +148,7 @@ def unmarked(name: str) -> str:
 
 def _means_more(name: str) -> bool:
     name = name.strip()
-    return name[:1] in tuple("=+-@'#\t") or (
+    return name[:1] in tuple("=+-@'#\t\N{BYTE ORDER MARK}") or (
         is_number(name) or name.lower() in TARGETS or is_neither(name)
     )
 

@@ -193,6 +193,8 @@ ODD_LABELS = [
     "",
     "y",
     "a;b",
+    "\N{BYTE ORDER MARK}",
+    "\N{BYTE ORDER MARK}a",
 ]
 
 

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from cecli.input.arguments import read_document, read_target, read_values
+from cecli.input.array_files import decode
 from support.reading import error_of
 
 LOGITS = np.array([[2.0, 1.0, 0.1], [-1.5, 0.25, 3.0]])
@@ -28,6 +29,12 @@ def test_table(folder: Path, name: str, comma: str) -> None:
     assert document.target is not None
     assert document.target.tolist() == [0, 1]
     assert read_target(name, document.labels).tolist() == [0, 1]
+
+
+def test_a_byte_order_mark_is_one_at_the_start_only() -> None:
+    assert decode("\ufeffa".encode()) == "a"
+    assert decode("\ufeff\ufeffa".encode()) == "\ufeffa"
+    assert decode("\ufeffa".encode(), offset=8) == "\ufeffa"
 
 
 @pytest.mark.parametrize(
