@@ -103,7 +103,8 @@ class Reference:
         """(n, C) the right gradient of some rows."""
         if self._rows is not None:
             return self._rows[rows]
-        return np.asarray(solve(self.problem.only(rows), exact=True).grad)
+        only = self.problem.only(rows)
+        return np.asarray(solve(only, exact=True, keep_logits=False).grad)
 
     def losses_made(self, batch: Batch, make: Makes) -> Floats | None:
         """Losses of a batch as a mistake makes them; those of the whole problem are made once."""

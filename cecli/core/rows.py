@@ -44,7 +44,7 @@ from cecli.machine.elementary import (
 from cecli.machine.plan import FINE, RARE, UNUSABLE, LogitRows, Plan, Results
 
 FEW_CLASSES = 64
-AT_ONCE = 2**15  # numbers of all rows that are worked on together
+AT_ONCE = 2**16  # numbers of all rows that are worked on together
 HALF_UNSCALE = 2.0 ** (-BIAS // 2)
 SMALLEST_FACTOR, LARGEST_FACTOR = 2.0**-400, 2.0**64
 

@@ -80,7 +80,7 @@ def explain(
     checked = Objective(**objective)
     problem = Problem.of(logits_from(logits, from_, checked.axis), target, checked)
     own = own_problem(problem, sample).undivided()
-    result = solve(own, exact=True)
+    result = solve(own, exact=True, keep_logits=False)
     found = check(own, result.grad, is_finite=True) if np.isfinite(result.loss) else None
     names = None if labels is None else tuple(map(str, labels))
     if names is not None and len(names) != own.classes:

@@ -231,7 +231,7 @@ def check_own(
     count = min(problem.samples, max(1, MOST_DRAWN // problem.classes))
     rows = np.sort(random.choice(problem.samples, count, replace=False))
     drawn = problem.only(rows)
-    own = solve(drawn, exact=exact).grad
+    own = solve(drawn, exact=exact, keep_logits=False).grad
     found = check(drawn, own, method, step, seed, progress, is_finite=True)
     indices = problem.indices_of(rows[found.indices[:, 0]], found.indices[:, 1])
     worst = problem.indices_of(rows[[found.worst[0]]], np.array([found.worst[1]]))[0]

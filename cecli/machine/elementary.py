@@ -44,7 +44,7 @@ MANTISSA = 0x000FFFFFFFFFFFFF
 INTEGER_BITS = 0x4330000000000000  # of 2⁵², whose last bit is 1
 LARGEST_PLAIN = 2.0**960  # differences of such numbers do not overflow
 FEW = 64  # so few numbers are folded in halves one by one
-AT_ONCE = 2**13  # numbers: few enough to stay in cache with all that is made of them
+AT_ONCE = 2**16  # numbers: few enough to stay in cache with all that is made of them
 
 
 def _hexadecimal(*numbers: str) -> tuple[float, ...]:

@@ -389,8 +389,8 @@ typedef double Line[TILE];
 typedef struct {
     Line maximum, top_high, top_low, rest, rest_low, kept, amount, others, top_mass, dot,
         target_high, target_low, target_scaled, target_slope, top_slope, log_scaled, loss, z_loss,
-        plain, log_sum_exp, factor, target_grad, top_grad, flag, top;
-    int64_t column[TILE];
+        plain, log_sum_exp, factor, target_grad, top_grad, flag;
+    int64_t column[TILE], top[TILE]; /* the target's, and the maximum's */
     int count, all; /* rows; whether all TILE of them are there and count */
 } Tile;
 
@@ -510,11 +510,17 @@ inlined void store_square_(void *to, int64_t stride, int64_t classes, const Line
 stage load_tile(const Work *work, int64_t start, Tile *tile, Line *restrict lines) {
     int64_t classes = work->classes, stride = work->logits_stride;
     int all = tile->count == TILE;
-    for (int r = 0; r < TILE; r++) {
-        int kept = r < tile->count && (!work->kept || work->kept[start + r]);
-        tile->kept[r] = kept ? 1.0 : 0.0;
-        tile->column[r] = kept && work->column ? work->column[start + r] : 0;
-        all &= kept;
+    if (all && !work->kept) {
+        EACH_ROW tile->kept[r] = 1.0;
+        if (work->column) memcpy(tile->column, work->column + start, sizeof tile->column);
+        else memset(tile->column, 0, sizeof tile->column);
+    } else {
+        for (int r = 0; r < TILE; r++) {
+            int kept = r < tile->count && (!work->kept || work->kept[start + r]);
+            tile->kept[r] = kept ? 1.0 : 0.0;
+            tile->column[r] = kept && work->column ? work->column[start + r] : 0;
+            all &= kept;
+        }
     }
     if (all && work->single) {
         load_square_((const float *)work->logits + start * stride, stride, classes, lines, 1);
@@ -531,16 +537,15 @@ stage load_tile(const Work *work, int64_t start, Tile *tile, Line *restrict line
 }
 
 stage maximum_of_tile(const Line *restrict lines, int64_t classes, Tile *tile) {
-    Line best, place;
-    EACH_ROW {
-        best[r] = lines[0][r];
-        place[r] = 0.0;
-    }
+    Line best;
+    int64_t place[TILE] = {0};
+    memcpy(best, lines[0], sizeof best);
     for (int64_t c = 1; c < classes; c++) {
-        double number = (double)c;
         EACH_ROW {
             double z = lines[c][r];
-            place[r] = z > best[r] ? number : place[r];
+            /* bits, as compilers make a store that is skipped of a choice */
+            int64_t greater = -(int64_t)(z > best[r]);
+            place[r] = (place[r] & ~greater) | (c & greater);
             best[r] = z > best[r] ? z : best[r];
         }
     }
@@ -552,7 +557,7 @@ stage maximum_of_tile(const Line *restrict lines, int64_t classes, Tile *tile) {
 
 /* Where the maximum stands: of each row what its line of the maximum holds. */
 static void pick_top(const Line *restrict lines, const Tile *tile, double *restrict picked) {
-    for (int r = 0; r < TILE; r++) picked[r] = lines[(int64_t)tile->top[r]][r];
+    for (int r = 0; r < TILE; r++) picked[r] = lines[tile->top[r]][r];
 }
 
 static void pick_target(const Line *restrict lines, const Tile *tile, double *restrict picked) {
@@ -581,14 +586,13 @@ inlined void exp_tile_(const Work *work, const Tile *tile, const Line *restrict 
                        int capped, int tempered) {
     Factor inverse = work->inverse;
     for (int64_t c = 0; c < work->classes; c++) {
-        double number = (double)c;
         EACH_ROW {
             Pair maximum = {tile->top_high[r], tile->top_low[r]};
             Pair x = shifted(highs[c][r], capped ? lows[c][r] : 0.0, maximum, capped, tempered,
                              &inverse);
             double e = exp_scaled(x.high, x.low);
             scaled[c][r] = e;
-            sums[c][r] = tile->top[r] == number ? 0.0 : e;
+            sums[c][r] = tile->top[r] == c ? 0.0 : e;
         }
     }
 }
@@ -642,13 +646,11 @@ stage mass_of_tile(const Work *work, Tile *tile, int64_t start, const Line *rest
                          Line *restrict rests) {
     for (int64_t c = 0; c < work->classes; c++) {
         Line high, low;
-        double number = (double)c;
         shift_line(work, tile, highs[c], work->capped ? lows[c] : NULL, high, low);
         mass_line(work, tile, start, c, masses[c]);
         EACH_ROW {
             Pair x = {high[r], low[r]};
             sums[c][r] = mass_term(masses[c][r], x);
-            (void)number;
         }
     }
     fold_lines(sums, rests, work->classes);
@@ -659,15 +661,13 @@ stage mass_of_tile(const Work *work, Tile *tile, int64_t start, const Line *rest
     pick_top(masses, tile, tile->top_mass);
     if (work->mass == SMOOTHED) {
         for (int r = 0; r < TILE; r++) {
-            int64_t top = (int64_t)tile->top[r], target = tile->column[r];
+            int64_t top = tile->top[r], target = tile->column[r];
             double others = (work->base_high - base_of(work, top)) + work->base_low;
             tile->others[r] = others + (top == target ? 0.0 : work->keep * weight_of(work, target));
         }
     } else {
-        for (int64_t c = 0; c < work->classes; c++) {
-            double number = (double)c;
-            EACH_ROW sums[c][r] = tile->top[r] == number ? 0.0 : masses[c][r];
-        }
+        for (int64_t c = 0; c < work->classes; c++)
+            EACH_ROW sums[c][r] = tile->top[r] == c ? 0.0 : masses[c][r];
         fold_lines(sums, rests, work->classes);
         EACH_ROW tile->others[r] = sums[0][r] + rests[0][r];
     }
@@ -751,7 +751,7 @@ stage array_of_tile(const Work *work, const Tile *tile, const Line *restrict hig
     if (work->array == GRAD && work->mass == ONE_HOT)
         for (int r = 0; r < TILE; r++) scaled[tile->column[r]][r] = -tile->target_grad[r];
     else if (work->array == GRAD)
-        for (int r = 0; r < TILE; r++) scaled[(int64_t)tile->top[r]][r] = tile->top_grad[r];
+        for (int r = 0; r < TILE; r++) scaled[tile->top[r]][r] = tile->top_grad[r];
 }
 
 stage store_tile(const Work *work, int64_t start, const Tile *tile,
@@ -777,6 +777,24 @@ static void store_row_results(const Work *work, int64_t row, double kept, double
     if (work->plain) work->plain[row] = kept != 0.0 ? plain + 0.0 : 0.0;
     if (work->log_sum_exp) work->log_sum_exp[row] = kept != 0.0 ? log_sum_exp + 0.0 : 0.0;
     work->flags[row] = kept != 0.0 ? (uint8_t)flag : FINE;
+}
+
+/* What the rows of a tile come to; where all are there and count, in vectors. */
+stage store_results(const Work *work, int64_t start, const Tile *tile) {
+    if (!tile->all) {
+        for (int r = 0; r < tile->count; r++)
+            store_row_results(work, start + r, tile->kept[r], tile->loss[r], tile->z_loss[r],
+                              tile->plain[r], tile->log_sum_exp[r], tile->flag[r]);
+        return;
+    }
+    double *restrict losses = work->losses, *restrict z_losses = work->z_losses,
+           *restrict plain = work->plain, *restrict log_sum_exp = work->log_sum_exp;
+    uint8_t *restrict flags = work->flags + start;
+    if (losses) EACH_ROW losses[start + r] = tile->loss[r] + 0.0;
+    if (z_losses) EACH_ROW z_losses[start + r] = tile->z_loss[r];
+    if (plain) EACH_ROW plain[start + r] = tile->plain[r] + 0.0;
+    if (log_sum_exp) EACH_ROW log_sum_exp[start + r] = tile->log_sum_exp[r] + 0.0;
+    EACH_ROW flags[r] = (uint8_t)tile->flag[r];
 }
 
 static void do_tile(const Work *work, int64_t start, int count) {
@@ -809,10 +827,10 @@ static void do_tile(const Work *work, int64_t start, int count) {
         memset(tile.target_low, 0, sizeof tile.target_low);
     }
     if (!spread) {
-        for (int r = 0; r < TILE; r++)
-            tile.amount[r] = tile.kept[r] == 0.0   ? 0.0
-                             : work->mass == ONE_HOT ? weight_of(work, tile.column[r])
-                                                     : 1.0;
+        memcpy(tile.amount, tile.kept, sizeof tile.amount);
+        if (work->mass == ONE_HOT && work->weight)
+            for (int r = 0; r < TILE; r++)
+                tile.amount[r] = tile.kept[r] == 0.0 ? 0.0 : work->weight[tile.column[r]];
         memset(tile.dot, 0, sizeof tile.dot);
     }
     close_tile(work, &tile);
@@ -820,9 +838,7 @@ static void do_tile(const Work *work, int64_t start, int count) {
         array_of_tile(work, &tile, highs, lows, slopes, masses, scaled);
         store_tile(work, start, &tile, scaled);
     }
-    for (int r = 0; r < count; r++)
-        store_row_results(work, start + r, tile.kept[r], tile.loss[r], tile.z_loss[r],
-                          tile.plain[r], tile.log_sum_exp[r], tile.flag[r]);
+    store_results(work, start, &tile);
 }
 
 /* ---- many classes: one row after another, vectors run over classes ---- */
@@ -881,7 +897,7 @@ static Rest fold_rest(double *restrict sums, double *restrict lows, int64_t n) {
 
 #define DEFINE_MAXIMUM(name, type)                                                                 \
     static double name(const type *restrict z, int64_t n, int64_t *top) {                          \
-        enum { LANES = 256 / sizeof(type), STEP = 512 };                                           \
+        enum { LANES = 256 / sizeof(type), STEP = 512, WIDE = 32 };                                \
         type best = (type)-INFINITE;                                                               \
         int64_t where = 0;                                                                         \
         for (int64_t start = 0; start < n; start += STEP) {                                        \
@@ -900,6 +916,10 @@ static Rest fold_rest(double *restrict sums, double *restrict lows, int64_t n) {
                 best = most;                                                                       \
                 where = start;                                                                     \
             }                                                                                      \
+        }                                                                                          \
+        for (int found = 0; where + WIDE <= n; where += WIDE) {                                    \
+            for (int l = 0; l < WIDE; l++) found |= z[where + l] == best;                          \
+            if (found) break;                                                                      \
         }                                                                                          \
         while (where < n - 1 && z[where] != best) where++;                                         \
         *top = where;                                                                              \

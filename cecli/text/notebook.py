@@ -10,18 +10,21 @@ from cecli.text.html import PageColumn, bar, listed, notebook, numbers, paragrap
 MOST_ROWS = 10
 
 
-def part_of_sample(text: str, softmax: NDArray[np.floating], grad: NDArray[np.floating]) -> str:
+def part_of_sample(
+    text: str, softmax: NDArray[np.floating] | None, grad: NDArray[np.floating]
+) -> str:
     """A sample's classes, those with the largest slope where there are many; both arrays (C,).
 
     text: a headline, and lines on the arrays.
     """
     classes = np.sort(np.argsort(-np.abs(grad), kind="stable")[:MOST_ROWS])
-    shares, slopes = softmax[classes].tolist(), grad[classes].tolist()
+    slopes = grad[classes].tolist()
     largest = max(map(abs, slopes)) or 1.0
-    columns = [
-        PageColumn("class", "text", list(map(str, classes.tolist()))),
-        numbers("ŷ", shares),
-        PageColumn("", "bar", list(map(bar, shares))),
+    columns = [PageColumn("class", "text", list(map(str, classes.tolist())))]
+    if softmax is not None:
+        shares = softmax[classes].tolist()
+        columns += [numbers("ŷ", shares), PageColumn("", "bar", list(map(bar, shares)))]
+    columns += [
         numbers("∂L/∂z", slopes),
         PageColumn("", "bar", [signed_bar(slope / largest) for slope in slopes]),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import tracemalloc
 from fractions import Fraction
 from typing import Any
 
@@ -47,6 +48,40 @@ def test_a_step_downhill_does_not_change_the_result() -> None:
     r = cross_entropy(z, 0)
     z -= 5 * r.grad
     assert r.softmax.tolist() == cecli.softmax([2.0, 1.0, 0.1]).tolist()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_result_without_the_logits(exact: bool) -> None:
+    logits = RANDOM.normal(size=(5, 3)).astype(np.float32)
+    options: dict[str, Any] = {"ignore_index": 1, "z_loss": 0.1, "exact": exact}
+    whole = cross_entropy(logits, [0, 1, 2, 0, 2], **options)
+    part = cross_entropy(logits, [0, 1, 2, 0, 2], keep_logits=False, **options)
+    for name in ("losses", "grad", "log_sum_exp"):
+        assert getattr(part, name).tobytes() == getattr(whole, name).tobytes()
+    assert (part.loss, part.divisor) == (whole.loss, whole.divisor)
+    for name in ("softmax", "log_softmax"):
+        with pytest.raises(cecli.CecliError, match=f"^{name} was not kept: .*keep_logits=True"):
+            getattr(part, name)
+    assert repr(part).splitlines()[2] == "  grad: float32 (5, 3)"
+    assert "<table" in part._repr_html_()
+    sample = cross_entropy([2.0, 1.0], 0, exact=exact, keep_logits=False)._repr_html_()
+    assert "∂L/∂z" in sample
+    assert "ŷ" not in sample
+
+
+def test_a_result_without_the_logits_has_only_the_gradient_in_memory() -> None:
+    logits = np.zeros((1000, 1000))
+    target = np.zeros(1000, dtype=int)
+    cross_entropy(logits[:1], target[:1])
+    peaks = []
+    for keep in (False, True):
+        tracemalloc.start()
+        result = cross_entropy(logits, target, keep_logits=keep)
+        peaks.append(tracemalloc.get_traced_memory()[0] / result.grad.nbytes)
+        tracemalloc.stop()
+        del result
+    assert 1.0 <= peaks[0] < 1.2
+    assert 2.0 <= peaks[1] < 2.2
 
 
 @pytest.mark.parametrize("exact", [False, True])

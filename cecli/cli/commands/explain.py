@@ -70,7 +70,7 @@ def _explained(settings: Settings, request: Request, output: Output | None) -> A
     if answer.tally is not None and answer.tally.infinite is None:
         grad = answer.arrays["grad"]
         if (own.divisor or 1.0, own.z_loss_divisor or 1.0) != (1.0, 1.0):
-            grad = solve(plain, exact=True).grad
+            grad = solve(plain, exact=True, keep_logits=False).grad
         with Progress("checking") as progress:
             found = check(plain, grad, progress=progress, is_finite=True)
     derivation = derive(
