@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cecli.machine.compiled import kernel
 from cecli.machine.elementary import exponential, fold
 from cecli.problem.dtypes import Floats, Integers, Logits
 from cecli.problem.problem import Block, Divisors
@@ -191,7 +192,8 @@ def _group_sums(groups: Floats) -> tuple[list[float], list[float]]:
 
 
 def _sums(groups: Floats) -> list[float]:
-    total, left_out = fold(groups)
+    compiled = kernel()
+    total, left_out = fold(groups) if compiled is None else compiled.fold(groups)
     sums: list[float] = np.where(np.isfinite(total), total + left_out, total).tolist()
     return sums
 

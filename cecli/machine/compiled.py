@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cecli.machine.plan import Factor, LogitRows, Plan, Results
+    from cecli.problem.dtypes import Floats
 
 VARIABLE = "CECLI_KERNEL"
 FILE = "kernel.so"
@@ -77,6 +78,9 @@ class Kernel:
         self._rows.argtypes, self._rows.restype = [_Address], None
         self._scratch = library[f"cecli_scratch_{level}"]
         self._scratch.argtypes, self._scratch.restype = [_Integer], _Integer
+        self._folds = library[f"cecli_folds_{level}"]
+        self._folds.argtypes = [_Address, _Integer, _Integer, _Address, _Address, _Address]
+        self._folds.restype = None
         self._exact_rows = library[f"cecli_exact_rows_{level}"]
         self._exact_rows.argtypes, self._exact_rows.restype = [_Address], None
         self._entropies = library[f"cecli_exact_entropies_{level}"]
@@ -92,6 +96,19 @@ class Kernel:
     def run(self, work: Work) -> None:
         """Do what is described, the arrays being there and large enough."""
         self._rows(ctypes.byref(work))
+
+    def fold(self, rows: Floats) -> tuple[Floats, Floats]:
+        """`elementary.fold` of rows (N, C), C a multiple of 64 and more than that."""
+        import numpy as np
+
+        count, columns = rows.shape
+        if columns % 64 or columns == 64:
+            raise ValueError("the kernel folds rows of a multiple of 64 columns, more than that")
+        sums, lows = np.empty(count), np.empty(count)
+        scratch = np.empty(self.scratch_size(columns))
+        places = _address(scratch), _address(sums), _address(lows)
+        self._folds(_address(rows), count, columns, *places)
+        return sums, lows
 
     def exact_scratch_size(self, classes: int) -> int:
         """How many doubles of scratch rows of so many classes need in pairs."""

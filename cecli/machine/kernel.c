@@ -1258,6 +1258,21 @@ EXPORTED void JOIN(cecli_rows_, LEVEL)(const Work *work) {
     leave(mode);
 }
 
+/* The sums of rows, and what is left out of each; columns: a multiple of 64, more than FEW. */
+EXPORTED void JOIN(cecli_folds_, LEVEL)(const double *rows, int64_t count, int64_t columns,
+                                        double *scratch, double *sums, double *lows) {
+    __typeof__(enter()) mode = enter();
+    int64_t width = eighth_of(columns);
+    double *own_lows = scratch + room_to_fold(width);
+    for (int64_t row = 0; row < count; row++) {
+        fold_eighths(rows + row * columns, width, NULL, width, scratch, own_lows);
+        Rest rest = fold_rest(scratch, own_lows, width);
+        sums[row] = rest.high;
+        lows[row] = rest.low;
+    }
+    leave(mode);
+}
+
 #if defined(BASELINE)
 /* The checksum of the source that this was compiled from. */
 EXPORTED uint32_t cecli_source(void) { return SOURCE; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from cecli.core import rows as definition
 from cecli.machine import compiled
+from cecli.machine.elementary import fold
 from cecli.machine.plan import FINE, OPTIONAL, LogitRows, Plan, Results
 from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, Trial, cases, checksum, described
 from machine.driver import DOUBLES, SANITIZERS, compile_driver, found, run_driver
@@ -61,6 +63,21 @@ def test_bits(kernels: list[compiled.Kernel], seed: int) -> None:
         for name in ("array", "losses", "z_losses", "plain", "log_sum_exp"):
             ours, theirs = getattr(expected, name), getattr(seen, name)
             assert ours is theirs is None or ours[usable].tobytes() == theirs[usable].tobytes()
+
+
+@pytest.mark.parametrize("columns", [128, 192, 1024, 4160, 65536])
+def test_sums_have_the_bits_of_the_definition(kernels: list[compiled.Kernel], columns: int) -> None:
+    random = np.random.default_rng(columns)
+    rows = np.ldexp(random.random((5, columns)), random.integers(-1074, 900, (5, columns)))
+    rows[0] = random.random(columns)
+    rows[1, ::3] = 0.0
+    rows[2, 7] = np.inf
+    with np.errstate(invalid="ignore"):
+        expected = fold(rows)
+    assert not math.fsum(rows[0]) - float(np.add(*expected)[0])
+    for kernel in kernels:
+        seen = kernel.fold(rows)
+        assert [part.tobytes() for part in seen] == [part.tobytes() for part in expected]
 
 
 @pytest.mark.parametrize("seed", range(20))
