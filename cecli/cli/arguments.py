@@ -5,6 +5,7 @@ Nothing here imports NumPy: the values stay text until a command computes.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 import click
 
 from cecli.errors import CecliError
+from cecli.text.messages import quote
 
+# Options that take several files as one word: a comma list or a pattern.
+TAKE_PATTERNS = ("-t", "--target", "-q", "--soft-target", "--grad", "--loss")
 # What starts like a number is one, also when it goes wrong later: the reader then says where.
 NUMBER = re.compile(r"-(?:\.?[0-9]|(?:inf|infinity|nan)(?![\w-]))", re.IGNORECASE)
 
@@ -23,6 +27,8 @@ LOGITS_HELP = (
     "table, or numbers, one sample a line. Negative numbers and -inf, which masks a class, need "
     "no --."
 )
+
+_AS_TYPED = "cecli.arguments as typed"
 
 
 class SectionOption(click.Option):
@@ -74,7 +80,18 @@ class NumbersCommand(SectionedCommand):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As in Click, with the options first and the numbers behind a `--`."""
         options, numbers = self._separate(ctx, args)
+        ctx.meta[_AS_TYPED] = tuple(args), tuple(numbers)
         return super().parse_args(ctx, [*options, "--", *numbers])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """The same; an error may be that of a pattern which the shell made several names of."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            expanded = _expanded_pattern(*ctx.meta[_AS_TYPED])
+            if expanded is None:
+                raise
+            raise click.UsageError(f"{expanded}; as it stands, {error.message}", ctx) from None
 
     def _separate(self, ctx: click.Context, args: Sequence[str]) -> tuple[list[str], list[str]]:
         parameters = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
@@ -108,6 +125,38 @@ class NumbersCommand(SectionedCommand):
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_text(LOGITS_HELP)
+
+
+def _expanded_pattern(args: Sequence[str], positional: Sequence[str]) -> str | None:
+    """What to say where the names behind an option look like those of a pattern without quotes."""
+    for place, option in enumerate(args[:-1]):
+        if option not in TAKE_PATTERNS:
+            continue
+        names = [args[place + 1]]
+        for word in args[place + 2 :]:
+            if not _is_next_name(names[-1], word):
+                break
+            names.append(word)
+        # Where nothing else would be the logits, only numbered files are surely of one pattern.
+        others = set(positional) - set(names)
+        if len(names) > 1 and (others or len({re.sub("[0-9]+", "0", name) for name in names}) == 1):
+            begin = os.path.commonprefix(names)
+            ends = [name[len(begin) :][::-1] for name in names]
+            pattern = f"{begin}*{os.path.commonprefix(ends)[::-1]}"
+            return (
+                f"{quote(names[1])} stands behind {option} {names[0]}: a pattern is quoted, {option} "
+                f"{quote(pattern)}, or the shell makes several arguments of it"
+            )
+    return None
+
+
+def _is_next_name(name: str, word: str) -> bool:
+    """Whether a shell may have listed a word behind a name for the same pattern."""
+    (folder, own), (other_folder, other) = os.path.split(name), os.path.split(word)
+    (stem, suffix), (other_stem, other_suffix) = os.path.splitext(own), os.path.splitext(other)
+    if (folder, suffix) != (other_folder, other_suffix) or not suffix[1:2].isalpha():
+        return False
+    return own[:1] == other[:1] or (stem.isdecimal() and other_stem.isdecimal())
 
 
 class VerifyCommand(SectionedCommand):

@@ -166,3 +166,39 @@ def test_json_file_is_a_whole_document() -> None:
     Path("given.json").write_text('{"logits": [1, 2], "target": 0, "labels": ["a", "b"]}')
     document = printed("loss", "given.json")
     assert (document["target"], document["labels"]) == (0, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "pattern"),
+    [
+        (["z.npy", "-t", "t.npy", "--grad", "g-0.npy", "g-1.npy"], "--grad", "g-*.npy"),
+        (["--grad", "g-0.npy", "g-1.npy", "z.npy", "-t", "t.npy"], "--grad", "g-*.npy"),
+        (["--loss", "d/1.npy", "d/2.npy", "d/3.npy", "-t", "t.npy", "z.npy"], "--loss", "d/*.npy"),
+        (["z.npy", "-t", "a9.txt", "a10.txt", "--grad", "g-0.npy"], "-t", "a*.txt"),
+        (["--grad", "g-0.npy", "g-1.npy", "-t", "0,1"], "--grad", "g-*.npy"),  # logits piped in
+    ],
+)
+def test_a_pattern_without_quotes(arguments: list[str], option: str, pattern: str) -> None:
+    # The first name is the option's, and the shell has made logits of the others.
+    np.save("z.npy", np.zeros((2, 3)))
+    np.save("t.npy", np.zeros(2, np.int64))
+    for number in range(2):
+        np.save(f"g-{number}.npy", np.zeros((1, 3)))
+    assert f"a pattern is quoted, {option} '{pattern}', or the shell" in complaint(
+        "compare", *arguments
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--grad", "g.npy", "z.npy", "-t", "t.npy"],
+        ["--grad", "d/g.npy", "d/z.npy", "-t", "t.npy"],
+        ["--grad", "logits-grad.npy", "logits.npy", "-t", "t.npy"],
+        ["-t", "0.5", "0.7", "2", "--grad", "1"],
+        ["z.npy", "--grad", "g-*.npy", "-t", "t.npy"],
+        ["z.npy", "--grad", "g-0.npy"],
+    ],
+)
+def test_no_pattern_without_quotes(arguments: list[str]) -> None:
+    assert "a pattern is quoted" not in complaint("compare", *arguments)
