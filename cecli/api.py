@@ -148,8 +148,7 @@ def cross_entropy(
             count, whatever the sample holds, and the mean divides by the sum of all.
         divisor: what the mean divides by instead, as a global count of tokens.
         axis: the dimension of the classes.
-        exact: whether every number is correctly rounded. Without, a sample whose loss overflows
-            before it is weighted has an infinite loss.
+        exact: whether every number is correctly rounded.
         keep_logits: whether the result has a copy of the logits, to give softmax and log_softmax
             when they are asked for. Without it asking is an error, and a large batch takes about
             half the memory and two thirds of the time.

@@ -87,7 +87,9 @@ def _histogram(bars: Bars) -> Histogram | None:
     if bars.counts.sum() < SAMPLES_FOR_BARS or bars.is_point:
         return None
     first, last = int(filled[0]), int(filled[-1])
-    edges = np.ldexp(np.arange(first, last + 2, dtype=np.float64), bars.exponent)
+    with np.errstate(over="ignore"):
+        edges = np.ldexp(np.arange(first, last + 2, dtype=np.float64), bars.exponent)
+    edges = np.minimum(edges, np.finfo(np.float64).max)
     return Histogram(tuple(edges.tolist()), tuple(bars.counts[first : last + 1].tolist()))
 
 

@@ -140,12 +140,12 @@ def _expanded_pattern(args: Sequence[str], positional: Sequence[str]) -> str | N
         # Where nothing else would be the logits, only numbered files are surely of one pattern.
         others = set(positional) - set(names)
         if len(names) > 1 and (others or len({re.sub("[0-9]+", "0", name) for name in names}) == 1):
-            begin = os.path.commonprefix(names)
+            begin = os.path.commonprefix(names)  # noqa: RUF071 - by characters
             ends = [name[len(begin) :][::-1] for name in names]
-            pattern = f"{begin}*{os.path.commonprefix(ends)[::-1]}"
+            pattern = f"{begin}*{os.path.commonprefix(ends)[::-1]}"  # noqa: RUF071
             return (
-                f"{quote(names[1])} stands behind {option} {names[0]}: a pattern is quoted, {option} "
-                f"{quote(pattern)}, or the shell makes several arguments of it"
+                f"{quote(names[1])} stands behind {option} {names[0]}: a pattern is quoted, "
+                f"{option} {quote(pattern)}, or the shell makes several arguments of it"
             )
     return None
 
@@ -153,8 +153,8 @@ def _expanded_pattern(args: Sequence[str], positional: Sequence[str]) -> str | N
 def _is_next_name(name: str, word: str) -> bool:
     """Whether a shell may have listed a word behind a name for the same pattern."""
     (folder, own), (other_folder, other) = os.path.split(name), os.path.split(word)
-    (stem, suffix), (other_stem, other_suffix) = os.path.splitext(own), os.path.splitext(other)
-    if (folder, suffix) != (other_folder, other_suffix) or not suffix[1:2].isalpha():
+    (stem, _, suffix), (other_stem, _, other_suffix) = own.rpartition("."), other.rpartition(".")
+    if (folder, suffix) != (other_folder, other_suffix) or not suffix[:1].isalpha():
         return False
     return own[:1] == other[:1] or (stem.isdecimal() and other_stem.isdecimal())
 

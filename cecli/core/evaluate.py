@@ -17,7 +17,7 @@ from cecli.core.totals import Part, Totals, tally_of
 from cecli.machine.blocks import each_block
 from cecli.machine.compiled import kernel
 from cecli.machine.elementary import fold, log
-from cecli.machine.plan import RARE, UNUSABLE, LogitRows, MassName, Plan, Results
+from cecli.machine.plan import RARE, SHRUNK, UNUSABLE, LogitRows, MassName, Plan, Results
 from cecli.problem.dtypes import Floats
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Block, Problem
@@ -117,15 +117,52 @@ def _part_of(block: Block, wanted: Wanted, plans: _Plans) -> Part:
         part = _with_first_rows(part, block, wanted, plans)
     if not wanted.losses:
         return part
-    part = replace(part, losses=results.losses, z_losses=results.z_losses)
+    shrunk = _overflowing(plans.arrays[0], block, results, block.weights)
+    part = replace(part, losses=results.losses, z_losses=results.z_losses, shrunk=shrunk)
     if wanted.worst is None:
         return part
-    plain = None
-    if plans.unweighted is not None:
-        plain = results.plain if has_plain else evaluate(plans.unweighted, block).losses
+    plain = results.plain
+    if plans.unweighted is not None and not has_plain:
+        unweighted = evaluate(plans.unweighted, block)
+        plain = unweighted.losses
+        own = _overflowing(plans.unweighted, block, unweighted, None)
+        shrunk |= {"plain": own["losses"]} if own else {}
     entropies = None if block.soft is None else _entropies(block.soft, block.kept)
     tally = tally_of(block, part.total, wanted.worst)
     return replace(part, plain=plain, entropies=entropies, tally=tally)
+
+
+def _overflowing(
+    plan: Plan, block: Block, results: Results, weights: Floats | None
+) -> dict[str, Floats]:
+    """Those losses that are infinite as doubles, over 2^SHRUNK, by the names of the results.
+
+    weights: of the samples, which the losses are multiplied by already: one that is a double after
+    all is put in its place.
+    """
+    found: dict[str, Floats] = {}
+    for column, name in enumerate(("losses", "z_losses", "plain")):
+        numbers: Floats | None = getattr(results, name)
+        if numbers is None or not np.isinf(numbers).any():
+            continue
+        which = np.flatnonzero(np.isinf(numbers))
+        from cecli.core import rare
+
+        own = replace(Results.room(len(which), None), shrunk=np.empty((len(which), 3)))
+        rare.work_out(plan, _rows(block).part(which), own)
+        shrunk = np.asarray(own.shrunk)[:, column]
+        with np.errstate(all="ignore"):
+            if weights is not None and name != "plain":
+                shrunk = shrunk * weights[which]
+            numbers[which] = np.ldexp(shrunk, SHRUNK)
+        found[name] = shrunk[np.isinf(numbers[which])]
+    return found
+
+
+def _rows(block: Block) -> LogitRows:
+    """The rows of a block, to be worked out with its target."""
+    kept = None if block.all_kept else block.kept
+    return LogitRows(logits=block.logits, kept=kept, column=block.index, soft=block.soft)
 
 
 def _entropies(soft: Floats, kept: NDArray[np.bool_]) -> Floats:
@@ -197,11 +234,9 @@ def evaluate(
     """
     asked = {"z_losses": bool(plan.z_loss), "plain": plain, "log_sum_exp": log_sum_exp}
     names = [name for name, is_asked in asked.items() if is_asked]
-    kept = None if block.all_kept else block.kept
+    rows = _rows(block)
     if plan.mass == "none":
-        rows = LogitRows(logits=block.logits, kept=kept)
-    else:
-        rows = LogitRows(logits=block.logits, kept=kept, column=block.index, soft=block.soft)
+        rows = replace(rows, column=None, soft=None)
     results = Results.room(len(rows), array, *names)
     with np.errstate(all="ignore"):
         _worker(plan)(plan, rows, results)

@@ -26,7 +26,7 @@ from cecli.machine.elementary import (
     log1p_scaled,
     product,
 )
-from cecli.machine.plan import FINE, OPTIONAL, UNUSABLE, Factor, LogitRows, Plan, Results
+from cecli.machine.plan import FINE, OPTIONAL, SHRUNK, UNUSABLE, Factor, LogitRows, Plan, Results
 
 NOTHING = -(2**40)  # the exponent of 0
 FARTHEST = -(2.0**20)  # e to that is 0 whatever it is multiplied by
@@ -76,6 +76,11 @@ class Wide(NamedTuple):
     def doubles(self) -> Floats:
         """The nearest doubles."""
         return self.at(0)
+
+    def zero_where(self, nothing: NDArray[np.bool_]) -> Wide:
+        """The same with some of the numbers 0."""
+        mantissa = np.where(nothing, 0.0, self.mantissa)
+        return Wide(mantissa, np.where(nothing, NOTHING, self.exponent))
 
     def put(self, rows: Integers, column: Integers, own: Wide) -> None:
         """Replace one number of each of (N, C)."""
@@ -142,9 +147,11 @@ def _work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
     z_term = per_row.times(Wide.of(2.0)).times(_rate(plan.z_divisor, plan.temperature))
     ignored = kept == 0.0
     loss, plain = _losses(mass, log_sum, *far)
-    results.put("losses", np.where(ignored, 0.0, loss + 0.0))
-    results.put("z_losses", np.where(ignored, 0.0, per_row.times(log_sum_exp).doubles()))
-    results.put("plain", np.where(ignored, 0.0, plain + 0.0))
+    own = {"losses": loss, "z_losses": per_row.times(log_sum_exp), "plain": plain}
+    for name, number in own.items():
+        results.put(name, np.where(ignored, 0.0, number.doubles() + 0.0))
+    shrunk = np.stack([number.at(SHRUNK) for number in own.values()], axis=1)
+    results.put("shrunk", np.where(ignored[:, None], 0.0, shrunk))
     results.put("log_sum_exp", np.where(ignored, 0.0, log_sum_exp.doubles() + 0.0))
     usable = np.isfinite(logits[each, top]) & ~np.isnan(logits).any(axis=1)
     results.flags[...] = np.where(usable, FINE, UNUSABLE)
@@ -273,28 +280,22 @@ def _rate(divisor: float, temperature: float) -> Wide:
     return Wide.of_fraction(1 / (Fraction(divisor) * Fraction(temperature)))
 
 
-def _losses(
-    mass: WideMass | None, log_sum: Wide, x: Wide, remainder: Wide
-) -> tuple[Floats, Floats]:
+def _losses(mass: WideMass | None, log_sum: Wide, x: Wide, remainder: Wide) -> tuple[Wide, Wide]:
     """L = Y log1p(R) − Σ_i y_i (v_i − m); and for a class index the same with Y = 1."""
-    one = log_sum.doubles()
     if mass is None:
-        return one, one
-    near, plain = log_sum.times(mass.amount), one
+        return log_sum, log_sum
+    near, plain = log_sum.times(mass.amount), log_sum
     if mass.column is not None:
         high, low = x.pick(mass.column), remainder.pick(mass.column)
-        plain = log_sum.minus(low).minus(high).doubles()
+        plain = log_sum.minus(low).minus(high)
     if mass.each is None and mass.column is not None:
-        loss = near.minus(low.times(mass.amount)).minus(high.times(mass.amount)).doubles()
-        return np.where(mass.amount.mantissa == 0.0, 0.0, loss), plain
+        loss = near.minus(low.times(mass.amount)).minus(high.times(mass.amount))
+        return loss.zero_where(mass.amount.mantissa == 0.0), plain
     assert mass.each is not None
     terms = mass.each.times(x.plus(remainder))
-    nothing = mass.each.mantissa == 0.0  # not even infinitely far away
-    terms = Wide(
-        np.where(nothing, 0.0, -terms.mantissa), np.where(nothing, NOTHING, terms.exponent)
-    )
-    loss = near.plus(terms.sum()).doubles()
-    return np.where(mass.amount.mantissa == 0.0, 0.0, loss), plain
+    # no share of the target is not even infinitely far away
+    terms = Wide(-terms.mantissa, terms.exponent).zero_where(mass.each.mantissa == 0.0)
+    return near.plus(terms.sum()).zero_where(mass.amount.mantissa == 0.0), plain
 
 
 def _grad(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cecli.machine.compiled import kernel
 from cecli.machine.elementary import exponential, fold
+from cecli.machine.plan import SHRUNK
 from cecli.problem.dtypes import Floats, Integers, Logits
 from cecli.problem.problem import Block, Divisors
 from cecli.problem.wanted import Predictions, RowArray
@@ -29,6 +30,8 @@ WORTHWHILE = 2**17
 # Sums of numbers beyond this might overflow although their mean does not.
 LARGEST_PLAIN = 2.0**900
 SHRINK = 2.0**-100
+# Over 2^SHRUNK: neither a sum of such overflows, nor is a mean of more a double.
+LARGEST_BEYOND = 2.0**960
 BEST = 5
 BARS = 16
 SMALLEST_EXPONENT = -1074
@@ -42,6 +45,7 @@ class Part:
     divided by nothing. z_losses (n,): likewise, where there is a z-loss. plain (n,): the
     cross-entropy without weights and smoothing, where there are any. log_sum_exp (n,): NaN where a
     row is ignored. entropies (n,): of soft targets. arrays: (n, C) each. tally: of the n rows.
+    shrunk: of losses, z_losses and plain the numbers that are infinite as doubles, over 2^SHRUNK.
     predictions, first_rows: of those among the first rows of the problem.
     """
 
@@ -56,6 +60,7 @@ class Part:
     tally: Tally | None = None
     predictions: Predictions | None = None
     first_rows: NDArray[Any] | None = None
+    shrunk: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def total(self) -> Floats:
@@ -84,12 +89,12 @@ class Totals:
     def add(self, part: Part) -> None:
         """Take the part of the rows that follow."""
         if part.losses is not None:
-            self.losses.add(part.losses)
+            self.losses.add(part.losses, part.shrunk.get("losses"))
         if part.z_losses is not None:
-            self.z_losses.add(part.z_losses)
+            self.z_losses.add(part.z_losses, part.shrunk.get("z_losses"))
         if part.plain is not None:
             self.plain = self._plain
-            self.plain.add(part.plain)
+            self.plain.add(part.plain, part.shrunk.get("plain"))
         if part.entropies is not None:
             self.entropies.add(part.entropies)
         if part.tally is not None:
@@ -130,11 +135,12 @@ class GroupedSum:
     """Σ of numbers ≥ 0, one for each row: groups of 1,024 rows are summed, then their sums.
 
     A group's sum and the sum of all groups are as good as correctly rounded, and which rows make a
-    group depends on nothing but their number: blocks, threads and machines leave no trace.
+    group depends on nothing but their number: blocks, threads and machines leave no trace. Numbers
+    beyond the doubles are summed by themselves.
     """
 
     def __init__(self) -> None:
-        self._sums, self._shrunk = array("d"), array("d")
+        self._sums, self._shrunk, self._beyond = array("d"), array("d"), array("d")
         self._waiting: list[Floats] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -142,8 +148,14 @@ class GroupedSum:
         self._sum_whole_groups()
         return vars(self)
 
-    def add(self, values: Floats) -> None:
-        """Take the numbers of the rows that follow, (n,)."""
+    def add(self, values: Floats, beyond: Floats | None = None) -> None:
+        """Take the numbers of the rows that follow, (n,); beyond: the infinite ones over 2^SHRUNK.
+
+        What is infinite even then is infinite.
+        """
+        if beyond is not None and len(beyond):
+            values = np.where(np.isinf(values), 0.0, values)
+            self._beyond.extend(np.where(beyond > LARGEST_BEYOND, np.inf, beyond).tolist())
         self._waiting.append(values)
         if sum(map(len, self._waiting)) >= WORTHWHILE:
             self._sum_whole_groups()
@@ -154,6 +166,7 @@ class GroupedSum:
             raise ValueError("only whole groups of rows can be followed by another sum")
         self._sums.extend(other._sums)
         self._shrunk.extend(other._shrunk)
+        self._beyond.extend(other._beyond)
         self._waiting = list(other._waiting)
 
     def total(self, divisor: float = 1.0) -> float:
@@ -165,10 +178,15 @@ class GroupedSum:
         sums += self._sums
         shrunk += self._shrunk
         with np.errstate(all="ignore"):
-            if not shrunk:
+            if not shrunk and not self._beyond:
                 return float(np.float64(math.fsum(sums)) / divisor)
-            total = math.fsum([*shrunk, *(SHRINK * value for value in sums)])
-            return float(np.float64(total) / divisor / SHRINK)
+            if not self._beyond:
+                total = math.fsum([*shrunk, *(SHRINK * value for value in sums)])
+                return float(np.float64(total) / divisor / SHRINK)
+            scale = math.ldexp(1.0, -SHRUNK)
+            others = [*(value * (scale / SHRINK) for value in shrunk), *(scale * s for s in sums)]
+            total = math.fsum([*self._beyond, *others])
+            return float(np.ldexp(np.float64(total) / divisor, SHRUNK))
 
     def _sum_whole_groups(self) -> Floats:
         """Sum what is waiting; what does not make a group waits on, and is returned."""
@@ -233,7 +251,7 @@ class Tally:
     hits: rows whose largest logit, the first among equal ones, is the target's. best: the same for
     the five largest. bars: of the losses. highest: the losses that are the highest, falling, and
     their rows. infinite: the first row whose loss is infinite; masked: whether in such a row a
-    class is masked.
+    masked class carries mass of the target.
     """
 
     hits: int
@@ -278,8 +296,23 @@ def tally_of(block: Block, losses: Floats, worst: int) -> Tally:
         _bars(own[np.isfinite(own)]),
         _highest(own, kept + block.start, worst),
         int(infinite[0]) + block.start if len(infinite) else None,
-        bool((block.logits[infinite] == -np.inf).any()),
+        _carries_mass(block, infinite),
     )
+
+
+def _carries_mass(block: Block, rows: Integers) -> bool:
+    """Whether in one of the rows a masked class has a share of the target."""
+    masked, objective = block.logits[rows] == -np.inf, block.problem.objective
+    if not masked.any():
+        return False
+    if block.soft is not None:
+        shares = np.asarray(block.soft[rows] > 0.0)
+    else:
+        shares = np.arange(masked.shape[1]) == np.asarray(block.index)[rows, None]
+    shares |= objective.label_smoothing > 0.0
+    if block.problem.weight is not None:
+        shares &= block.problem.weight > 0.0
+    return bool((masked & shares).any())
 
 
 def empty_tally() -> Tally:

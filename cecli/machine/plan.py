@@ -186,6 +186,7 @@ class Results:
     array (N, C): of the plan. losses, z_losses, plain, log_sum_exp (N,): the cross-entropy, the
     z-loss, the cross-entropy without weights and smoothing (for class indices), log Σ_j e^{v_j}.
     flags (N,): FINE, RARE (to be done another way) or UNUSABLE (NaN, +∞ or nothing but −∞).
+    shrunk (N, 3): losses, z_losses and plain over 2^SHRUNK, of rows that are done the other way.
     """
 
     array: NDArray[Any] | None
@@ -194,10 +195,11 @@ class Results:
     z_losses: Floats | None = None
     plain: Floats | None = None
     log_sum_exp: Floats | None = None
+    shrunk: Floats | None = None
 
     @classmethod
     def room(cls, samples: int, array: NDArray[Any] | None, *names: str) -> Results:
-        """Room for so many rows, with those of the last three that are named."""
+        """Room for so many rows, with those of OPTIONAL that are named."""
         import numpy as np
 
         more = {name: np.empty(samples) for name in names}
@@ -220,6 +222,8 @@ def _part(array: NDArray[Any] | None, which: slice) -> Any:
 
 FINE, RARE, UNUSABLE = range(3)
 OPTIONAL = ("z_losses", "plain", "log_sum_exp")
+# Losses beyond the doubles are summed over so large a power of two.
+SHRUNK = 1000
 
 
 def _reciprocal(divisor: float, temperature: float) -> float:

@@ -234,7 +234,8 @@ def _loss_notes(answer: Answer, digits: int) -> list[str]:
         if tally.masked:
             notes.append("the loss is infinite: a masked class carries target mass")
         elif tally.infinite is not None:
-            notes.append("the loss is larger than the largest double")
+            whose = "the loss" if answer.loss == math.inf else "the loss of a sample"
+            notes.append(f"{whose} is larger than the largest double")
     if answer.summary is not None and answer.summary.perplexity is not None:
         notes.append(_summary_text(answer.summary, answer.summary.perplexity, digits))
     ignored = problem.samples - problem.kept_count

@@ -163,3 +163,12 @@ def test_tables(form: list[str]) -> None:
     assert outcome.exit_code == 0, outcome.stderr
     for text in ("top 5 99.61%", "bits", "loss from", "1,568", "1660", "four", "nine", "█"):
         assert text in outcome.stdout
+
+
+def test_the_bars_of_losses_next_to_overflow_end_with_the_largest_double() -> None:
+    logits = np.linspace(0.1, 1.0, 20)[:, None] * np.array([0.0, 1.7e308])
+    problem = Problem.of(logits, np.zeros(20, int), Objective())
+    histogram = summary_of(problem).histogram
+    assert histogram is not None
+    assert histogram.edges[-1] == np.finfo(np.float64).max
+    assert sum(histogram.counts) == 20

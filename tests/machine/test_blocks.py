@@ -184,6 +184,23 @@ def test_a_grouped_sum_overflows_only_where_its_mean_does() -> None:
     assert total.total() == np.inf
 
 
+def test_a_grouped_sum_of_numbers_beyond_the_doubles() -> None:
+    # Over 2^1000 each is 3·2^30, beside 2^1000: 3·2^1030 + … over 2^40.
+    pieces, whole, later = GroupedSum(), GroupedSum(), GroupedSum()
+    values = np.full(3000, 2.0**960)
+    values[[5, 2999]] = np.inf
+    beyond = np.full(2, 3 * 2.0**30)
+    whole.add(values, beyond)
+    pieces.add(values[:2048], beyond[:1])
+    later.add(values[2048:], beyond[1:])
+    pieces.extend(pickle.loads(pickle.dumps(later)))
+    exact = (6 * 2**1030 + 2998 * 2**960) / 2**40
+    assert pieces.total(2.0**40) == whole.total(2.0**40) == exact
+    assert whole.total() == np.inf
+    whole.add(np.array([np.inf]), np.array([np.inf]))
+    assert whole.total(2.0**40) == np.inf
+
+
 def test_bars_do_not_depend_on_the_pieces() -> None:
     random = np.random.default_rng(3)
     losses = random.exponential(size=4000) ** 3

@@ -477,7 +477,19 @@ def test_notes(arguments: list[str], note: str, width: int | None) -> None:
 def test_a_loss_beyond_the_largest_double_blames_no_mask(arguments: list[str]) -> None:
     notes = shown("loss", *arguments)
     assert "= inf\n" in notes
+    assert "the loss is larger than the largest double" in notes
     assert "masked" not in notes
+
+
+def test_a_mean_of_losses_beyond_the_largest_double_tells_whose_is() -> None:
+    # The masked class has nothing of the target.
+    notes = shown("loss", "1e308 -1e308 -inf", "1 2 3", "-t", "1,2")
+    assert "loss  1.00000e+308, the mean over 2 samples" in notes
+    assert "the loss of a sample is larger than the largest double" in notes
+    assert "masked" not in notes
+    assert "a masked class carries target mass" in shown(
+        "loss", "1e308 -1e308 -inf", "1 2 3", "-t", "1,2", "--label-smoothing", "0.1"
+    )
 
 
 # --- Markdown and pictures ----------------------------------------------------------------------
