@@ -15,9 +15,15 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.input.array_files import open_regular
 from cecli.input.collected import Collected
-from cecli.input.columns import Choice, Layout, layout_of, target_place
+from cecli.input.columns import (
+    SETTLED_BY_COLUMNS,
+    Choice,
+    Layout,
+    layout_of,
+    target_place,
+)
 from cecli.input.formats import suffix_of
-from cecli.input.tables import CountingColumns, Table, ToIndices
+from cecli.input.tables import IntegerColumns, Table, ToIndices
 from cecli.text.messages import quote
 
 ROWS_AT_ONCE = 2**14
@@ -31,7 +37,7 @@ def read_arrow_table(path: str, choice: Choice, to_indices: ToIndices | None) ->
     if to_indices is None:
         layout = replace(layout, target=None)
     places = [*layout.classes, *([] if layout.target is None else [layout.target])]
-    check = CountingColumns(file.names, layout) if layout.guessed else None
+    check = IntegerColumns(file.names, layout, file.holds_integers) if layout.guessed else None
     numbers: Collected | None = None
     target = Collected(None, np.int64)
     for batch in file.batches(places):
@@ -97,6 +103,12 @@ class _ArrowFile:
         self.names = tuple(schema.names)
         self.types = tuple(schema.types)
 
+    def holds_integers(self, place: int) -> bool:
+        """Whether the type of a column is one of integers."""
+        from pyarrow import types
+
+        return bool(types.is_integer(self.types[place]))
+
     def batches(self, places: Sequence[int]) -> Iterator[Any]:
         """Record batches of some columns."""
         names = [self.names[place] for place in places]
@@ -158,7 +170,9 @@ def _column(column: Any, name: str) -> NDArray[Any]:
             raise CecliError(f"column {quote(name)} has lists of different lengths")
         return _column(column.flatten(), name).reshape(len(column), lengths.pop())
     if not (types.is_integer(column.type) or types.is_floating(column.type)):
-        raise CecliError(f"column {quote(name)} holds {column.type}, not numbers")
+        raise CecliError(
+            f"column {quote(name)} holds {column.type}, not numbers: {SETTLED_BY_COLUMNS}"
+        )
     array: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return array
 

@@ -22,8 +22,29 @@ NEITHER = frozenset(
         *("pred", "y_pred", "prediction", "predicted", "proba"),
     }
 )
+# What a column is called that is most likely no class: refused, as are the names above spelled
+# otherwise, Y-True or sampleId. Without marks and blanks.
+DOUBTFUL = frozenset(
+    {
+        *(
+            "truelabel",
+            "trueclass",
+            "labeltrue",
+            "ytest",
+            "truth",
+            "groundtruth",
+            "gt",
+            "goldlabel",
+        ),
+        *("targets", "targetclass", "classlabel", "classname", "labelname", "labelidx"),
+        *("prob", "probs", "probability", "score", "confidence", "conf", "weight", "sampleweight"),
+        *("classidx", "loss", "epoch", "step", "timestamp", "filename", "filepath", "uuid", "guid"),
+    }
+)
 SETTLED_BY_COLUMNS = "--columns NAMES says which columns are the classes"
 SETTLED_BY_HEADER = "--header or --no-header says which"
+_OTHERWISE_SPELLED = frozenset(re.sub("[^a-z0-9]", "", name) for name in TARGETS | NEITHER) - {""}
+_CAMEL_ID = re.compile(r"[a-z]I[dD]|Unnamed: \d+")
 _NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]*)")
 
 
@@ -79,9 +100,21 @@ def layout_of(names: Sequence[str] | None, width: int, choice: Choice) -> Layout
     classes = family or [place for place in rest if not is_neither(names[place])]
     if not classes:
         raise CecliError(f"no column is a class: {SETTLED_BY_COLUMNS}")
+    if not family and len(classes) > 1:
+        _refuse_doubtful(names, classes)
     left_out = tuple(names[place] for place in rest if place not in classes)
     labels = None if family else _labels(names, classes)
     return Layout(tuple(classes), target, labels, left_out, not family)
+
+
+def _refuse_doubtful(names: Sequence[str], classes: Sequence[int]) -> None:
+    """Raise CecliError where the name of one of several classes says that it is none."""
+    for place in classes:
+        if is_doubtful(names[place]):
+            raise CecliError(
+                f"column {quote(names[place])} may be no class: {SETTLED_BY_COLUMNS}, and "
+                "-t FILE:COLUMN which one holds the targets"
+            )
 
 
 def both_targets(names: Sequence[str], places: Sequence[int]) -> CecliError:
@@ -124,6 +157,14 @@ def is_neither(name: str) -> bool:
     return name.lower() in NEITHER or (name.lower().endswith("_id") and name[:1] != "'")
 
 
+def is_doubtful(name: str) -> bool:
+    """Whether a column of that name is hardly a class, if it is not known what else it is."""
+    if name.startswith("'"):
+        return False
+    bare = re.sub("[^a-z0-9]", "", name.lower()) if name.isascii() else ""
+    return bare in DOUBTFUL or bare in _OTHERWISE_SPELLED or bool(_CAMEL_ID.search(name))
+
+
 def _labels(names: Sequence[str], classes: Sequence[int]) -> tuple[str, ...] | None:
     """The names of the classes, unless they are only their numbers."""
     labels = tuple(names[place] for place in classes)
@@ -149,7 +190,7 @@ def unmarked(name: str) -> str:
 def _means_more(name: str) -> bool:
     name = name.strip()
     return name[:1] in tuple("=+-@'#\t\N{BYTE ORDER MARK}") or (
-        is_number(name) or name.lower() in TARGETS or is_neither(name)
+        is_number(name) or name.lower() in TARGETS or is_neither(name) or is_doubtful(name)
     )
 
 
@@ -226,6 +267,11 @@ def is_counting(cells: Sequence[str]) -> bool:
     return list(cells) == list(map(str, range(len(cells))))
 
 
+def counts_from_one(cells: Sequence[str]) -> bool:
+    """Whether cells are exactly 1, 2, …, as other programs head them; a sample may be that, too."""
+    return len(cells) > 1 and list(cells) == list(map(str, range(1, len(cells) + 1)))
+
+
 def is_header(cells: Sequence[str], line: int) -> bool | None:
     """Whether the first row holds names; None where the rows below must tell.
 
@@ -236,7 +282,7 @@ def is_header(cells: Sequence[str], line: int) -> bool | None:
     if not numbers:
         return True
     if len(numbers) == len(cells):
-        return None if is_counting(cells) else False
+        return None if is_counting(cells) or counts_from_one(cells) else False
     words = [cell for cell in cells if not is_number(cell)]
     named = any(cell and (is_neither(cell) or cell.lower() in TARGETS) for cell in words)
     if named or (is_counting(numbers) and not any(words)):

@@ -47,7 +47,15 @@ _CONVERSIONS = {
     ),
     ".mat": "numpy.save('logits.npy', scipy.io.loadmat(…)['logits']) writes what is read",
     **dict.fromkeys((".bz2", ".xz", ".zst", ".lz4"), "decompress it first, or compress it as .gz"),
-    ".zip": "unpack it first",
+    **dict.fromkeys((".zip", ".tar", ".tgz"), "unpack it first"),
+    ".ckpt": "in Python, torch.save(logits, 'logits.pt') writes what is read",
+    **dict.fromkeys(
+        (".rds", ".rdata"), "in R, write.csv(logits, 'logits.csv', row.names = FALSE) writes it"
+    ),
+    **dict.fromkeys(
+        (".zarr", ".msgpack", ".tfrecord", ".orc", ".avro"),
+        "in Python, numpy.save('logits.npy', logits) writes what is read",
+    ),
     ".bin": "numpy.save('logits.npy', …) writes what is read",
 }
 
@@ -74,6 +82,8 @@ def is_pipe(path: str) -> bool:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except (OSError, ValueError):
         return False
+    if path.startswith("/dev/") and stat.S_ISREG(mode):
+        return True  # /dev/stdin, /dev/fd/3: a file that is open already
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
@@ -120,7 +130,8 @@ def _unreadable(text: str, suffixes: tuple[str, ...]) -> str:
     shown = [suffix for suffix in suffixes if not suffix.endswith(COMPRESSED)]
     listed = f"{', '.join(shown[:-1])} or {shown[-1]}"
     compressed = ", or .gz behind it" if len(shown) < len(suffixes) else ""
-    return f"the suffix of a file must be {listed}{compressed}"
+    meant = "" if os.path.exists(text) else near_names(text)  # noqa: PTH110
+    return f"the suffix of a file must be {listed}{compressed}{meant}"
 
 
 def near_names(path: str) -> str:

@@ -136,7 +136,15 @@ def read_several(
 
 def _could_be_targets(array: Given, logits: Given) -> bool:
     """Whether an array in the place of more logits has an integer for each sample of the first."""
-    return array.dtype.kind in "iu" and logits.ndim > 1 and array.shape == logits.shape[:-1]
+    batch = logits.shape[:-1]
+    if not batch or array.shape not in (batch, (*batch, 1)):
+        return False
+    if array.dtype.kind in "iu":
+        return array.shape == batch or logits.shape[-1] > 1
+    # Text has no integers; what could be a sample is one.
+    could_be_logits = array.shape == logits.shape[1:] or logits.shape[-1] == 1
+    values = np.asarray(array)
+    return not could_be_logits and bool((np.rint(values) == values).all())
 
 
 def _segment(file: Named, array: Given, single: bool) -> Segment:

@@ -27,6 +27,7 @@ from cecli.input.columns import (
     TARGETS,
     Choice,
     Layout,
+    counts_from_one,
     is_counting,
     is_header,
     is_neither,
@@ -42,6 +43,9 @@ FIRST_BYTES, BLOCK_BYTES = 2**19, 2**21
 MOST_IN_QUOTES = 8 * BLOCK_BYTES
 DELIMITERS = ",;\t"
 FEWEST_NAMED_ROWS, FEWEST_ROWS = 2, 3
+# So many rows do not happen to hold integers only where they are written with a decimal point.
+TELLING_ROWS = 8
+ONE_PERCENT = 0.01
 
 # Makes class indices of texts, given what the classes are called in the table itself, and how many
 # texts came before.
@@ -119,7 +123,7 @@ def read_table(
     if to_indices is None:
         layout = replace(layout, target=None)
     numbers, target = Collected(len(layout.classes)), Collected(None, np.int64)
-    check = CountingColumns(names, layout) if layout.guessed else None
+    check = IntegerColumns(names, layout, rows.writes_integers) if layout.guessed else None
     for some, texts in rows.read(layout, has_header):
         numbers.add(some)
         if check is not None:
@@ -185,6 +189,10 @@ class _Rows:
         """The other rows of the first block."""
         return [[cell.strip() for cell in row] for _, row in self._below]
 
+    def writes_integers(self, place: int) -> bool:
+        """Whether the first rows of a column are written without a decimal point."""
+        return all(INTEGER.fullmatch(row[place]) for row in self.below if place < len(row))
+
     def read(
         self, layout: Layout, has_header: bool
     ) -> Iterator[tuple[NDArray[np.float64], list[str] | None]]:
@@ -221,43 +229,78 @@ def _has_header(rows: _Rows, choice: Choice) -> bool:
     samples = choice.samples() if rows.whole else None
     if samples in (len(rows.below), len(rows.below) + 1):
         return samples == len(rows.below)
-    if len(cells) > 1 and not all(INTEGER.fullmatch(cell) for row in rows.below for cell in row):
+    below = [cell for row in rows.below for cell in row]
+    if counts_from_one(cells):
+        if not any("." in cell and is_number(cell) for cell in below):
+            return False
+    elif len(cells) > 1 and not all(map(INTEGER.fullmatch, below)):
         return True
     shown = ", ".join(cells if len(cells) < 5 else [cells[0], cells[1], "…", cells[-1]])
     raise CecliError(f"the first row, {shown}, is a header or a sample: {SETTLED_BY_HEADER}")
 
 
-class CountingColumns:
-    """Finds a column of integers that count up by one, where all others hold fractions."""
+class IntegerColumns:
+    """Finds columns of integers where all others hold fractions: identifiers, or the targets.
 
-    def __init__(self, names: tuple[str, ...] | None, layout: Layout) -> None:
-        self._names, self._classes = names, layout.classes
-        self._counting = np.ones(len(layout.classes), dtype=bool)
-        self._fractions = np.zeros(len(layout.classes), dtype=bool)
+    written: whether a column's numbers are written as integers. Rows that sum to 0 or 1 are
+    gradients and probabilities, of which some are integers.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...] | None, layout: Layout, written: Callable[[int], bool]
+    ) -> None:
+        self._names, self._classes, self._written = names, layout.classes, written
+        count = len(layout.classes)
+        self._counting, self._whole, self._varied = np.ones((3, count), dtype=bool)
+        self._varied[:] = False
+        self._fractions = np.zeros(count, dtype=bool)
+        self._sums = True
         self._last: NDArray[Any] | None = None
         self._rows = 0
 
     def look(self, block: NDArray[Any]) -> None:
         """Look at the rows that follow."""
         self._rows += len(block)
-        if not self._counting.any() or not len(block):
+        if not self._whole.any() or not len(block):
             return
         with np.errstate(invalid="ignore", over="ignore"):
             rows = block if self._last is None else np.concatenate([self._last, block])
-            whole = np.rint(block) == block
-            self._counting &= whole.all(axis=0) & (np.diff(rows, axis=0) == 1.0).all(axis=0)
-        self._fractions |= ~whole.all(axis=0)
+            steps, integers = np.diff(rows, axis=0), np.rint(block) == block
+            self._whole &= (integers & np.isfinite(block)).all(axis=0)
+            self._counting &= self._whole & (steps == 1.0).all(axis=0)
+            self._varied |= (steps != 0.0).any(axis=0) | (block > 0.0).any(axis=0)
+            if self._sums:
+                sums = block.astype(np.float64).sum(axis=1)
+                nearest = np.minimum(np.abs(sums), np.abs(sums - 1.0))
+                self._sums = bool((nearest <= ONE_PERCENT).all())
+        self._fractions |= ~integers.all(axis=0)
         self._last = block[-1:].copy()
 
     def refuse(self) -> None:
         """Raise CecliError where there is such a column."""
-        fewest = FEWEST_ROWS if self._names is None else FEWEST_NAMED_ROWS
-        if self._rows < fewest or len(self._classes) < 2 or self._counting.sum() != 1:
+        if len(self._classes) < 2 or self._sums:
             return
-        if self._fractions.sum() == len(self._classes) - 1:
-            place = self._classes[int(self._counting.argmax())]
-            name = f"column {place + 1}" if self._names is None else quote(self._names[place])
-            raise CecliError(f"{name} counts its rows, as no class does: {SETTLED_BY_COLUMNS}")
+        fractions = int(self._fractions.sum())
+        fewest = FEWEST_ROWS if self._names is None else FEWEST_NAMED_ROWS
+        counts = self._rows >= fewest and self._counting.sum() == 1
+        if counts and fractions == len(self._classes) - 1:
+            raise self._refusal(int(self._counting.argmax()), "counts its rows, as no class does")
+        # A constant of 0 or less is a class that others are measured by, or a mask.
+        doubtful = np.flatnonzero(self._whole & self._varied).tolist()
+        constants = int((self._whole & ~self._varied).sum())
+        if self._rows < FEWEST_ROWS or not 0 < len(doubtful) < fractions:
+            return
+        if fractions + constants + len(doubtful) < len(self._classes):
+            return
+        if self._rows < TELLING_ROWS:
+            doubtful = [place for place in doubtful if self._written(self._classes[place])]
+        if doubtful:
+            raise self._refusal(doubtful[0], "holds integers, where the others hold fractions")
+
+    def _refusal(self, number: int, what: str) -> CecliError:
+        place = self._classes[number]
+        name = f"column {place + 1}" if self._names is None else quote(self._names[place])
+        return CecliError(f"{name} {what}: {SETTLED_BY_COLUMNS}")
 
 
 # --- Targets --------------------------------------------------------------------------------------
@@ -520,4 +563,7 @@ class _Parser:
                 raise CecliError("decimal commas and decimal points are mixed")
             return float(parse_number(cell))
         except CecliError as error:
-            raise CecliError(f"line {line}, column {place + 1}: {error}") from None
+            # A word is no slip of the pen.
+            is_word = self._layout.guessed and cell[:1].isalpha() and len(cell) > 1
+            remedy = f"; {SETTLED_BY_COLUMNS}" if is_word else ""
+            raise CecliError(f"line {line}, column {place + 1}: {error}{remedy}") from None

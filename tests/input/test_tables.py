@@ -622,3 +622,119 @@ def test_float8(name: str) -> None:
 def test_differences_of_columns_may_overflow(folder: Path) -> None:
     Path("z.csv").write_text("1e308,2\n-1e308,4\n")
     assert read_document(["z.csv"], None).logits.tolist() == [[1e308, 2.0], [-1e308, 4.0]]
+
+
+# --- What nobody says is a class ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("true_label", "Y-True", "ytrue", "y_test", "Ground Truth", "gt", "targets", "class name"),
+        *("prob", "confidence", "sample weight", "epoch", "sampleId", "userID", "Unnamed: 4"),
+    ],
+)
+def test_a_name_that_is_hardly_that_of_a_class_is_refused(name: str) -> None:
+    values = ("0.25", "0.75", "0.5")
+    rows = [f"{row},{value}\n" for row, value in zip(ROWS.split(), values, strict=True)]
+    error = error_of(read_document, [write(f"a,b,c,{name}\n{''.join(rows)}")], None)
+    assert repr(name) in error
+    assert "--columns" in error
+    assert read_document(["x.csv"], None, choice=Choice("a:c")).logits.tolist() == Z.tolist()
+    # A mark says that it is a class; alone, or with a number of its own, it is what is asked for.
+    assert len(logits_of(f"a,b,c,'{name}\n{''.join(rows)}", columns="1:4")[0]) == 4
+    assert logits_of(f"{name}\n1.5\n2.5\n") == [[1.5], [2.5]]
+
+
+def test_what_could_be_no_class_is_written_as_one() -> None:
+    labels = "score,epoch,userId"
+    printed("grad", "2 1 0", "1 2 0.5", "-t", "0,1", "--labels", labels, "-o", "g.csv")
+    document = read_document(["g.csv"], None)
+    assert document.labels == ("score", "epoch", "userId")
+    assert document.logits.shape == (2, 3)
+
+
+@pytest.mark.parametrize("values", ["010", "202", "777", ("12", "10", "8"), ("-100", "0", "1")])
+@pytest.mark.parametrize("head", ["n,a,b,c\n", ""])
+def test_a_column_of_integers_beside_fractions_is_refused(values: str, head: str) -> None:
+    rows = ["0.5,1.25,2.5", "1.5,0.25,-0.75", "-2.5,3.125,0.5"]
+    text = head + "".join(f"{value},{row}\n" for value, row in zip(values, rows, strict=True))
+    error = error_of(read_document, [write(text)], None)
+    assert ("'n' holds integers" if head else "column 1 holds integers") in error
+    assert "--columns" in error
+    assert len(logits_of(text, columns="1:4")[0]) == 4
+    # Written with a point, so few may happen to be whole.
+    pointed = head + "".join(f"{v}.0,{row}\n" for v, row in zip(values, rows, strict=True))
+    assert len(logits_of(pointed)[0]) == 4
+    many = head + "".join(f"{v}.0,{row}\n" for v, row in zip(values, rows, strict=True)) * 3
+    if len(many.split()) - bool(head) > 8:
+        assert "holds integers" in error_of(read_document, [write(many)], None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b,c\n0,0.5,1.5\n0,2.5,-1.5\n0,0.25,3.5\n",  # the class that others are measured by
+        "a,b,c\n-10000,0.5,1.5\n-10000,2.5,-1.5\n-10000,0.25,3.5\n",  # masked
+        "a,b,c\n0,0.25,0.75\n1,0.0,0.0\n0,0.5,0.5\n",  # probabilities
+        "a,b,c\n0,0.25,-0.25\n1,-0.5,-0.5\n0,0.5,-0.5\n",  # a gradient
+        "a,b\n3,0.5\n1,0.25\n2,1.5\n",  # as many of the one kind as of the other
+        "a,b,c\n3,0.5,1.5\n1,0.25,2.5\n",  # two rows happen to be whole
+        "a,b,c\n3,0.5,1.5\n-inf,0.25,2.5\n7,0.5,0.5\n",
+    ],
+)
+def test_integers_that_can_be_logits(text: str) -> None:
+    rows = [[float(cell) for cell in line.split(",")] for line in text.split()[1:]]
+    assert logits_of(text) == rows
+
+
+def test_a_column_of_words_is_told_with_what_chooses_others() -> None:
+    write("path,a,b\nimg.png,1.5,2.5\n")
+    assert "column 1: 'img.png' is not a number; --columns" in complaint("softmax", "x.csv")
+    write("a,b\n2.O,1.5\n")
+    assert "--columns" not in complaint("softmax", "x.csv")
+
+
+def test_integers_of_arrow_beside_fractions() -> None:
+    pa = pytest.importorskip("pyarrow")
+    columns = {"n": [2, 0, 2], "a": [0.5, 1.5, 2.5], "b": [1.25, 0.5, 0.75]}
+    for name in arrow_files(pa.table(columns)):
+        assert "'n' holds integers" in error_of(read_document, [name], None)
+    for name in arrow_files(pa.table({**columns, "n": [2.0, 0.0, 2.0]})):
+        assert read_document([name], None).logits[:, 0].tolist() == [2, 0, 2]
+
+
+def test_a_header_that_counts_from_one() -> None:
+    text = "1,2,3\n" + ROWS
+    assert "--header or --no-header" in error_of(read_document, [write(text)], None)
+    assert logits_of(text, header=True) == Z.tolist()
+    assert logits_of(text, header=False) == [[1, 2, 3], *Z.tolist()]
+    assert logits_of(text, samples=lambda: 3) == Z.tolist()
+    assert logits_of(text, samples=lambda: 4) == [[1, 2, 3], *Z.tolist()]
+    assert logits_of("1,2,3\n4,5,6\n") == [[1, 2, 3], [4, 5, 6]]
+    assert logits_of("1,2,3\n") == [1, 2, 3]
+
+
+# --- Names of files -------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no /dev/fd")
+def test_a_file_that_is_open_already() -> None:
+    with Path(write("a,b,c\n" + ROWS)).open("rb") as file:
+        assert printed("softmax", f"/dev/fd/{file.fileno()}")["logits"] == Z.tolist()
+
+
+def test_a_misspelled_suffix_is_told_from_what_is_there() -> None:
+    write(ROWS, "logits.csv")
+    assert "did you mean 'logits.csv'?" in complaint("softmax", "logits.cvs")
+    write("0\n1\n2\n", "y.txt")
+    assert "did you mean 'y.txt'?" in complaint("loss", "logits.csv", "-t", "y.tx")
+
+
+@pytest.mark.parametrize("name", ["y.txt", "y.csv", "y.npy"])
+def test_targets_in_the_place_of_logits(name: str) -> None:
+    np.save("z.npy", Z[[0, 1, 2, 0, 1]])
+    write("1\n0\n2\n2\n0\n", name)
+    if name == "y.npy":
+        np.save(name, np.array([[1], [0], [2], [2], [0]]))
+    assert f"the targets are -t {name}" in complaint("loss", "z.npy", name)
