@@ -35,6 +35,18 @@ def rounded(number: Number, dtype: np.dtype[Any] = DOUBLE) -> float:
     return low + 0.0
 
 
+def rounded_tie(number: Enclosure) -> float:
+    """The double that rounding gives of the midpoint between two doubles within an enclosure.
+
+    For a number that is rational, although no arithmetic of it is: no precision settles one that
+    lies just there.
+    """
+    value, bound = number
+    with localcontext(wide_context(len(value.as_tuple().digits) + GUARD_DIGITS)):
+        ends = round_to(value - bound, DOUBLE), round_to(value + bound, DOUBLE)
+    return float(sum(map(Fraction, ends)) / 2)  # which is rounded to even
+
+
 def total(terms: list[tuple[Number, Fraction]], precision: int) -> Number:
     """Σ number/divisor"""
     fractions = [number / by for number, by in terms if isinstance(number, Fraction)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from cecli.exact.pairs import entropies
 from cecli.exact.plan import BIAS
-from cecli.exact.rounding import FIRST_PRECISION, UnsettledError, rounded, total
+from cecli.exact.rounding import FIRST_PRECISION, UnsettledError, rounded, rounded_tie, total
 from cecli.exact.row import GUARD_DIGITS, INFINITE, ZERO, Enclosure, ExactRow, Number
 from cecli.machine.decimals import as_decimal, wide_context
 from cecli.machine.rational import exact_divisors
@@ -28,7 +28,7 @@ Rounded = TypeVar("Rounded")
 
 # Digits enough to count so many rows that nobody will ever have them.
 DIGITS_OF_A_COUNT = 20
-MOST_DIGITS_OF_KL = 400
+MOST_DIGITS = 400
 NUMBERS_AT_ONCE = 2**13
 INFINITE_EXPONENT = 1000  # of e, and its power is more than any double
 LARGEST_PLAIN = 2.0**900
@@ -191,7 +191,7 @@ class ExactSums:
                 by = as_decimal(count)
                 found = Enclosure(value - entropy.value / by, bound + entropy.bound / by)
             # Two numbers that are equal never differ, whatever the precision.
-            if precision > MOST_DIGITS_OF_KL and abs(found.value) <= found.bound:
+            if precision > MOST_DIGITS and abs(found.value) <= found.bound:
                 return 0.0
             return rounded(found)
 
@@ -227,7 +227,9 @@ def _perplexity_and_bits(loss: Number, precision: int) -> tuple[float, float]:
     if loss == INFINITE:
         return math.inf, math.inf
     with localcontext(wide_context(precision + GUARD_DIGITS)):
-        bits = rounded(Enclosure(loss.value / Decimal(2).ln(), 2 * loss.bound))
+        own = Enclosure(loss.value / Decimal(2).ln(), 2 * loss.bound)
+        # Those of 2ⁿ equal logits are n times the mass of the target, a sum that may be a midpoint.
+        bits = rounded(own) if precision <= MOST_DIGITS else rounded_tie(own)
         if loss.value > INFINITE_EXPONENT:
             return math.inf, bits
         low, high = (loss.value - loss.bound).exp(), (loss.value + loss.bound).exp()

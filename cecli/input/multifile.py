@@ -232,16 +232,22 @@ def read_several_candidates(text: str, key: Judged, files: Sequence[Named] | Non
     parts = [_of_a_batch(read_candidate(file.name, key, None), single) for file in found]
     with reading(f"--{key}"):
         if all(part.unit is None for part in parts):
-            alike = len({np.asarray(part.given).dtype for part in parts}) == 1
-            arrays = [np.asarray(part.given) if alike else part.values for part in parts]
+            arrays = [_unread(part.given) for part in parts]
+            if len({array.dtype.newbyteorder("=") for array in arrays}) > 1:
+                arrays = [part.values for part in parts]
             return candidate_of_array(_joined(found, arrays), key)
         values = _joined(found, [part.values for part in parts])
         return Candidate(values, "float64", np.concatenate([_unit_of(part) for part in parts]))
 
 
-def _joined(files: Sequence[Named], arrays: Sequence[NDArray[Any]]) -> Joined:
+def _joined(files: Sequence[Named], arrays: Sequence[Given]) -> Joined:
     pairs = zip(files, arrays, strict=True)
     return Joined([_segment(file, array, single=False) for file, array in pairs])
+
+
+def _unread(array: AnyArray) -> Given:
+    """An array; one in a file stays there."""
+    return array if isinstance(array, Joined) else np.asarray(array)
 
 
 def _unit_of(candidate: Candidate) -> NDArray[np.float64]:

@@ -6,7 +6,8 @@ Nothing is read into memory or copied but the rows that are asked for.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.problem.stored import StoredArray
+from cecli.problem.stored import WINDOW_BYTES, StoredArray, windows
 
 
 class Segment(NamedTuple):
@@ -199,7 +200,7 @@ class Rows:
     def _read(self, segment: Segment, first: int, length: int) -> NDArray[Any]:
         """Some rows of an array, of which no more than they are is copied, or hardly more."""
         if segment.stored is not None:
-            return self._read_stored(segment, segment.stored, first, length)
+            return _read_stored(segment, segment.stored, self.axis, first, length)
         array = segment.array
         view = array[..., None] if self.axis is None else np.moveaxis(array, self.axis, -1)
         while view.ndim > 2 and not _can_be_rows(view):
@@ -211,29 +212,83 @@ class Rows:
             view = view[0]
         return _rows_among(view, first, length, self.axis)
 
-    def _read_stored(
-        self, segment: Segment, stored: StoredArray, first: int, length: int
-    ) -> NDArray[Any]:
-        """The same of a file: the part of its array that has the rows, and little else."""
-        shape = segment.shape
-        axis = None if self.axis is None else self.axis % len(shape)
-        batch = [place for place in range(len(shape)) if place != axis]
-        ranges, left = [(0, size) for size in shape], length
-        for number, place in enumerate(batch):
-            inner = prod(shape[own] for own in batch[number + 1 :])
-            ranges[place] = first // max(inner, 1), -(-(first + left) // max(inner, 1))
-            first %= max(inner, 1)
-            if ranges[place][1] - ranges[place][0] != 1:
-                break
-        part = stored.read(ranges)
-        view = part[..., None] if axis is None else np.moveaxis(part, axis, -1)
-        return _rows_among(view, first, length, axis)
-
 
 def _rows_among(view: NDArray[Any], first: int, length: int, axis: int | None) -> NDArray[Any]:
     """Some of the rows that an array has, the classes on its last dimension."""
     rows = view.reshape(-1, view.shape[-1])[first : first + length]
     return rows[:, 0] if axis is None else rows
+
+
+def _read_stored(
+    segment: Segment, stored: StoredArray, axis: int | None, first: int, length: int
+) -> NDArray[Any]:
+    """Some rows of an array in a file, and little else.
+
+    Where they do not lie side by side, each look goes over much of the file: then many are read at
+    a time, and the next ones are found among them.
+    """
+    axis = None if axis is None else axis % len(segment.shape)
+    batch = _batch_shape(segment, axis)
+    row_bytes = max(1, (1 if axis is None else segment.shape[axis]) * segment.dtype.itemsize)
+    most = 1 if _side_by_side(stored, axis) else max(1, WINDOW_BYTES // row_bytes)
+    if length < 2 or length >= most:
+        return _read_rows(segment, stored, axis, first, length)
+    found, end = [], first + length
+    while first < end:
+        start = first // most * most
+        stop = min(start + most, prod(batch))
+        window = windows.get(
+            (stored, segment.shape, axis, start),
+            partial(_read_rows, segment, stored, axis, start, stop - start),
+        )
+        found.append(window[first - start : end - start])
+        first = stop
+    return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def _side_by_side(stored: StoredArray, axis: int | None) -> bool:
+    """Whether the rows lie in the file one behind another."""
+    dimensions = len(stored.shape)
+    if stored.order == "C":
+        return axis is None or axis == dimensions - 1
+    return dimensions == 2 and axis == 0
+
+
+def _read_rows(
+    segment: Segment, stored: StoredArray, axis: int | None, first: int, length: int
+) -> NDArray[Any]:
+    """Some rows of an array in a file, read in as few pieces as have nothing else."""
+    shape, batch = segment.shape, _batch_shape(segment, axis)
+    found = []
+    for ranges in _pieces(batch, first, first + length):
+        if axis is not None:
+            ranges.insert(axis, (0, shape[axis]))
+        part = stored.read(ranges)
+        view = part[..., None] if axis is None else np.moveaxis(part, axis, -1)
+        found.append(view.reshape(-1, view.shape[-1]))
+    if not found:
+        found = [np.empty((0, 1 if axis is None else shape[axis]), segment.dtype.newbyteorder("="))]
+    rows = found[0] if len(found) == 1 else np.concatenate(found)
+    return rows[:, 0] if axis is None else rows
+
+
+def _pieces(shape: Sequence[int], first: int, stop: int) -> Iterator[list[tuple[int, int]]]:
+    """The samples from first to stop of a batch: ranges of each dimension that have no others."""
+    inner = prod(shape[1:])
+    while first < stop:
+        if not shape:
+            yield []
+            return
+        place, begin = divmod(first, inner)
+        whole = (stop - first) // inner
+        if begin or not whole:
+            end = min(stop, (place + 1) * inner)
+            for own in _pieces(shape[1:], begin, begin + end - first):
+                yield [(place, place + 1), *own]
+        else:
+            end = first + whole * inner
+            yield [(place, place + whole), *((0, size) for size in shape[1:])]
+        first = end
 
 
 def rows_of(given: NDArray[Any] | Joined | Rows, axis: int | None) -> Rows:

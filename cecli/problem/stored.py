@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from math import prod
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
@@ -22,8 +22,11 @@ from cecli.text.messages import quote
 
 FILES_OPEN = 32
 # So many bytes are quicker to read than to read around, and so many are read at once.
-LITTLE_BYTES = 2**15
+LITTLE_BYTES = 2**13
 AT_ONCE_BYTES = 2**22
+# Rows that lie scattered over a file are read together, and so many of these windows are kept.
+WINDOW_BYTES = 2**24
+WINDOWS = 4
 
 
 class _OpenFile:
@@ -65,7 +68,39 @@ class _OpenFiles:
 
 
 _open_files = _OpenFiles()
-forget_files = _open_files.forget
+
+
+class _Windows:
+    """Parts of arrays that were read last, for the next look at them."""
+
+    def __init__(self) -> None:
+        self._parts: OrderedDict[tuple[Hashable, ...], NDArray[Any]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: tuple[Hashable, ...], read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """The part of that key, which is read if need be: once, while other threads wait for it."""
+        with self._lock:
+            part = self._parts.get(key)
+            if part is None:
+                while len(self._parts) >= WINDOWS:
+                    self._parts.popitem(last=False)
+                part = self._parts[key] = read()
+            self._parts.move_to_end(key)
+            return part
+
+    def forget(self) -> None:
+        """Let go of all."""
+        with self._lock:
+            self._parts.clear()
+
+
+windows = _Windows()
+
+
+def forget_files() -> None:
+    """Let go of all that is kept of files."""
+    _open_files.forget()
+    windows.forget()
 
 
 class StoredArray(NamedTuple):
@@ -83,6 +118,7 @@ class StoredArray(NamedTuple):
     ) -> StoredArray:
         """That of an open file, which stays the one that is read, whatever its name comes to be."""
         path = os.path.abspath(file.name)  # noqa: PTH100 - pathlib is not worth its import
+        windows.forget()  # the file may be another one by now
         _open_files.keep(path, _OpenFile(os.dup(file.fileno())))
         return cls(path, dtype, offset, shape, order if len(shape) > 1 else "C")
 
@@ -117,17 +153,21 @@ class StoredArray(NamedTuple):
             if strides[level] * self.dtype.itemsize <= LITTLE_BYTES:
                 break
             level += 1
-        file = _open_files.get(self.path)
-        for outer in np.ndindex(found.shape[:level]):
-            firsts = [start + own for (start, _), own in zip(ranges, outer, strict=False)]
-            firsts += [start for start, _ in ranges[level : level + 1]]
-            place = sum(first * stride for first, stride in zip(firsts, strides, strict=False))
-            offset = self.offset + place * self.dtype.itemsize
-            part = found[(*outer, ...)]  # an array, even of no dimensions
-            if whole:
-                self._read_into(part.reshape(-1).view(np.uint8).data, file, offset)
-            else:
+        file, places = _open_files.get(self.path), np.zeros((), np.int64)
+        for (start, _), stride in zip(ranges[: level + 1], strides, strict=False):
+            places += start * stride
+        for length, stride in zip(found.shape[:level], strides, strict=False):
+            places = np.asarray(np.add.outer(places, np.arange(length) * stride))
+        offsets = (self.offset + places.reshape(-1) * self.dtype.itemsize).tolist()
+        parts = found.reshape((len(offsets), *found.shape[level:]))
+        if not whole:
+            for part, offset in zip(parts, offsets, strict=True):
                 self._pick(part, file, offset, ranges[level + 1 :])
+            return
+        buffer = parts.reshape(-1).view(np.uint8).data
+        size = len(buffer) // len(offsets)
+        for number, offset in enumerate(offsets):
+            self._read_into(buffer[number * size : (number + 1) * size], file, offset)
 
     def _is_all(self, ranges: Sequence[tuple[int, int]], first: int) -> bool:
         """Whether all of the dimensions from the first on is asked for."""

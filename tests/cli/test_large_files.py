@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -92,6 +93,30 @@ def test_threads_do_not_show(options: list[str]) -> None:
         assert outcome.status == 0, outcome.stderr
         outcomes.append((outcome.stdout, Path("g.npy").read_bytes()))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "order"), [((6000, 256), 1, "F"), ((2, 256, 5000), 1, "C")]
+)
+def test_a_file_whose_rows_are_scattered_is_read_once(
+    shape: tuple[int, ...], axis: int, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(11)
+    logits = random.normal(size=shape).astype(np.float32)
+    np.save("z.npy", np.array(logits, order=order))  # type: ignore[call-overload]
+    np.save("t.npy", random.integers(0, 256, np.delete(shape, axis)))
+    counts, preadv = [], os.preadv
+
+    def counting(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        counts.append(preadv(descriptor, buffers, offset))
+        return counts[-1]
+
+    monkeypatch.setattr("os.preadv", counting)
+    outcome = run("loss", "z.npy", "-t", "t.npy", "--axis", "1", "--jobs", "2", "--json")
+    # a little more for the first rows, at which is looked before
+    assert logits.nbytes <= sum(counts) < 1.2 * logits.nbytes
+    expected = cecli.cross_entropy(logits, np.load("t.npy"), axis=axis).loss
+    assert json.loads(outcome.stdout)["loss"] == expected
 
 
 def test_a_table_of_many_samples_shows_the_first() -> None:

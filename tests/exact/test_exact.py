@@ -386,3 +386,21 @@ def test_nearly_equal_logits_leave_a_tiny_gradient() -> None:
     grad = cross_entropy([0.0, 4.1146587e-98], 0, label_smoothing=1.0, exact=True).grad
     assert grad.tolist() == [-1.028664675e-98, 1.028664675e-98]
     assert_correctly_rounded([0.0, 4.1146587e-98], 0, label_smoothing=1.0)
+
+
+@pytest.mark.parametrize(
+    ("shares", "bits"),
+    [
+        # log₂ C · Σ q exactly, which lies between two doubles, of which one is even.
+        ([0.5936503246571889, 0.4063496753428112], 1.0),  # 1 + 2⁻⁵³
+        ([0.5 + 2.0**-52, 0.5 + 2.0**-53], 1.0 + 2.0**-51),  # 1 + 3·2⁻⁵³
+        ([0.25 + 2.0**-53, 0.25, 0.25, 0.25], 2.0),  # 2 + 2⁻⁵²
+        ([0.5, 0.5], 1.0),
+    ],
+)
+def test_bits_that_no_precision_settles(shares: list[float], bits: float) -> None:
+    logits, target = np.zeros((1, len(shares))), np.array([shares])
+    own = problem.Problem.of(logits, target, objective.Objective())
+    summary = find_answer("loss", own, None, exact=True).summary
+    assert summary is not None
+    assert summary.bits == bits

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.input.array_files import find_array
+from cecli.problem import rows as problem_rows
 from cecli.problem.rows import Joined, rows_of, segment_of
 from support.in_process import complaint, printed, shown
 
@@ -332,9 +333,14 @@ def test_rows_of_a_file_are_those_of_its_array(
     expected = whole.reshape(-1)
     if axis is not None:
         expected = np.moveaxis(whole, axis, -1).reshape(-1, shape[axis])
-    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(rows))] * 2)))
-    np.testing.assert_array_equal(rows[start:stop], expected[start:stop])
-    assert rows[start:stop].dtype.isnative
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            problem_rows, "WINDOW_BYTES", data.draw(st.sampled_from([1, 40, 100, 10_000]))
+        )
+        for _ in range(3):
+            start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(rows))] * 2)))
+            np.testing.assert_array_equal(rows[start:stop], expected[start:stop])
+            assert rows[start:stop].dtype.isnative
     some = data.draw(st.lists(st.integers(0, len(rows) - 1)))
     np.testing.assert_array_equal(rows[np.array(some, dtype=int)], expected[some])
 
