@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from cecli.errors import CecliError
 from cecli.problem.stored import WINDOW_BYTES, StoredArray, windows
 
+# Of so small a part of a file, which has rows that follow one another, all may be read.
+NEAR_BYTES = 2**20
+
 
 class Segment(NamedTuple):
     """An array, or that of one file of several: each holds samples along its first dimension.
@@ -230,7 +233,7 @@ def _read_stored(
     axis = None if axis is None else axis % len(segment.shape)
     batch = _batch_shape(segment, axis)
     row_bytes = max(1, (1 if axis is None else segment.shape[axis]) * segment.dtype.itemsize)
-    most = 1 if _side_by_side(stored, axis) else max(1, WINDOW_BYTES // row_bytes)
+    most = 1 if _near_by(stored, axis) else max(1, WINDOW_BYTES // row_bytes)
     if length < 2 or length >= most:
         return _read_rows(segment, stored, axis, first, length)
     found, end = [], first + length
@@ -246,12 +249,12 @@ def _read_stored(
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _side_by_side(stored: StoredArray, axis: int | None) -> bool:
-    """Whether the rows lie in the file one behind another."""
-    dimensions = len(stored.shape)
-    if stored.order == "C":
-        return axis is None or axis == dimensions - 1
-    return dimensions == 2 and axis == 0
+def _near_by(stored: StoredArray, axis: int | None) -> bool:
+    """Whether rows that follow one another lie in the file in as small a part of it."""
+    if stored.order == "F":
+        return len(stored.shape) == 2 and axis == 0
+    part = prod(stored.shape[axis:]) if axis is not None else 1
+    return axis == len(stored.shape) - 1 or part * stored.dtype.itemsize <= NEAR_BYTES
 
 
 def _read_rows(
@@ -259,17 +262,22 @@ def _read_rows(
 ) -> NDArray[Any]:
     """Some rows of an array in a file, read in as few pieces as have nothing else."""
     shape, batch = segment.shape, _batch_shape(segment, axis)
-    found = []
+    columns = () if axis is None else (shape[axis],)
+    rows = np.empty((0, *columns), segment.dtype.newbyteorder("="))
+    done = 0
     for ranges in _pieces(batch, first, first + length):
         if axis is not None:
             ranges.insert(axis, (0, shape[axis]))
         part = stored.read(ranges)
-        view = part[..., None] if axis is None else np.moveaxis(part, axis, -1)
-        found.append(view.reshape(-1, view.shape[-1]))
-    if not found:
-        found = [np.empty((0, 1 if axis is None else shape[axis]), segment.dtype.newbyteorder("="))]
-    rows = found[0] if len(found) == 1 else np.concatenate(found)
-    return rows[:, 0] if axis is None else rows
+        moved = part if axis is None else np.moveaxis(part, axis, -1)
+        found = moved.reshape(-1, *columns)
+        if len(found) == length:
+            return found
+        if not done:
+            rows = np.empty((length, *columns), rows.dtype)
+        rows[done : done + len(found)] = found
+        done += len(found)
+    return rows
 
 
 def _pieces(shape: Sequence[int], first: int, stop: int) -> Iterator[list[tuple[int, int]]]:

@@ -26,7 +26,7 @@ LITTLE_BYTES = 2**13
 AT_ONCE_BYTES = 2**22
 # Rows that lie scattered over a file are read together, and so many of these windows are kept.
 WINDOW_BYTES = 2**24
-WINDOWS = 4
+WINDOWS = 3
 
 
 class _OpenFile:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from cecli.machine.compiled import kernel
+from cecli.problem.stored import WINDOW_BYTES, WINDOWS
 from support.large import MEBIBYTE, ROWS, saved, sparse
 from support.process import ENVIRONMENT, LIMIT, PROGRAM, Terminal, assert_complains, run
 
@@ -105,7 +106,8 @@ def test_memory_for_other_layouts_is_bounded(
     batch = tuple(np.delete(shape, int(axis)).tolist())
     np.lib.format.open_memmap("t.npy", "w+", np.int8, batch)
     arguments = ["grad", "z.npy", "-t", "t.npy", "--axis", axis, "-o", "grad.npy"]
-    assert anonymous_memory(*arguments) < 120 * MEBIBYTE
+    # Rows that lie scattered are kept in windows, so as not to go over the file for each block.
+    assert anonymous_memory(*arguments) < 120 * MEBIBYTE + WINDOWS * WINDOW_BYTES
     loaded = np.load("grad.npy", mmap_mode="r")
     assert loaded.shape == shape
     assert float(np.moveaxis(loaded, int(axis), -1)[1, 1, 0]) < 0
