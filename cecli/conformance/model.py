@@ -159,11 +159,15 @@ class Implementation(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """A reply. fault: what was changed in place or differed. seconds: how long it took."""
+    """A reply. fault: what was changed in place or differed. seconds: how long it took.
+
+    changed: what was changed in place in a case that is not about that; why it is wrong, if it is.
+    """
 
     reply: Reply
     fault: str | None
     seconds: float
+    changed: str | None = None
 
 
 @runtime_checkable

@@ -65,6 +65,8 @@ def _verdict(implementation: Implementation | Remote, case: Case) -> Verdict:
     verdict = in_standard_mode(judge)(case, inputs, answered.reply)
     if answered.fault is not None and verdict.outcome != "failed":
         verdict = replace(verdict, outcome="wrong", reason=answered.fault, digits=None)
+    if answered.changed is not None and verdict.outcome in ("inaccurate", "wrong"):
+        verdict = replace(verdict, reason=answered.changed, digits=None, diagnosis=())
     return replace(verdict, seconds=answered.seconds)
 
 
@@ -75,6 +77,8 @@ def answer(implementation: Implementation, case: Case) -> Answered:
     reply = implementation.run(inputs)
     seconds = perf_counter() - start
     fault = _changed(inputs, untouched) if case.tests == "unmodified" else None
+    # Where rows are the same memory, the next one is read from what was written for this.
+    changed = _changed(inputs, untouched) if _is_shared(inputs.logits) else None
     if case.tests in ("kept", "deterministic"):
         first = replace(
             reply,
@@ -90,7 +94,7 @@ def answer(implementation: Implementation, case: Case) -> Answered:
         other = inputs_of(case, implementation.dtype)
         implementation.run(replace(other, logits=-other.logits))
         fault = unlike(first, implementation.run(inputs_of(case, implementation.dtype)))
-    return Answered(reply, fault, seconds)
+    return Answered(reply, fault, seconds, changed)
 
 
 # The implementation runs in whatever mode it has set; what it is judged by does not.
@@ -98,6 +102,13 @@ def answer(implementation: Implementation, case: Case) -> Answered:
 def inputs_of(case: Case, dtype: str | None) -> Inputs:
     """New inputs, in a type of their own or in that one."""
     return cast(case.make(), dtype) if dtype is not None else case.make()
+
+
+def _is_shared(array: NDArray[Any]) -> bool:
+    """Whether several of its numbers are the same memory."""
+    return any(
+        step == 0 and count > 1 for step, count in zip(array.strides, array.shape, strict=True)
+    )
 
 
 def _changed(inputs: Inputs, untouched: Inputs) -> str | None:

@@ -301,3 +301,22 @@ def test_a_gradient_of_nothing_but_nan_is_wrong_without_a_warning(value: float) 
     logits, target = random.normal(size=(64, 10)), random.integers(0, 10, 64)
     found = cecli.compare(logits, target, grad=np.full((64, 10), value))
     assert (found.passed, found.grade) == (False, "wrong")
+
+
+def test_an_option_is_not_told_by_a_loss_of_few_digits_beside_another_gradient() -> None:
+    logits, target = np.array([[3.0, -2.5, 1.75], [0.5, 4.0, -1.0]]), [1, 0]
+    capped = cecli.cross_entropy(logits, target, softcap=20.0)
+    right = cecli.cross_entropy(logits, target)
+    strange = np.array([[0.31, -0.17, 0.05], [0.23, 0.11, -0.4]])
+
+    def found(loss: object, grad: object) -> list[str]:
+        compared = cecli.compare(logits, target, loss=loss, grad=grad)  # type: ignore[arg-type]
+        assert not compared.passed
+        return [one.id for one in compared.diagnosis if one.of == "loss"]
+
+    single = np.float32(capped.loss)
+    assert found(single, strange) == []
+    assert found(single, capped.grad) == ["unasked-softcap"]
+    assert found(single, right.grad) == ["unasked-softcap"]
+    assert found(single, None) == ["unasked-softcap"]
+    assert found(capped.loss, strange) == ["unasked-softcap"]

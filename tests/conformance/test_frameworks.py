@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.paths import MANUAL
+from support.paths import BENCHMARKS, MANUAL
 from support.process import ENVIRONMENT, LIMIT
 
 PAGE = (MANUAL / "cecli-verify.1").read_text().partition(".Ss Frameworks")[2]
@@ -26,6 +27,19 @@ def test_there_is_one_for_each() -> None:
     for text in FILES.values():
         compile(text, "with.py", "exec")
         assert text.count("\n") <= 5
+
+
+def test_what_is_measured_takes_what_the_file_in_the_manual_takes() -> None:
+    measured = (BENCHMARKS / "frameworks.py").read_text()
+    for name in ("mlx", "tinygrad", "tensorflow", "liger"):
+        own, other = (
+            [argument.arg for argument in function.args.args]
+            for text in (FILES[f"with_{name}.py"], measured)
+            for function in ast.walk(ast.parse(text))
+            if isinstance(function, ast.FunctionDef)
+            and function.name in ("cross_entropy", f"of_{name}")
+        )
+        assert own == other
 
 
 @pytest.mark.slow

@@ -88,6 +88,32 @@ def test_all_cases_can_be_had_in_one_type(dtype: str) -> None:
     assert ran > 180
 
 
+@pytest.mark.parametrize("name", ["layout/expanded", "layout/one-class-for-all"])
+def test_what_is_written_over_shared_memory_is_told(name: str) -> None:
+    class InPlace(Textbook):
+        def run(self, inputs: Inputs) -> Reply:
+            for row, index in zip(inputs.logits, inputs.target, strict=True):
+                exponentials = np.exp(row - row.max())
+                row[:] = exponentials / exponentials.sum()
+                row[index] -= 1.0
+            return Reply(np.float64(1.0), np.array(inputs.logits) / len(inputs.logits))
+
+    (verdict,) = verify(InPlace(), [named(name)])
+    assert (verdict.outcome, verdict.diagnosis) == ("wrong", ())
+    assert verdict.reason == "the logits were changed in place"
+
+
+def test_what_is_right_may_be_written_over_shared_memory() -> None:
+    class Afterwards(Textbook):
+        def run(self, inputs: Inputs) -> Reply:
+            reply = super().run(inputs)
+            inputs.logits[...] = 0.0
+            return reply
+
+    (verdict,) = verify(Afterwards(), [named("layout/expanded")])
+    assert verdict.passed()
+
+
 def test_a_cast_keeps_the_layout() -> None:
     inputs = cast(named("layout/every-other-row").make(), "float32")
     assert inputs.logits.dtype == np.float32
