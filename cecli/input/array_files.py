@@ -14,7 +14,7 @@ import struct
 import warnings
 from collections.abc import Sequence
 from math import prod
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from cecli.problem.dtypes import widened
 from cecli.problem.foreign import BFLOAT16, float8, type_name
 from cecli.problem.rows import Joined
 from cecli.problem.stored import StoredArray
-from cecli.text.messages import quote
+from cecli.text.messages import plain_line, quote
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
@@ -38,6 +38,7 @@ _CHUNK = 1 << 20
 # Logits hardly compress: what inflates to more than this, and that many times, is taken for a bomb.
 _MOST_INFLATED, _MOST_INFLATION = 1 << 26, 100
 _MOST_KEYS_LISTED = 20
+_MOST_HEADER = 100_000_000  # bytes, as the format has it
 _REAL_NUMBERS = "integers, float8, bfloat16, float16, float32 or float64"
 # NumPy saves the types of ml_dtypes by their sizes: one byte of no type is PyTorch's usual float8,
 # and what it calls a float of one byte, which it cannot read back, the other one.
@@ -369,37 +370,82 @@ def _begin_of(file: BinaryIO, member: ZipInfo) -> int:
     return member.header_offset + 30 + int(name) + int(extra)
 
 
+# --- .safetensors ---------------------------------------------------------------------------------
+
+
 def _find_safetensors(path: str, key: str | None) -> NDArray[Any] | Joined:
     with open_regular(path) as file:
-        if not _size_of(file):
+        size = _size_of(file)
+        if not size:
             raise CecliError("the file is empty")
+        try:
+            tensors, begin = _tensors_of(file, size)
+        except (ValueError, RecursionError) as error:
+            reason = str(error) if isinstance(error, CecliError) else "its header is not JSON"
+            raise CecliError(f"not a .safetensors file, or a damaged one: {reason}") from None
+        name = chosen_key(sorted(tensors), key)
+        tensor = tensors[name]
+        if tensor.kind == "BF16":
+            dtype = BFLOAT16
+        elif tensor.kind in _FLOAT8_OF_SAFETENSORS:
+            dtype = float8(_FLOAT8_OF_SAFETENSORS[tensor.kind])
+        elif tensor.kind in _SAFETENSORS_TYPES:
+            dtype = np.dtype(_SAFETENSORS_TYPES[tensor.kind])
+        else:
+            raise CecliError(
+                f"array {quote(name)}: holds {plain_line(tensor.kind)}, not {_REAL_NUMBERS}"
+            )
+        if prod(tensor.shape) * dtype.itemsize != tensor.end - tensor.begin:
+            raise CecliError(
+                f"not a .safetensors file, or a damaged one: array {quote(name)} of shape "
+                f"{tensor.shape} has {tensor.end - tensor.begin} bytes"
+            )
+        require_few_dimensions(tensor.shape)
+        return _stored(file, begin + tensor.begin, tensor.shape, dtype)
+
+
+class _Tensor(NamedTuple):
+    """What a header says of an array: its bytes lie from begin to end, behind the header."""
+
+    kind: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def _tensors_of(file: BinaryIO, size: int) -> tuple[dict[str, _Tensor], int]:
+    """The arrays of a file, and where their bytes begin; ValueError where it is not sound.
+
+    The length of the header, which is JSON, and then the arrays one behind another, without a gap:
+    https://github.com/huggingface/safetensors
+    """
     import json
 
-    try:
-        import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16, which safetensors counts on
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise CecliError(
-            "reading it needs the packages safetensors and ml_dtypes: "
-            "pip install safetensors ml_dtypes"
-        ) from None
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            name = chosen_key(sorted(tensors.keys()), key)
-            kind = tensors.get_slice(name).get_dtype()
-            known = {"BF16", *_FLOAT8_OF_SAFETENSORS, *_SAFETENSORS_TYPES}
-            if kind not in known:
-                raise CecliError(f"array {quote(name)}: holds {kind}, not {_REAL_NUMBERS}")
-            shape = tuple(tensors.get_slice(name).get_shape())
-    except SafetensorError as error:
-        reason = " ".join(str(error).split())
-        raise CecliError(f"not a .safetensors file, or a damaged one: {reason}") from None
-    dtype = BFLOAT16 if kind == "BF16" else np.dtype(_SAFETENSORS_TYPES.get(kind, "V1"))
-    if kind in _FLOAT8_OF_SAFETENSORS:
-        dtype = float8(_FLOAT8_OF_SAFETENSORS[kind])
-    require_few_dimensions(shape)
-    with open_regular(path) as file:
-        # The library has found the header sound: its length, then what it says in JSON.
-        length = int.from_bytes(file.read(8), "little")
-        begin, _ = json.loads(file.read(length))[name]["data_offsets"]
-        return _stored(file, 8 + length + begin, shape, dtype)
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(size - 8, _MOST_HEADER):
+        raise CecliError(f"its header is said to have {length} bytes")
+    header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise CecliError("its header is no object")
+    header.pop("__metadata__", None)
+    tensors = {name: _tensor_of(name, entry) for name, entry in header.items()}
+    end = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
+        if tensor.begin != end or tensor.end < end:
+            raise CecliError(f"array {quote(name)} is not where the one before it ends")
+        end = tensor.end
+    if end != size - 8 - length:
+        raise CecliError(f"its header promises {end} bytes, of {size - 8 - length} that it has")
+    return tensors, 8 + length
+
+
+def _tensor_of(name: str, entry: Any) -> _Tensor:
+    wanted = {"dtype": str, "shape": list, "data_offsets": list}
+    if isinstance(entry, dict) and all(
+        isinstance(entry.get(key), kind) for key, kind in wanted.items()
+    ):
+        shape, offsets = entry["shape"], entry["data_offsets"]
+        numbers = [*shape, *offsets]
+        if len(offsets) == 2 and all(type(own) is int and own >= 0 for own in numbers):
+            return _Tensor(entry["dtype"], tuple(shape), *offsets)
+    raise CecliError(f"its header tells no type, shape and place of array {quote(name)}")

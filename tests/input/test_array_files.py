@@ -201,7 +201,6 @@ def safetensors(dtype: str, shape: list[int], data: bytes, size: int | None = No
     ("kind", "dtype"), [("F16", "<f2"), ("F32", "<f4"), ("F64", "<f8"), ("I64", "<i8")]
 )
 def test_safetensors(folder: Path, kind: str, dtype: str) -> None:
-    pytest.importorskip("safetensors")
     array = LOGITS.astype(dtype)
     Path("z.safetensors").write_bytes(safetensors(kind, [2, 3], array.tobytes()))
     found = read_document(["z.safetensors"], None).logits
@@ -211,7 +210,6 @@ def test_safetensors(folder: Path, kind: str, dtype: str) -> None:
 
 
 def test_safetensors_of_bfloat16(folder: Path) -> None:
-    pytest.importorskip("safetensors")
     data = bfloat16_of(BFLOAT16).tobytes()
     Path("z.safetensors").write_bytes(safetensors("BF16", [2, 3], data))
     array = read_array("z.safetensors")
@@ -231,9 +229,60 @@ def test_safetensors_of_bfloat16(folder: Path) -> None:
     ],
 )
 def test_forged_safetensors(folder: Path, data: bytes, error: str) -> None:
-    pytest.importorskip("safetensors")
     Path("bad.safetensors").write_bytes(data)
     assert error_of(read_array, "bad.safetensors").startswith(error)
+
+
+F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+HEADERS: list[object] = [
+    {"a": F32},
+    {"a": F32, "__metadata__": {"format": "pt"}},
+    {"b": {**F32, "data_offsets": [8, 16]}, "a": F32},
+    {"a": F32, "b": {**F32, "shape": [0], "data_offsets": [8, 8]}},
+    {"a": {**F32, "shape": []}},
+    {"a": {**F32, "shape": [1]}},
+    {"a": {**F32, "shape": [-1, -2]}},
+    {"a": {**F32, "shape": [2.0]}},
+    {"a": {**F32, "shape": 2}},
+    {"a": {**F32, "data_offsets": [8, 0]}},
+    {"a": {**F32, "data_offsets": [0, 8, 8]}},
+    {"a": {**F32, "data_offsets": ["0", "8"]}},
+    {"a": {**F32, "data_offsets": [4, 12]}},
+    {"a": {**F32, "dtype": 32}},
+    {"a": {"dtype": "F32", "shape": [2]}},
+    {"a": F32, "b": F32},
+    {"a": F32, "b": {**F32, "data_offsets": [12, 20]}},
+    {"a": F32, "b": {**F32, "data_offsets": [4, 12]}},
+    {"a": []},
+    [F32],
+    "a",
+    None,
+]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=str)
+@pytest.mark.parametrize("extra", [0, 8, -1])
+def test_a_header_of_safetensors(folder: Path, header: object, extra: int) -> None:
+    # The library says what is sound.
+    load = pytest.importorskip("safetensors.numpy").load
+    text = json.dumps(header).encode()
+    data = struct.pack("<Q", len(text)) + text + bytes(range(8 + extra))
+    Path("z.safetensors").write_bytes(data)
+    try:
+        expected = load(data)["a"]
+    except Exception:  # noqa: BLE001 - it raises one of its own, or what NumPy does
+        assert "not a .safetensors file, or a damaged one: " in complaint(
+            "softmax", "z.safetensors:a"
+        )
+        return
+    np.testing.assert_array_equal(read_array("z.safetensors", "a"), expected)
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b"\xff", b'{"a": ', b"", b"9" * 5000])
+def test_a_header_of_safetensors_that_is_no_json(folder: Path, text: bytes) -> None:
+    Path("z.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    line = complaint("softmax", "z.safetensors")
+    assert "not a .safetensors file, or a damaged one: its header is" in line
 
 
 @pytest.mark.parametrize("shape", [(2, -3), (-2, -3), (-6,)])
