@@ -408,7 +408,7 @@ CATALOGUE: tuple[Mistake, ...] = (
         "It is multiplied by the square of the temperature, as distillation does with its term.",
         "Leave out the T², or compare with the loss that has it.",
         "T²·g, T²·L",
-        (where("temperature", both(lambda b: scaled(b, b.temperature**-2))),),
+        (where("temperature", both(lambda b: scaled(b, 1.0 / b.temperature / b.temperature))),),
     ),
     Mistake(
         "temperature-inverted",

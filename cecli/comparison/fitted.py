@@ -15,6 +15,7 @@ from cecli.comparison.textbook import Batch
 from cecli.problem.dtypes import Floats
 
 STEPS, DIFFERENCE = 30, 1e-6
+LARGEST_LOGARITHM = 709.0  # of a double, or nearly
 SHORTEST_STEP, LONGEST_STEP = 1e-15, 0.5
 MOST_STARTS, MOST_DIGITS = 3, 12
 # A shorter value may fit as much worse, in relation to what rounding explains.
@@ -150,7 +151,7 @@ def find_value(evidence: Evidence, fitted: Fitted, maker: Makes) -> float | None
 
 def _refined(residual: Callable[[float], Floats], start: float) -> float:
     """The value of the least squares near a start."""
-    logarithm = math.log(start)
+    logarithm = min(LARGEST_LOGARITHM, math.log(start))
     for _ in range(STEPS):
         here = residual(math.exp(logarithm))
         slope = (residual(math.exp(logarithm + DIFFERENCE)) - here) / DIFFERENCE
@@ -158,7 +159,7 @@ def _refined(residual: Callable[[float], Floats], start: float) -> float:
         step = -float((slope * here).sum()) / square if square else 0.0
         if not math.isfinite(step):
             break
-        logarithm += min(LONGEST_STEP, max(-LONGEST_STEP, step))
+        logarithm += min(LONGEST_STEP, max(-LONGEST_STEP, step), LARGEST_LOGARITHM - logarithm)
         if abs(step) < SHORTEST_STEP:
             break
     return math.exp(logarithm)

@@ -179,11 +179,20 @@ DOCUMENTS = st.fixed_dictionaries(
 COMMANDS = st.sampled_from(["softmax", "loss", "grad"])
 
 
-@pytest.mark.parametrize("judged", ["--loss=1.85", "--grad=1,2"])
-def test_a_mistake_that_divides_by_nothing(judged: str) -> None:
-    options = ["--z-loss", "1e-300", "--sample-weight", "5e-324"]
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--z-loss", "1e-300", "--sample-weight", "5e-324"],
+        ["--temperature", "5e-324", "--label-smoothing", "0.1"],
+        ["--temperature", "1.7e308"],
+        ["--softcap", "1.7e308", "--z-loss", "1e308"],
+    ],
+)
+@pytest.mark.parametrize("judged", ["--loss=1.85", "--grad=1,2", "--grad=1e308,0"])
+def test_a_mistake_that_leaves_the_doubles(options: list[str], judged: str) -> None:
     outcome = run("compare", "1.0", "1.85", "-t", "1", *options, judged)
-    assert (outcome.status, outcome.stderr) == (1, "")
+    assert outcome.status == 1
+    assert "defect" not in outcome.stderr
 
 
 def assert_mannered(outcome: Outcome) -> None:
