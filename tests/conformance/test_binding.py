@@ -198,6 +198,36 @@ def test_one_hot_labels_are_found_by_trying() -> None:
     assert cecli.verify(of_one_hot, only=["ordinary/square"], one_hot=True).passed
 
 
+def test_what_is_wrong_with_a_loss_of_one_hot_labels_is_found() -> None:
+    def summed(logits: Any, labels: Any) -> Any:
+        loss, grad = of_one_hot(logits, labels)
+        return loss, grad * len(logits)
+
+    def flipped(logits: Any, labels: Any) -> Any:
+        assert labels.shape == logits.shape
+        loss, grad = of_one_hot(logits, labels)
+        return loss * len(logits), -grad
+
+    for function, name in ((summed, "not-averaged"), (flipped, "sign-flipped")):
+        report = cecli.verify(function, only=["ordinary/small-batch", "ordinary/ten-classes"])
+        assert "one-hot" in report.notes[0]
+        assert [verdict.outcome for verdict in report.verdicts] == ["wrong"] * 2
+        found = {one.id for verdict in report.verdicts for one in verdict.diagnosis}
+        assert name in found
+
+
+def test_who_is_wrong_either_way_is_handed_indices() -> None:
+    def both(logits: Any, target: Any) -> Any:
+        if target.ndim == 1:
+            target = np.eye(logits.shape[1])[target]
+        loss, grad = of_one_hot(logits, target)
+        return loss, -grad
+
+    (verdict,) = cecli.verify(both, only=["ordinary/square"]).verdicts
+    assert [one.id for one in verdict.diagnosis] == ["sign-flipped"]
+    assert cecli.verify(both, only=["ordinary/square"]).notes == ()
+
+
 def test_who_takes_indices_is_not_handed_one_hot_labels() -> None:
     def both(logits: Any, target: Any) -> Any:
         assert target.ndim == 1
