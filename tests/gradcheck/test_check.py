@@ -489,15 +489,15 @@ def test_ordinary_methods_pass(method: Any, options: dict[str, Any]) -> None:
     assert not check_gradient(logits, target, grad + 1e-3, method=method, **options).passed
 
 
-@pytest.mark.parametrize("case", FINITE_CASES[::3], ids=lambda case: case.name)
 @pytest.mark.parametrize("method", METHODS)
-def test_ordinary_methods_know_their_limits(case: Golden, method: Any) -> None:
-    grad = cross_entropy(case.logits, case.target, **case.options).grad
-    for step in (None, 1e-3):
-        check = check_gradient(
-            case.logits, case.target, grad, method=method, step=step, **case.options
-        )
-        assert check.passed, check
+def test_ordinary_methods_know_their_limits(method: Any) -> None:
+    for case in FINITE_CASES[::3]:
+        grad = cross_entropy(case.logits, case.target, **case.options).grad
+        for step in (None, 1e-3):
+            check = check_gradient(
+                case.logits, case.target, grad, method=method, step=step, **case.options
+            )
+            assert check.passed, (case.name, check)
 
 
 @pytest.mark.parametrize("method", METHODS)

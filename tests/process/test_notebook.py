@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
+from functools import cache
 from html.parser import HTMLParser
 from typing import Any
 
@@ -22,25 +24,30 @@ def nothing(logits: Any, target: Any) -> tuple[float, Any]:
     return 0.0, np.zeros(np.shape(logits))
 
 
-RESULTS: dict[str, Any] = {
-    "sample": cecli.cross_entropy(LOGITS, 0),
-    "exact": cecli.cross_entropy(LOGITS, 0, exact=True),
-    "batch": cecli.cross_entropy(BATCH, TARGET),
-    "axis": cecli.cross_entropy(BATCH.T, TARGET, axis=0),
-    "losses": cecli.cross_entropy(BATCH, TARGET, reduction="none"),
-    "ignored": cecli.cross_entropy(BATCH, TARGET, ignore_index=3),
-    "infinite": cecli.cross_entropy([[0.0, -np.inf], [1.0, 2.0]], [1, 0]),
-    "empty": cecli.cross_entropy(np.zeros((0, 3)), np.zeros(0, int), reduction="sum"),
-    "many": cecli.cross_entropy(RANDOM.normal(size=1000), 3),
-    "check": cecli.check_gradient(LOGITS, 0, cecli.cross_entropy(LOGITS, 0).grad),
-    "failed check": cecli.check_gradient(LOGITS, 0, [0.1, np.nan, 0.3]),
-    "comparison": cecli.compare(LOGITS, 0, grad=cecli.cross_entropy(LOGITS, 0).grad),
-    "wrong": cecli.compare(BATCH, TARGET, grad=cecli.softmax(BATCH)),
-    "wrong loss": cecli.compare(LOGITS, 0, loss=3.0),
-    "report": cecli.verify(cecli.cross_entropy, only=["saturation"]),
-    "failures": cecli.verify(nothing, only=["saturation"]),
-    "derivation": cecli.explain(LOGITS, 0),
+MAKERS: dict[str, Callable[[], Any]] = {
+    "sample": lambda: cecli.cross_entropy(LOGITS, 0),
+    "exact": lambda: cecli.cross_entropy(LOGITS, 0, exact=True),
+    "batch": lambda: cecli.cross_entropy(BATCH, TARGET),
+    "axis": lambda: cecli.cross_entropy(BATCH.T, TARGET, axis=0),
+    "losses": lambda: cecli.cross_entropy(BATCH, TARGET, reduction="none"),
+    "ignored": lambda: cecli.cross_entropy(BATCH, TARGET, ignore_index=3),
+    "infinite": lambda: cecli.cross_entropy([[0.0, -np.inf], [1.0, 2.0]], [1, 0]),
+    "empty": lambda: cecli.cross_entropy(np.zeros((0, 3)), np.zeros(0, int), reduction="sum"),
+    "many": lambda: cecli.cross_entropy(RANDOM.normal(size=1000), 3),
+    "check": lambda: cecli.check_gradient(LOGITS, 0, cecli.cross_entropy(LOGITS, 0).grad),
+    "failed check": lambda: cecli.check_gradient(LOGITS, 0, [0.1, np.nan, 0.3]),
+    "comparison": lambda: cecli.compare(LOGITS, 0, grad=cecli.cross_entropy(LOGITS, 0).grad),
+    "wrong": lambda: cecli.compare(BATCH, TARGET, grad=cecli.softmax(BATCH)),
+    "wrong loss": lambda: cecli.compare(LOGITS, 0, loss=3.0),
+    "report": lambda: cecli.verify(cecli.cross_entropy, only=["saturation"]),
+    "failures": lambda: cecli.verify(nothing, only=["saturation"]),
+    "derivation": lambda: cecli.explain(LOGITS, 0),
 }
+
+
+@cache
+def result_of(name: str) -> Any:
+    return MAKERS[name]()
 
 
 class Cells(HTMLParser):
@@ -78,9 +85,9 @@ def table(result: Any) -> list[list[str]]:
     return cells.rows
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", MAKERS)
 def test_every_result_shows_itself_in_few_lines_and_well_formed(name: str) -> None:
-    result = RESULTS[name]
+    result = result_of(name)
     table(result)
     assert 1 <= len(repr(result).splitlines()) <= 12
     html = result._repr_html_()
@@ -96,35 +103,35 @@ def test_a_sample_is_a_row_for_each_class() -> None:
         ["2", "0.098566", "", "0.098566", ""],
     ]
     for name in ("sample", "exact"):
-        assert table(RESULTS[name]) == expected
+        assert table(result_of(name)) == expected
 
 
 def test_of_many_classes_the_steepest_are_shown() -> None:
-    grad = RESULTS["many"].grad
-    shown = [int(row[0]) for row in table(RESULTS["many"])[1:]]
+    grad = result_of("many").grad
+    shown = [int(row[0]) for row in table(result_of("many"))[1:]]
     assert shown == sorted(np.argsort(-np.abs(grad), kind="stable")[:10].tolist())
-    assert "… and 990 more classes" in RESULTS["many"]._repr_html_()
+    assert "… and 990 more classes" in result_of("many")._repr_html_()
 
 
 def test_a_batch_is_a_row_for_each_of_its_first_samples() -> None:
-    rows = table(RESULTS["batch"])
+    rows = table(result_of("batch"))
     assert len(rows) == 11
-    losses = RESULTS["batch"].losses
+    losses = result_of("batch").losses
     assert [float(row[1]) for row in rows[1:]] == pytest.approx(losses[:10].tolist(), abs=1e-6)
-    steepest = np.abs(RESULTS["batch"].grad).max(axis=1)
+    steepest = np.abs(result_of("batch").grad).max(axis=1)
     assert [float(row[4]) for row in rows[1:]] == pytest.approx(steepest[:10].tolist(), abs=1e-6)
-    assert table(RESULTS["axis"]) == rows
+    assert table(result_of("axis")) == rows
 
 
 def test_a_verdict_has_its_colour() -> None:
     for name in ("check", "comparison", "report"):
-        assert '<p class="passed">' in RESULTS[name]._repr_html_()
+        assert '<p class="passed">' in result_of(name)._repr_html_()
     for name in ("failed check", "wrong", "wrong loss", "failures"):
-        assert '<p class="failed">' in RESULTS[name]._repr_html_()
+        assert '<p class="failed">' in result_of(name)._repr_html_()
 
 
 def test_what_is_not_a_number_comes_first_in_a_check() -> None:
-    assert table(RESULTS["failed check"])[1][:2] == ["1", "NaN"]
+    assert table(result_of("failed check"))[1][:2] == ["1", "NaN"]
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-9, 0.5, 1.0, 2.0, float("nan"), float("inf")])

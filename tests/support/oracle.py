@@ -408,6 +408,14 @@ def golden_cases() -> list[Golden]:
     return [_golden(case) for case in json.loads(path.read_text())["cases"]]
 
 
+def golden_kinds() -> list[Any]:
+    """Parameters of a test: the cases of one kind, as "offset 1e8..1e300", after the other."""
+    kinds: dict[str, list[Golden]] = {}
+    for case in golden_cases():
+        kinds.setdefault(case.name.partition(" ")[2], []).append(case)
+    return [pytest.param(cases, id=kind) for kind, cases in kinds.items()]
+
+
 def some_of(cases: Sequence[Golden], each: int) -> list[Any]:
     """Parameters of a test, of which every each-th is quick and the others are slow."""
     return [
