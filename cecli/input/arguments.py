@@ -118,6 +118,7 @@ def read_document(
             raise CecliError(NO_LOGITS)
         with reading("standard input"):
             return _document_of_stream(stdin, labels, choice)
+    _require_no_columns(choice)
     return _document_of_words(arguments, labels)
 
 
@@ -321,6 +322,8 @@ def read_file(
     if key is not None and own_key is not None:
         raise CecliError("give its key once: with --key, or behind its name")
     key, suffix = key or own_key, suffix_of(path)
+    if suffix in (*ARRAYS, ".json", ".jsonl"):
+        _require_no_columns(choice)
     if suffix in ARRAYS:
         return _document_of_array(find_array(path, key))
     if suffix in TABLES:
@@ -340,7 +343,7 @@ def read_file(
 
 def _document_of_stream(stream: BinaryIO, labels: Labels, choice: Choice) -> Document:
     """The document that bytes of unknown kind are, found by what they begin with."""
-    from cecli.input.tables import FIRST_BYTES, looks_like_table
+    from cecli.input.tables import FIRST_BYTES, looks_like_table, require_classes
 
     head = stream.read(FIRST_BYTES) or b""  # None from a pipe that does not block
     # Its end was met where it had no more; a terminal would wait to be ended once more.
@@ -348,14 +351,28 @@ def _document_of_stream(stream: BinaryIO, labels: Labels, choice: Choice) -> Doc
     if head.startswith(GZIP):
         return _document_of_stream(unpacked(whole), labels, choice)
     if head.startswith(NPY):
+        _require_no_columns(choice)
         return _document_of_array(read_npy(whole))
-    begin = head[: head.rfind(b"\n") + 1] or head
-    if looks_like_table(begin.decode(errors="replace")):
+    begin = (head[: head.rfind(b"\n") + 1] or head).decode(errors="replace")
+    is_json = begin.lstrip()[:1] in ("[", "{")
+    if is_json:
+        _require_no_columns(choice)
+    is_said = (choice.columns or choice.header) is not None and not is_json
+    if is_said or looks_like_table(begin):
         from cecli.input.tables import read_table
 
         return _document_of_table(read_table(whole, None, choice, _to_indices_with(labels)))
     text = decode(whole.read())
-    return document_of_text(text, partial(line_and_column, text), labels)
+    document = document_of_text(text, partial(line_and_column, text), labels)
+    if not is_json:
+        require_classes(begin, document.logits)
+    return document
+
+
+def _require_no_columns(choice: Choice) -> None:
+    """Refuse a choice of columns of what is no table."""
+    if choice.columns is not None:
+        raise CecliError(f"--columns {choice.columns}: only tables have columns")
 
 
 def _document_of_array(array: NDArray[Any] | Joined) -> Document:

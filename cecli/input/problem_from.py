@@ -31,6 +31,7 @@ from cecli.input.arguments import (
 )
 from cecli.input.collected import logits_in_blocks
 from cecli.input.columns import Choice
+from cecli.input.formats import TEXT_TABLES, suffix_of
 from cecli.problem.dtypes import AnyArray
 from cecli.problem.objective import Objective, Reduction
 from cecli.problem.problem import Problem, batch_shape_of
@@ -177,6 +178,7 @@ class Request:
 
 def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Request:
     """Read all input; where a document and the command line both say something, the latter wins."""
+    _require_table(typed)
     files = _several_files(typed.logits)
     grad = None if typed.grad is None else _read_candidate(typed.grad, "grad", files)
     loss = None if typed.loss is None else _read_candidate(typed.loss, "loss", files)
@@ -207,6 +209,17 @@ def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Re
     if typed.from_ == "logits" and _look_like_probabilities(problem):
         notes += (LIKE_PROBABILITIES,)
     return Request(typed, problem, labels, sources, files, grad, loss, notes)
+
+
+def _require_table(typed: Input) -> None:
+    """Refuse to say of a header what can have none."""
+    if typed.header is None or typed.logits in ((), ("-",)):
+        return
+    for text in (*typed.logits, typed.target or ""):
+        if suffix_of(path_and_key(text)[0]) in (*TEXT_TABLES, ".txt", ""):
+            return
+    option = "--header" if typed.header else "--no-header"
+    raise CecliError(f"{option}: only tables of text have a header")
 
 
 def require_probabilities(shape: tuple[int, ...], logits: tuple[int, ...]) -> None:

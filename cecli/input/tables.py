@@ -46,6 +46,7 @@ FEWEST_NAMED_ROWS, FEWEST_ROWS = 2, 3
 # So many rows do not happen to hold integers only where they are written with a decimal point.
 TELLING_ROWS = 8
 ONE_PERCENT = 0.01
+MISSING = ("na", "n/a", "none", "null", "missing")
 
 # Makes class indices of texts, given what the classes are called in the table itself, and how many
 # texts came before.
@@ -146,6 +147,8 @@ def looks_like_table(text: str) -> bool:
     lines = (line for line in text.split("\n") if line.strip() and not line.startswith("#"))
     first, second = next(lines, ""), next(lines, None)
     delimiter = _delimiter_between(first, second)
+    if second is None and delimiter == ";":
+        return all(is_number(cell.strip().replace(",", ".")) for cell in first.split(delimiter))
     if second is None or delimiter not in first:
         return False
     try:
@@ -161,6 +164,26 @@ def looks_like_table(text: str) -> bool:
         return delimiter == ";" or is_header(head, 1) is not False
     except CecliError:  # a slip of the pen is told better by who reads numbers
         return False
+
+
+def require_classes(begin: str, rows: NDArray[Any]) -> None:
+    """Refuse numbers between commas or tabs where a column of them is most likely no class.
+
+    begin: the first lines of their text. rows: (samples, classes); of other dimensions, no table.
+    """
+    lines = [line for line in begin.split("\n") if line.strip() and not line.startswith("#")]
+    delimiter = _delimiter_between(lines[0], None) if lines else ","
+    cells = [[cell.strip() for cell in line.split(delimiter)] for line in lines[:TELLING_ROWS]]
+    if rows.ndim != 2 or any(len(row) != rows.shape[1] for row in cells):
+        return
+    layout = Layout(tuple(range(rows.shape[1])), None, None, (), True)
+
+    def written(place: int) -> bool:
+        return all(INTEGER.fullmatch(row[place]) for row in cells)
+
+    check = IntegerColumns(None, layout, written)
+    check.look(rows)
+    check.refuse()
 
 
 class _Rows:
@@ -564,6 +587,7 @@ class _Parser:
             return float(parse_number(cell))
         except CecliError as error:
             # A word is no slip of the pen.
-            is_word = self._layout.guessed and cell[:1].isalpha() and len(cell) > 1
+            is_word = cell[:1].isalpha() and len(cell) > 1 and cell.lower() not in MISSING
+            is_word = is_word and self._layout.guessed and self._layout.labels is not None
             remedy = f"; {SETTLED_BY_COLUMNS}" if is_word else ""
             raise CecliError(f"line {line}, column {place + 1}: {error}{remedy}") from None

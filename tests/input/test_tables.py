@@ -691,8 +691,10 @@ def test_integers_that_can_be_logits(text: str) -> None:
 def test_a_column_of_words_is_told_with_what_chooses_others() -> None:
     write("path,a,b\nimg.png,1.5,2.5\n")
     assert "column 1: 'img.png' is not a number; --columns" in complaint("softmax", "x.csv")
-    write("a,b\n2.O,1.5\n")
-    assert "--columns" not in complaint("softmax", "x.csv")
+    for text in ("a,b\n2.O,1.5\n", "a,b\nNA,1.5\n"):
+        write(text)
+        assert "--columns" not in complaint("softmax", "x.csv")
+    assert "--columns" not in complaint("softmax", "x.csv", "--no-header")
 
 
 def test_integers_of_arrow_beside_fractions() -> None:
@@ -713,6 +715,52 @@ def test_a_header_that_counts_from_one() -> None:
     assert logits_of(text, samples=lambda: 4) == [[1, 2, 3], *Z.tolist()]
     assert logits_of("1,2,3\n4,5,6\n") == [[1, 2, 3], [4, 5, 6]]
     assert logits_of("1,2,3\n") == [1, 2, 3]
+
+
+def test_columns_are_chosen_on_standard_input_too() -> None:
+    rows = "7,1.5,2.5\n9,3.5,0.5\n"
+    chosen, chosen_text = [[1.5, 2.5], [3.5, 0.5]], "0.5,1.5,2.5\n0.25,3.5,0.5\n"
+    assert printed("softmax", "--columns", "2:3", stdin=rows)["logits"] == chosen
+    assert printed("softmax", "--columns", "b,c", stdin="a,b,c\n" + rows)["logits"] == chosen
+    assert printed("softmax", write(rows, "x.txt"), "--columns", "2:3")["logits"] == chosen
+    assert printed("softmax", "--header", stdin="1,2,3\n" + rows)["labels"] == ["1", "2", "3"]
+    assert len(printed("softmax", "--no-header", stdin="1,2,3\n" + chosen_text)["logits"]) == 3
+
+
+@pytest.mark.parametrize("between", [",", "\t", ", "])
+@pytest.mark.parametrize("name", ["-", "x.txt"])
+def test_numbers_without_a_header_are_columns_too(between: str, name: str) -> None:
+    for values, what in ("456", "counts its rows"), ("202", "holds integers"):
+        pairs = zip(values, ROWS.replace("0.0", "0.5").split(), strict=True)
+        text = "".join(f"{value},{row}\n" for value, row in pairs).replace(",", between)
+        told = complaint("softmax", name if name == "-" else write(text, name), stdin=text)
+        assert f"column 1 {what}" in told
+        assert len(printed("softmax", name, "--columns", "2:4", stdin=text)["logits"][0]) == 3
+    # Between blanks numbers are no table, of which nobody could choose columns.
+    blank = text.replace(between, " ")
+    assert len(printed("softmax", stdin=blank)["logits"][0]) == 4
+
+
+def test_columns_of_what_is_no_table_are_refused() -> None:
+    np.save("z.npy", Z)
+    write(json.dumps(Z.tolist()), "z.json")
+    for typed, stdin in (["1", "2"], ""), (["z.npy"], ""), (["z.json"], ""), ([], "[1, 2]"):
+        told = complaint("softmax", *typed, "--columns", "1:2", stdin=stdin)
+        assert "--columns 1:2: only tables have columns" in told
+    assert "there is no column" in complaint("softmax", "--columns", "1:2", stdin="1 2\n3 4\n")
+
+
+def test_a_header_of_what_can_have_none_is_refused() -> None:
+    np.save("z.npy", Z)
+    for typed in ["1", "2"], ["z.npy"]:
+        assert "only tables of text have a header" in complaint("softmax", *typed, "--header")
+    write("n\n1\n0\n2\n", "y.csv")
+    assert printed("loss", "z.npy", "-t", "y.csv", "--header")["target"] == [1, 0, 2]
+
+
+def test_one_row_between_semicolons() -> None:
+    for text, logits in (("0,5;1,5\n", [0.5, 1.5]), ("1;2;-inf", [1, 2, "-Infinity"])):
+        assert printed("softmax", stdin=text)["logits"] == logits
 
 
 # --- Names of files -------------------------------------------------------------------------------
