@@ -51,6 +51,7 @@ from cecli.input.formats import (
     names_one_file,
     path_and_key,
     suffix_of,
+    without_suffix,
 )
 from cecli.input.numbers import (
     BRACKET,
@@ -135,6 +136,7 @@ def logits_file(arguments: Sequence[str]) -> str | None:
 def _document_of_words(arguments: Sequence[str], labels: Labels) -> Document:
     """The numbers of one sample, or quoted rows of as many samples."""
     if len(arguments) == 1:
+        _refuse_nearly_files(arguments)
         return document_of_text(arguments[0], partial(line_and_column, arguments[0]), labels)
     rows = list(map(_is_row, arguments))
     if all(map(_DECIMAL_COMMA.fullmatch, arguments)):
@@ -155,9 +157,18 @@ def _document_of_words(arguments: Sequence[str], labels: Labels) -> Document:
             f"{quote(word)} is not a number; --labels takes one argument, "
             f"as in --labels {labels[0]},{word}"
         )
+    _refuse_nearly_files(arguments)
     text = ("\n" if all(rows) else " ").join(arguments)
     ends = list(accumulate(len(argument) + 1 for argument in arguments))
     return document_of_text(text, lambda offset: f"argument {bisect_right(ends, offset) + 1}")
+
+
+def _refuse_nearly_files(arguments: Sequence[str]) -> None:
+    """Refuse a word that is the name of a file but for its suffix."""
+    for word in arguments:
+        meant = without_suffix(word) if word.isidentifier() and not is_number(word) else None
+        if meant is not None:
+            raise CecliError(f"{quote(word)} is not a number: did you mean {quote(meant)}?")
 
 
 def _is_row(argument: str) -> bool:

@@ -84,12 +84,18 @@ def document_of_json_text(text: str, labels: Labels = None) -> Document:
         values = json_objects(text)
         if values is None:
             raise
-        documents = [document_of_json(value, labels) for value in values]
-        for number, document in enumerate(documents, 1):
-            with reading(f"object {number}"):
-                _check_alike(document, documents[0], "the first object")
-        return _batch(documents)
+        return _document_of_objects(values, labels)
     return document_of_json(value, labels)
+
+
+def _document_of_objects(values: Sequence[Any], labels: Labels) -> Document:
+    """Objects one after another, or in a list, as one batch."""
+    documents: list[Document] = []
+    for number, value in enumerate(values, 1):
+        with reading(f"object {number}"):
+            documents.append(document_of_json(value, labels))
+            _check_alike(documents[-1], documents[0], "the first object")
+    return _batch(documents)
 
 
 def _holds_json_lines(text: str) -> bool:
@@ -107,6 +113,8 @@ def _holds_json_lines(text: str) -> bool:
 
 def document_of_json(value: Any, labels: Labels = None) -> Document:
     """The document that a JSON value is: an object with "logits", or the logits themselves."""
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return _document_of_objects(value, labels)
     if not isinstance(value, dict):
         value = {"logits": value}
     if "logits" not in value:

@@ -143,3 +143,13 @@ def near_names(path: str) -> str:
         return ""
     found = get_close_matches(name, there, 1, 0.75)
     return f"; did you mean {quote(os.path.join(folder, found[0]))}?" if found else ""  # noqa: PTH118
+
+
+def without_suffix(word: str) -> str | None:
+    """The one file here that has the name, if its suffix is left out."""
+    try:
+        there = [name for name in os.listdir(".") if name.startswith(f"{word}.")]  # noqa: PTH208
+    except OSError:
+        return None
+    found = [name for name in there if name.lower().endswith(SUFFIXES)]
+    return found[0] if len(found) == 1 else None

@@ -315,3 +315,19 @@ def test_what_cannot_be_read_and_what_would_be_right(folder: Path, name: str, wo
     (folder / "folder").mkdir()
     np.save("logits.npy", np.ones(2))
     assert words in argument_error(name)
+
+
+def test_objects_in_a_list_are_a_batch() -> None:
+    samples = [{"logits": [2, 1], "target": 1}, {"logits": [0.5, 3], "label": 0}]
+    for text in (json.dumps(samples), json.dumps(samples, indent=1)):
+        document = piped(text)
+        assert document.logits.tolist() == [[2, 1], [0.5, 3]]
+        assert document.target is not None
+        assert document.target.tolist() == [1, 0]
+    assert "object 2: the object has no" in error_of(piped, '[{"logits": [2, 1]}, {"z": 1}]')
+    assert "object 2: logits has shape (3,)" in error_of(
+        piped, '[{"logits": [2, 1]}, {"logits": [2, 1, 0]}]'
+    )
+    assert "object 2: target must be" in error_of(
+        piped, '[{"logits": [2, 1], "target": 0}, {"logits": [2, 1]}]'
+    )

@@ -786,3 +786,11 @@ def test_targets_in_the_place_of_logits(name: str) -> None:
     if name == "y.npy":
         np.save(name, np.array([[1], [0], [2], [2], [0]]))
     assert f"the targets are -t {name}" in complaint("loss", "z.npy", name)
+
+
+def test_a_name_without_its_suffix() -> None:
+    write(ROWS, "logits.csv")
+    assert "did you mean 'logits.csv'?" in complaint("softmax", "logits")
+    assert "did you mean 'logits.csv'?" in complaint("softmax", "1", "logits")
+    write(ROWS, "logits.txt")
+    assert "did you mean" not in complaint("softmax", "logits")
