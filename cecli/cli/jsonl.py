@@ -65,7 +65,7 @@ def _lines_of_problem(settings: Settings) -> Iterator[str]:
 def _answered(settings: Settings) -> Iterator[str]:
     typed = settings.typed
     labels = None if typed.labels is None else read_labels(typed.labels)
-    overriding = settings.overrides.read()
+    overriding = settings.overrides.read(labels)
     common = Common(settings.command, settings.compute.exact, overriding, labels, typed.from_)
     if typed.stream is not None:
         with reading("standard input"):

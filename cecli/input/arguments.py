@@ -179,7 +179,7 @@ def _is_row(argument: str) -> bool:
     return len(argument.replace(",", " ").split()) > 1
 
 
-def read_probabilities(text: str, name: str) -> NDArray[Any] | Joined:
+def read_probabilities(text: str, name: str, labels: Labels = None) -> NDArray[Any] | Joined:
     """`read_values`, but those of a file of arrays stay there until they are looked at."""
     if names_file(text):
         path, key = path_and_key(text)
@@ -188,11 +188,16 @@ def read_probabilities(text: str, name: str) -> NDArray[Any] | Joined:
                 found = find_array(path, key)
                 if isinstance(found, Joined) and found.dtype.kind == "f":
                     return found
-    return read_values(text, name)
+    return read_values(text, name, labels=labels)
 
 
-def read_values(text: str, name: str, choice: Choice = AS_IT_IS) -> NDArray[np.floating[Any]]:
-    """Read the numbers of an option, such as class weights; errors begin with its name."""
+def read_values(
+    text: str, name: str, choice: Choice = AS_IT_IS, labels: Labels = None
+) -> NDArray[np.floating[Any]]:
+    """Read the numbers of an option, such as class weights; errors begin with its name.
+
+    labels: names of the classes, in whose order those of a table must be.
+    """
     with reading(name):
         if not names_file(text):
             return array_of(nested_lists(text), "value")
@@ -203,13 +208,38 @@ def read_values(text: str, name: str, choice: Choice = AS_IT_IS) -> NDArray[np.f
                 array = read_array(path, key)
                 return array if array.dtype.kind == "f" else as_float64(array)
             if suffix in TABLES:
-                return _table_of(path, replace(choice, columns=key), None).flat
+                rows_are_classes = name == "--weight" and key is None
+                in_order = partial(_in_order, labels) if rows_are_classes else None
+                table = _table_of(path, replace(choice, columns=key), in_order)
+                _require_same_order(table.labels, labels, path)
+                return table.flat
             if suffix == ".json":
                 return array_of(load_json(read_text(path)), "value")
             if suffix == ".jsonl":
                 return array_of(json_lines(read_text(path)), "value")
             values = array_of(nested_lists(read_text(path)), "value")
             return values.reshape(-1) if 1 in values.shape else values
+
+
+def _in_order(labels: Labels, texts: Any, own: Labels, first: int) -> NDArray[np.int64]:
+    """The classes of a table's rows, which must be all, one after another."""
+    for place, text in enumerate(texts, first):
+        known = labels[place] if labels is not None and place < len(labels) else None
+        if str(text) not in (str(place), known):
+            raise CecliError(
+                f"row {place} is that of {quote(str(text))}, and not of class {place}: the rows "
+                "must be in the order of the classes; FILE:COLUMN takes a column as it is"
+            )
+    return np.arange(first, first + len(texts))
+
+
+def _require_same_order(own: Labels, labels: Labels, path: str) -> None:
+    """Refuse a table that has the classes in another order than the logits."""
+    if own and labels and own != labels and sorted(own) == sorted(labels):
+        raise CecliError(
+            f"the columns are {', '.join(map(quote, own))}, where the classes are "
+            f"{', '.join(map(quote, labels))}: {path}:{','.join(labels)} reads them in that order"
+        )
 
 
 def read_candidate(text: str, key: Judged, stdin: BinaryIO | None) -> Candidate:

@@ -118,11 +118,14 @@ class Overrides:
     divisor: float | None = None
     axis: int | None = None
 
-    def read(self) -> dict[str, object]:
-        """What is said, by the names of an objective, with the weights' numbers."""
+    def read(self, labels: tuple[str, ...] | None = None) -> dict[str, object]:
+        """What is said, by the names of an objective, with the weights' numbers.
+
+        labels: the names of the classes, where they have some.
+        """
         said = {name: value for name, value in vars(self).items() if value is not None}
         if self.weight is not None:
-            said["weight"] = read_values(self.weight, "--weight")
+            said["weight"] = read_values(self.weight, "--weight", labels=labels)
         if self.sample_weight is not None:
             said["sample_weight"] = read_values(self.sample_weight, "--sample-weight")
         return said
@@ -192,7 +195,7 @@ def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Re
 
         document = read_several(files, typed.key, labels, choice)
     labels = labels or document.labels
-    objective = objective_with(document.objective, overrides.read())
+    objective = objective_with(document.objective, overrides.read(labels))
     target = _target(typed, document, labels, objective, files) if with_target else None
     sources = _sources(typed, overrides, labels)
     is_soft = typed.soft_target is not None or target is document.soft_target
@@ -332,7 +335,7 @@ def _target(
             from cecli.input.multifile import read_several_probabilities
 
             return read_several_probabilities(typed.soft_target, document.given, files)
-        soft = read_probabilities(typed.soft_target, "--soft-target")
+        soft = read_probabilities(typed.soft_target, "--soft-target", labels)
         if soft.ndim == 1 and len(shape) == 1 and soft.shape != shape:
             raise CecliError(
                 f"--soft-target has shape {soft.shape}, the logits {shape}: it needs a "

@@ -587,7 +587,7 @@ class _Parser:
             return float(parse_number(cell))
         except CecliError as error:
             # A word is no slip of the pen.
-            is_word = cell[:1].isalpha() and len(cell) > 1 and cell.lower() not in MISSING
+            is_word = sum(map(str.isalpha, cell)) > 1 and cell.lower() not in MISSING
             is_word = is_word and self._layout.guessed and self._layout.labels is not None
             remedy = f"; {SETTLED_BY_COLUMNS}" if is_word else ""
             raise CecliError(f"line {line}, column {place + 1}: {error}{remedy}") from None

@@ -763,6 +763,36 @@ def test_one_row_between_semicolons() -> None:
         assert printed("softmax", stdin=text)["logits"] == logits
 
 
+def test_weights_of_classes_are_in_their_order() -> None:
+    write("cat,dog,bird\n" + ROWS)
+    loss = ["loss", "x.csv", "-t", "0,1,2", "--weight"]
+    right = printed(*loss, "1,2,0.5")["loss"]
+    for rows in ("cat,1\ndog,2\nbird,0.5\n", "0,1\n1,2\n2,0.5\n"):
+        assert printed(*loss, write("class,weight\n" + rows, "w.csv"))["loss"] == right
+    for rows in ("dog,2\ncat,1\nbird,0.5\n", "2,0.5\n0,1\n1,2\n", "a,1\nb,2\nc,0.5\n"):
+        write("class,weight\n" + rows, "w.csv")
+        assert "the rows must be in the order of the classes" in complaint(*loss, "w.csv")
+        numbers = ",".join(row.split(",")[1] for row in rows.split())
+        assert printed(*loss, "w.csv:weight")["loss"] == printed(*loss, numbers)["loss"]
+    # Samples have labels of their own, of which their weights know nothing.
+    write("label,weight\n2,1\n0,2\n1,0.5\n", "s.csv")
+    weighted = ["loss", "x.csv", "-t", "0,1,2", "--sample-weight"]
+    assert printed(*weighted, "s.csv")["loss"] == printed(*weighted, "1,2,0.5")["loss"]
+
+
+@pytest.mark.parametrize("option", ["-q", "--weight"])
+def test_classes_in_another_order_are_refused(option: str) -> None:
+    write("cat,dog,bird\n0.5,-1.25,2.0\n")
+    write("bird,cat,dog\n0.5,0.2,0.3\n", "q.csv")
+    target = [] if option == "-q" else ["-t", "0"]
+    right = printed("loss", "x.csv", *target, option, "0.2,0.3,0.5")["loss"]
+    told = complaint("loss", "x.csv", *target, option, "q.csv")
+    assert "q.csv:cat,dog,bird reads them in that order" in told
+    assert printed("loss", "x.csv", *target, option, "q.csv:cat,dog,bird")["loss"] == right
+    write("p0,p1,p2\n0.2,0.3,0.5\n", "q.csv")
+    assert printed("loss", "x.csv", *target, option, "q.csv")["loss"] == right
+
+
 # --- Names of files -------------------------------------------------------------------------------
 
 
