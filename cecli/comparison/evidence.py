@@ -72,11 +72,22 @@ class Evidence:
         )
 
     def slack(self, predicted: Floats) -> Floats:
-        """What the components may be off by from predicted ones, (…, n, C)."""
+        """What the components may be off by from predicted ones, (…, n, C).
+
+        The right gradient may be larger than both by far: what is off by as much as a row's own
+        numbers are large tells nothing of it.
+        """
         unit = 0.0 if self.unit is None else self.unit
         rounding = self.allowance.total - unit + self.allowance.rate * np.abs(predicted)
+        rounding = np.minimum(rounding, self._most)
         rounding += np.where(predicted == 0.0, 0.0, self.least)
         return np.asarray(self.margin * rounding + unit)
+
+    @cached_property
+    def _most(self) -> Floats:
+        """(n, 1) the most that rounding explains in each row."""
+        finite = np.where(np.isfinite(self.values), np.abs(self.values), 0.0)
+        return over_classes(np.maximum, finite) / INFORMATIVE
 
     def fits(self, predicted: Floats) -> tuple[Floats, Floats]:
         """The largest ratio of error and slack, and the largest error, of each row (…, n).

@@ -20,6 +20,8 @@ SHORTEST_STEP, LONGEST_STEP = 1e-15, 0.5
 MOST_STARTS, MOST_DIGITS = 3, 12
 # A shorter value may fit as much worse, in relation to what rounding explains.
 NEARLY = 0.1
+# Where a value so many times as large fits, too, none has been found.
+FAR_AWAY = (0.5, 2.0)
 # Components and rows that a value is sought with.
 FIRST_COMPONENTS, FIRST_ROWS = 2**12, 32
 
@@ -120,6 +122,8 @@ def some_of(evidence: Evidence) -> Evidence:
 def find_value(evidence: Evidence, fitted: Fitted, maker: Makes) -> float | None:
     """The value whose gradient is nearest to a candidate; the shortest that is near enough.
 
+    None where the candidate tells nothing of it.
+
     The best of the trials, then Gauss–Newton steps on its logarithm.
     """
     batch, candidate = evidence.batch, evidence.values
@@ -142,6 +146,8 @@ def find_value(evidence: Evidence, fitted: Fitted, maker: Makes) -> float | None
         return None
     value = min(values, key=cost)
     enough = evidence.match(maker(batch, value)).ratio + NEARLY
+    if any(evidence.match(maker(batch, value * far)).ratio <= enough for far in FAR_AWAY):
+        return None  # as of a temperature next to 0, with which a softmax is the largest logit's 1
     for digits in range(1, MOST_DIGITS):
         short = float(f"{value:.{digits}g}")
         if evidence.match(maker(batch, short)).ratio <= enough:

@@ -69,6 +69,7 @@ DIGITS_FOR_COMMON, DIGITS_FOR_MOST, DIGITS_FOR_ALL = 0.01, 1e-3, 1e-5
 # What a loss is multiplied by: steps that are accumulated, devices, units.
 FACTORS = (*range(2, 33), 48, *(2**power for power in range(6, 15)), 100, 1000)
 FILES_NAMED = 4
+DIGITS_OF_ONE_ROW = 2
 COPIES = (2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64, 128, 256)
 
 Confirm = Callable[[Sequence[Hypothesis]], Found]
@@ -91,6 +92,9 @@ class WrongGradient:
 
 def diagnose_gradient(wrong: WrongGradient) -> tuple[Diagnosis, ...]:
     """The mistakes that explain a gradient that is not acceptable; none where nothing does."""
+    sample = wrong.sample
+    if sample.values.any() and sample.match(np.zeros_like(sample.values)).ratio <= 1.0:
+        return ()  # digits so few that they may be zeros are no evidence
     for search in (
         _catalogue,
         _values,
@@ -312,6 +316,9 @@ def _values(wrong: WrongGradient) -> Iterator[Hypothesis]:
 def _option(few: Evidence, fitted: Fitted) -> Iterator[Hypothesis]:
     for maker in fitted.makers:
         value = find_value(few, fitted, maker)
+        # Of one row any other sum of the exponentials makes what a z-loss of some value does.
+        if fitted.option == "z_loss" and few.batch.whole.samples == 1 and value is not None:
+            value = value if value == float(f"{value:.{DIGITS_OF_ONE_ROW}g}") else None
         if value is not None:
             yield Hypothesis(
                 fitted.found(few.batch, value),

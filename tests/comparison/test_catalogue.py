@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cecli import Comparison, compare, cross_entropy
+from cecli import Comparison, compare, cross_entropy, softmax
 from cecli.comparison.catalogue import CATALOGUE
 from cecli.comparison.compare import compare_candidates, compare_with
 from cecli.comparison.mistake import OTHERS, Mistake
 from cecli.comparison.mistaken import Variant
 from cecli.comparison.survey import Reference
-from cecli.input.candidate import Candidate, candidate_of_array
+from cecli.input.candidate import Candidate, candidate_of_array, candidate_of_text
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 from support.paths import CASES, MANUAL
@@ -373,6 +373,49 @@ def test_noise_is_named_nothing(seed: int, precision: str) -> None:
         assert not comparison.passed
         assert comparison.diagnosis == ()
         assert comparison.description
+
+
+ROWS = random_logits(4, 12, 7)
+CLASSES_OF_ROWS = np.arange(12) % 7
+ONE_HOT = np.eye(7)[CLASSES_OF_ROWS]
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "grad"),
+    [
+        # As of any temperature next to 0, or any large one: there is none in it.
+        (ROWS, CLASSES_OF_ROWS, (np.eye(7)[ROWS.argmax(axis=1)] - ONE_HOT) / 12),
+        (ROWS, CLASSES_OF_ROWS, (np.full((12, 7), 1 / 7) - ONE_HOT) / 12),
+        # The sum is missing; of one sample that is a z-loss of some value, too.
+        ([[1.2, -0.3, 0.7]], [1], np.exp([[1.2, -0.3, 0.7]]) - [[0, 1, 0]]),
+        # A focal loss's, and what is cut off.
+        (ROWS, CLASSES_OF_ROWS, np.clip((softmax(ROWS) - ONE_HOT) / 12, -0.05, 0.05)),
+        (ROWS, CLASSES_OF_ROWS, (np.tanh(ROWS) - ONE_HOT) / 12),
+    ],
+)
+def test_what_only_looks_like_a_mistake_is_named_nothing(
+    logits: Any, target: Any, grad: Any
+) -> None:
+    for rows in (np.asarray(grad), np.asarray(grad, dtype=np.float32)):
+        comparison = compare(logits, target, grad=rows)
+        assert not comparison.passed
+        assert comparison.diagnosis == ()
+
+
+def test_digits_that_may_be_zeros_are_no_evidence() -> None:
+    text = "[[0.1, -0.1], [-0.1, 0.1], [0.1, -0.1]]"
+    candidate = candidate_of_text(text, "grad")
+    problem = Problem.of([[1.0, 2.0], [3.0, 1.0], [2.0, 2.0]], [1, 0, 0], Objective())
+    comparison = compare_candidates(problem, candidate, None, None)
+    assert not comparison.passed
+    assert comparison.diagnosis == ()
+
+
+def test_a_right_gradient_that_is_larger_by_far_makes_no_mistake_fit() -> None:
+    comparison = compare(
+        [0.5, 1.0, 2.0], 0, grad=[0.1, 0.1, 0.1], temperature=1e-300, reduction="sum"
+    )
+    assert comparison.diagnosis == ()
 
 
 @pytest.mark.parametrize(
