@@ -242,8 +242,13 @@ def _require_same_order(own: Labels, labels: Labels, path: str) -> None:
         )
 
 
-def read_candidate(text: str, key: Judged, stdin: BinaryIO | None) -> Candidate:
-    """Read numbers to judge: typed, a file, or "-"; errors begin with the option, --key."""
+def read_candidate(
+    text: str, key: Judged, stdin: BinaryIO | None, labels: Labels = None
+) -> Candidate:
+    """Read numbers to judge: typed, a file, or "-"; errors begin with the option, --key.
+
+    labels: as in `read_values`.
+    """
     from cecli.input.candidate import candidate_of_array, candidate_of_text
 
     with reading(f"--{key}"):
@@ -259,6 +264,7 @@ def read_candidate(text: str, key: Judged, stdin: BinaryIO | None) -> Candidate:
                 return candidate_of_array(find_array(path, own_key), key)
             if suffix in TABLES:
                 table = _table_of(path, Choice(columns=own_key), None)
+                _require_same_order(table.labels, labels, path)
                 return candidate_of_array(table.numbers, key)
             return candidate_of_text(read_text(path), key)
 

@@ -183,8 +183,6 @@ def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Re
     """Read all input; where a document and the command line both say something, the latter wins."""
     _require_table(typed)
     files = _several_files(typed.logits)
-    grad = None if typed.grad is None else _read_candidate(typed.grad, "grad", files)
-    loss = None if typed.loss is None else _read_candidate(typed.loss, "loss", files)
     document: Document | JoinedDocument
     labels = None if typed.labels is None else read_labels(typed.labels)
     choice = _choice(typed, overrides, labels)
@@ -195,6 +193,8 @@ def read_request(typed: Input, overrides: Overrides, *, with_target: bool) -> Re
 
         document = read_several(files, typed.key, labels, choice)
     labels = labels or document.labels
+    grad = None if typed.grad is None else _read_candidate(typed.grad, "grad", files, labels)
+    loss = None if typed.loss is None else _read_candidate(typed.loss, "loss", files, labels)
     objective = objective_with(document.objective, overrides.read(labels))
     target = _target(typed, document, labels, objective, files) if with_target else None
     sources = _sources(typed, overrides, labels)
@@ -286,13 +286,15 @@ def _several_files(logits: tuple[str, ...]) -> tuple[Named, ...] | None:
     return named_files(logits)
 
 
-def _read_candidate(text: str, key: Judged, files: tuple[Named, ...] | None) -> Candidate:
+def _read_candidate(
+    text: str, key: Judged, files: tuple[Named, ...] | None, labels: tuple[str, ...] | None
+) -> Candidate:
     """What --grad or --loss says."""
     if _names_several(text):
         from cecli.input.multifile import read_several_candidates
 
         return read_several_candidates(text, key, files)
-    return read_candidate(text, key, None if sys.stdin is None else sys.stdin.buffer)
+    return read_candidate(text, key, None if sys.stdin is None else sys.stdin.buffer, labels)
 
 
 def _sources(typed: Input, overrides: Overrides, labels: tuple[str, ...] | None) -> Sources:

@@ -793,6 +793,17 @@ def test_classes_in_another_order_are_refused(option: str) -> None:
     assert printed("loss", "x.csv", *target, option, "q.csv")["loss"] == right
 
 
+def test_a_gradient_of_classes_in_another_order_is_refused() -> None:
+    write("cat,dog,bird\n" + ROWS)
+    printed("grad", "x.csv", "-t", "0,1,2", "-o", "g.csv", "--exact")
+    rows = [line.split(",") for line in Path("g.csv").read_text().split()]
+    write("".join(f"{c},{a},{b}\n" for a, b, c in rows), "turned.csv")
+    given_ = ["compare", "x.csv", "-t", "0,1,2", "--grad"]
+    assert printed(*given_, "g.csv")["grade"] == "exact"
+    assert "turned.csv:cat,dog,bird reads them" in complaint(*given_, "turned.csv")
+    assert printed(*given_, "turned.csv:cat,dog,bird")["grade"] == "exact"
+
+
 # --- Names of files -------------------------------------------------------------------------------
 
 
