@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 from cecli.errors import CecliError
@@ -43,9 +44,8 @@ DOUBTFUL = frozenset(
 )
 SETTLED_BY_COLUMNS = "--columns NAMES says which columns are the classes"
 SETTLED_BY_HEADER = "--header or --no-header says which"
-_OTHERWISE_SPELLED = frozenset(re.sub("[^a-z0-9]", "", name) for name in TARGETS | NEITHER) - {""}
-_CAMEL_ID = re.compile(r"[a-z]I[dD]|Unnamed: \d+")
-_NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]*)")
+_CAMEL_ID = r"[a-z]I[dD]|Unnamed: \d+"
+_NUMBERED = r"(.*?)(0|[1-9][0-9]*)"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -161,8 +161,17 @@ def is_doubtful(name: str) -> bool:
     """Whether a column of that name is hardly a class, if it is not known what else it is."""
     if name.startswith("'"):
         return False
-    bare = re.sub("[^a-z0-9]", "", name.lower()) if name.isascii() else ""
-    return bare in DOUBTFUL or bare in _OTHERWISE_SPELLED or bool(_CAMEL_ID.search(name))
+    bare = _without_marks(name.lower()) if name.isascii() else ""
+    return bare in DOUBTFUL or bare in _otherwise_spelled() or bool(re.search(_CAMEL_ID, name))
+
+
+def _without_marks(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name)
+
+
+@cache
+def _otherwise_spelled() -> frozenset[str]:
+    return frozenset(map(_without_marks, TARGETS | NEITHER)) - {""}
 
 
 def _labels(names: Sequence[str], classes: Sequence[int]) -> tuple[str, ...] | None:
@@ -197,7 +206,7 @@ def _means_more(name: str) -> bool:
 def _numbered(names: Sequence[str], places: Sequence[int]) -> list[int]:
     """Of the columns at these places those with one prefix and the numbers from 0 up, in order."""
     unmarked_ = [place for place in places if not names[place].startswith("'")]
-    matches = [(place, _NUMBERED.fullmatch(names[place])) for place in unmarked_]
+    matches = [(place, re.fullmatch(_NUMBERED, names[place])) for place in unmarked_]
     found = sorted((match[1], int(match[2]), place) for place, match in matches if match)
     families = []
     for prefix, members in groupby(found, key=lambda item: item[0]):

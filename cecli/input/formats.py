@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from difflib import get_close_matches
 
 from cecli.errors import CecliError
 from cecli.input.numbers import BRACKET, NUMBER
@@ -136,6 +135,8 @@ def _unreadable(text: str, suffixes: tuple[str, ...]) -> str:
 
 def near_names(path: str) -> str:
     """Behind an error that there is no such file: what it was meant to be, perhaps."""
+    from difflib import get_close_matches
+
     folder, name = os.path.split(path)
     try:
         there = os.listdir(folder or ".")  # noqa: PTH208

@@ -31,8 +31,8 @@ INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _NOT_FINITE = re.compile(r"[+-]?(?:inf|infinity|nan)", re.IGNORECASE)
 # Of the first line of a text: what could be decimal commas, or pairs.
 _PAIRS = re.compile(r"[^\S\n]*[+-]?[0-9]+,[0-9]+(?:[^\S\n]+[+-]?[0-9]+,[0-9]+)+[^\S\n]*(?=\n|\Z)")
-_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")
-_FRACTION = re.compile(r"[+-]?[0-9.]+/[0-9.]+")
+_DECIMAL_COMMA = r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?"
+_FRACTION = r"[+-]?[0-9.]+/[0-9.]+"
 BRACKET = re.compile(r"[\[\]()]")
 _TOKEN = re.compile(
     r"""
@@ -262,8 +262,8 @@ def parse_number(word: str) -> float | str:
             "numbers are left out at '...'; print all of them with "
             'np.set_printoptions(threshold=sys.maxsize) or torch.set_printoptions(profile="full")'
         )
-    hint = "; write it as a decimal number" if _FRACTION.fullmatch(word) else ""
-    if _DECIMAL_COMMA.fullmatch(word):
+    hint = "; write it as a decimal number" if re.fullmatch(_FRACTION, word) else ""
+    if re.fullmatch(_DECIMAL_COMMA, word):
         hint = f"; with a decimal point it is: {word.replace(',', '.')}"
     raise CecliError(f"{quote(word)} is not a number{hint}")
 

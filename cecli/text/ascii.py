@@ -47,7 +47,7 @@ STAND_INS = str.maketrans(
     }
 )
 # Of p and i alone would come pi.
-SUBSCRIPT = re.compile("[₀-₉ₐᵢⱼₖₙₜ]+")
+SUBSCRIPT = "[₀-₉ₐᵢⱼₖₙₜ]+"
 
 
 def takes_unicode(stream: TextIO) -> bool:
@@ -63,7 +63,8 @@ def substitute(error: UnicodeError) -> tuple[str, int]:
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    text = SUBSCRIPT.sub(r"_\g<0>", error.object[error.start : error.end]).translate(STAND_INS)
+    part = error.object[error.start : error.end]
+    text = re.sub(SUBSCRIPT, r"_\g<0>", part).translate(STAND_INS)
     return "".join(map(_letter, text)), error.end
 
 

@@ -159,6 +159,8 @@ def test_standard_output_may_be_text_in_memory(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(sys, "argv", [*arguments, *view])
         monkeypatch.setattr(sys, "stdout", printed_here)
         monkeypatch.setattr("signal.signal", lambda *_: None)
+        monkeypatch.setattr("gc.set_threshold", lambda *_: None)
+        monkeypatch.setattr("gc.freeze", lambda: None)
         with pytest.raises(SystemExit) as end:
             main()
         assert end.value.code == 0

@@ -90,10 +90,24 @@ def test_only_what_is_used_is_imported(arguments: list[str], status: int) -> Non
     assert ("rich" in modules) == (arguments[1:] == ["1", "-t0"])
 
 
+def test_the_start_does_not_search_for_garbage() -> None:
+    code = (
+        "import gc, sys; from cecli.__main__ import main\n"
+        "searches = []; gc.callbacks.append(lambda *told: searches.append(told))\n"
+        "try: main()\n"
+        "finally: print(len(searches), len(gc.get_objects()), file=sys.stderr)"
+    )
+    outcome = run(*GRAD, "--json", program=[sys.executable, "-c", code])
+    searches, left = map(int, outcome.stderr.split())
+    assert searches == 0
+    assert left < 1000  # for the search when the interpreter ends
+
+
 def test_reading_imports_little() -> None:
     code = (
         "import sys, numpy; before = set(sys.modules); import cecli.input.arguments; "
-        "print(*sorted({'click', 'rich', 'json', 'pathlib'} & (set(sys.modules) - before)))"
+        "new = set(sys.modules) - before; "
+        "print(*sorted({'click', 'difflib', 'json', 'pathlib', 'rich'} & new))"
     )
     assert run(program=[sys.executable, "-c", code]).stdout == b"\n"
 
