@@ -27,7 +27,9 @@ settings.register_profile("thorough", settings.get_profile("quick"), max_example
 settings.register_profile("other", settings.get_profile("thorough"), derandomize=False)
 settings.load_profile("quick")
 
-SLOW_RUN = "pytest -q -n auto -m 'slow or hypothesis' --hypothesis-profile=thorough"
+SLOW_RUN = (
+    "pytest -q -n auto --dist=loadgroup -m 'slow or hypothesis' --hypothesis-profile=thorough"
+)
 left_out = pytest.StashKey[int]()
 
 
@@ -72,9 +74,12 @@ class LeftOut:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell in whose background the tests run ignores SIGINT for them and all that they start.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell in whose background the tests run, or nohup, has them and all that they start ignore
+    # these signals.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            interrupts = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if interrupts else signal.SIG_DFL)
     config.pluginmanager.register(LeftOut(config))
 
 
