@@ -133,8 +133,10 @@ class DecimalDifferences(Differences):
     def __init__(self, problem: Problem, step: float, order: int, dtype: np.dtype[Any]) -> None:
         super().__init__(problem, step, order, dtype)
         self._digits = _digits(problem, step)
-        # Measured: an exponential or logarithm of 50 digits takes 12 µs, of 400 about 550 µs.
-        seconds = 12e-6 * (float(self._digits.max()) / 50.0) ** 1.85
+        # Measured: an exponential or logarithm of 50 digits takes 12 µs, of 400 about 550 µs, and
+        # of 1,600 about 20 ms.
+        digits = float(self._digits.max())
+        seconds = 12e-6 * (digits / 50.0) ** 1.85 * max(1.0, digits / 400.0) ** 0.75
         self.cost = Cost(row=200e-6 + problem.classes * seconds, component=30e-6 + 4.0 * seconds)
 
     def numeric_row(self, number: int, columns: Integers) -> tuple[list[Decimal], Tolerances]:

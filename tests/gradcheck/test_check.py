@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from cecli import CecliError, GradientCheck, check_gradient, cross_entropy
-from cecli.gradcheck.differences import DecimalDifferences
+from cecli.gradcheck.differences import DecimalDifferences, plan_check
+from cecli.problem.objective import Objective
+from cecli.problem.problem import Problem
 from support.oracle import MAX, Golden, evaluate, golden_cases, rounded, some_of, ulp, ulps
 from support.pairs import covering
 
@@ -593,3 +595,13 @@ def test_relative_errors_where_the_gradient_is_zero() -> None:
     assert check.passed
     assert (check.max_abs_error < 1e-39, check.max_rel_error) == (True, 0.0)
     assert not check_gradient([1.0, 1.0], [0.5, 0.5], [1e-14, 0.0]).passed
+
+
+def test_components_of_many_digits_are_sampled() -> None:
+    # Each of some twenty milliseconds twice over, with what all have in common.
+    logits = np.resize([5e-324, -1e308, 1.7e308, 36.0], (1, 70))
+    problem = Problem.of(logits, [0], Objective(z_loss=5e-324))
+    differences = DecimalDifferences(problem, 1e-20, 2, np.dtype(np.float64))
+    plan = plan_check(problem, np.zeros((1, 70)), differences.cost, 0)
+    assert plan.sampled
+    assert 8 <= len(plan.rows[0][1]) < 60
