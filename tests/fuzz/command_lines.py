@@ -60,26 +60,37 @@ SUFFIXES = ["npy", "npz", "csv", "tsv", "json", "jsonl", "txt", "npy.gz", "csv.g
 OUTPUTS = ["npy", "npz", "csv", "json", "jsonl", "svg", "md", "tex", "", "x"]
 
 
+Files = tuple[tuple[str, bytes], ...]
+
+
 @st.composite
 def command_lines(draw: st.DrawFn) -> CommandLine:
     """A command with logits, a target, options of the objective and a form."""
     command = draw(st.sampled_from(["softmax", "loss", "grad", "explain", "compare"]))
     classes = draw(st.sampled_from([1, 2, 3, 3, 5, 70]))
-    batch = draw(st.sampled_from([(), (), (1,), (3,), (2, 2), (0,)]))
-    count = classes * math.prod(batch)
-    values = draw(st.lists(NUMBERS, min_size=min(count, 12), max_size=min(count, 12)))
-    logits = np.resize(values, (*batch, classes)) if count else np.empty((*batch, classes))
-    arguments, stdin = draw(given_logits(logits))
+    batch = draw(st.sampled_from([(), (), (1,), (3,), (2, 2), (0,), (25,)]))
+    logits = np.zeros((*batch, classes))
+    if logits.size:
+        few = min(logits.size, 12)
+        logits = np.resize(draw(st.lists(NUMBERS, min_size=few, max_size=few)), logits.shape)
+    axis = draw(st.sampled_from([-1, -1, -1, *range(logits.ndim)]))
+    moved = np.moveaxis(logits, -1, axis)
+    several = len(batch) == 1 and batch[0] > 1 and axis == -1 and draw(st.integers(0, 3)) == 0
+    if several:
+        arguments, stdin, files = draw(in_several("z", logits)), b"", several_files("z", logits)
+    else:
+        arguments, stdin, files = draw(given_logits(moved))
+    arguments += [] if axis == -1 else ["--axis", str(axis)]
     if command != "softmax":
-        arguments += draw(targets(batch, classes))
-        arguments += draw(losses(batch, classes))
+        own, more = draw(targets(batch, classes, axis, several))
+        arguments, files = arguments + own + draw(losses(batch, classes)), files + more
     if draw(st.integers(0, 3)) == 0:
         arguments += ["--temperature", repr(draw(POSITIVE))]
     if draw(st.integers(0, 3)) == 0:
         arguments += ["--softcap", repr(draw(POSITIVE))]
     if command == "compare":
-        judged = draw(st.lists(NUMBERS, min_size=1, max_size=classes))
-        arguments += [draw(st.sampled_from(["--grad", "--loss"])), ",".join(map(repr, judged))]
+        own, more = draw(judged(moved, several))
+        arguments, files = arguments + own, files + more
     if command == "grad" and draw(st.integers(0, 3)) == 0:
         arguments += ["--check", *draw(st.sampled_from(CHECKS))]
     form = draw(st.sampled_from(FORMS))
@@ -88,38 +99,40 @@ def command_lines(draw: st.DrawFn) -> CommandLine:
     if draw(st.integers(0, 7)) == 0:
         place = draw(st.integers(0, len(arguments)))
         arguments[place : place + draw(st.integers(0, 1))] = [draw(JUNK)]
-    return CommandLine((command, *(text.replace("\x00", "") for text in arguments)), stdin)
+    return CommandLine((command, *(text.replace("\x00", "") for text in arguments)), stdin, files)
 
 
 @st.composite
-def given_logits(draw: st.DrawFn, logits: Any) -> tuple[list[str], bytes]:
+def given_logits(draw: st.DrawFn, logits: Any) -> tuple[list[str], bytes, Files]:
     """Numbers typed, piped in, or in a file."""
-    way = draw(st.sampled_from(["typed", "quoted", "stdin", "lines", "file"]))
+    way = draw(st.sampled_from(["typed", "quoted", "stdin", "lines", "file", "file"]))
     nested = json.dumps(logits.tolist()).replace("-Infinity", '"-Infinity"')
     if way == "typed" and logits.ndim == 1:
-        return list(map(repr, logits.tolist())), b""
+        return list(map(repr, logits.tolist())), b"", ()
     if way == "quoted":
-        return [nested], b""
+        return [nested], b"", ()
     if way == "lines" and logits.ndim == 2:
-        return [], "\n".join(" ".join(map(repr, row)) for row in logits.tolist()).encode()
+        return [], "\n".join(" ".join(map(repr, row)) for row in logits.tolist()).encode(), ()
     if way == "file":
-        return [written(draw(st.sampled_from(SUFFIXES)), logits, nested)], b""
-    return [], nested.encode()
+        suffix = draw(st.sampled_from(SUFFIXES))
+        laid_out = np.asfortranarray(logits) if draw(st.booleans()) else logits
+        return [f"z.{suffix}"], b"", ((f"z.{suffix}", content_of(suffix, laid_out, nested)),)
+    return [], nested.encode(), ()
 
 
-def written(suffix: str, logits: Any, nested: str) -> str:
-    """The name of a file with the logits in it."""
+def content_of(suffix: str, logits: Any, nested: str) -> bytes:
+    """What a file with the logits has in it."""
     import gzip
     import io
 
-    name, buffer = f"z.{suffix}", io.BytesIO()
+    buffer = io.BytesIO()
     plain = suffix.removesuffix(".gz")
     if plain == "npy":
         np.save(buffer, logits)
     elif plain == "npz":
         np.savez(buffer, logits)
     else:
-        rows = logits.reshape(-1, logits.shape[-1]).tolist()
+        rows = logits.reshape(-1, logits.shape[-1]).tolist() if logits.size else []
         between = {"csv": ",", "tsv": "\t"}.get(plain, " ")
         lines = [between.join(map(repr, row)) for row in rows]
         lines = (
@@ -129,21 +142,66 @@ def written(suffix: str, logits: Any, nested: str) -> str:
         )
         buffer.write((nested if plain == "json" else "\n".join(lines)).encode())
     data = buffer.getvalue()
-    with open(name, "wb") as file:  # noqa: PTH123
-        file.write(gzip.compress(data) if suffix.endswith(".gz") else data)
-    return name
+    return gzip.compress(data, mtime=0) if suffix.endswith(".gz") else data
+
+
+def several_files(name: str, array: Any) -> Files:
+    """Two files that have the samples of an array."""
+    parts = array[:1], array[1:]
+    return tuple(
+        (f"{name}-{number}.npy", content_of("npy", part, "")) for number, part in enumerate(parts)
+    )
 
 
 @st.composite
-def targets(draw: st.DrawFn, batch: tuple[int, ...], classes: int) -> list[str]:
+def in_several(draw: st.DrawFn, name: str, array: Any) -> list[str]:
+    """Several files as a pattern, as the shell makes names of it, or as a list."""
+    names = [own for own, _ in several_files(name, array)]
+    return draw(st.sampled_from([[f"{name}-*.npy"], names, [f"{name}-[01].npy"]]))
+
+
+@st.composite
+def targets(
+    draw: st.DrawFn, batch: tuple[int, ...], classes: int, axis: int, several: bool
+) -> tuple[list[str], Files]:
     """Class indices or probabilities."""
     samples = math.prod(batch)
     if draw(st.integers(0, 3)):
         index = draw(st.lists(st.integers(0, classes - 1), min_size=samples, max_size=samples))
-        return ["-t", ",".join(map(str, index)) or "[]"]
+        if several:
+            words = draw(in_several("t", np.array(index)))
+            joined = [",".join(words)] if draw(st.integers(0, 5)) else words
+            return ["-t", *joined], several_files("t", np.array(index))
+        return ["-t", ",".join(map(str, index)) or "[]"], ()
     raw = draw(st.lists(st.floats(1e-3, 1), min_size=classes, max_size=classes))
-    soft = np.broadcast_to(np.array(raw) / sum(raw), (*batch, classes))
-    return ["-q", json.dumps(soft.tolist())]
+    soft = np.moveaxis(np.broadcast_to(np.array(raw) / sum(raw), (*batch, classes)), -1, axis)
+    if several:
+        return ["-q", "q-*.npy"], several_files("q", np.ascontiguousarray(soft))
+    return ["-q", json.dumps(soft.tolist())], ()
+
+
+@st.composite
+def judged(draw: st.DrawFn, logits: Any, several: bool) -> tuple[list[str], Files]:
+    """A loss or a gradient, right in nothing but its shape, and not always in that."""
+    if draw(st.integers(0, 3)) == 0:
+        return ["--loss", repr(draw(NUMBERS))], ()
+    few = draw(st.lists(NUMBERS | st.floats(-1, 1), min_size=1, max_size=12))
+    kinds = [
+        lambda: np.resize(few, logits.shape),
+        lambda: logits,
+        lambda: np.exp(np.clip(logits, -700, 700)) * few[0],
+        lambda: np.array(few),
+    ]
+    kind, dtype = draw(st.sampled_from(kinds)), draw(st.sampled_from(["f8", "f8", "f4", "f2"]))
+    with np.errstate(all="ignore"):
+        grad = np.asarray(kind()).astype(dtype)
+    if several and len(grad) == len(logits):
+        words = draw(in_several("g", grad))
+        joined = [",".join(words)] if draw(st.integers(0, 5)) else words
+        return ["--grad", *joined], several_files("g", grad)
+    if draw(st.booleans()):
+        return ["--grad", "g.npy"], (("g.npy", content_of("npy", grad, "")),)
+    return ["--grad", json.dumps(grad.tolist())], ()
 
 
 @st.composite
@@ -174,7 +232,7 @@ def others(draw: st.DrawFn, command: str) -> list[str]:
     choices = [
         ["--digits", str(draw(st.integers(0, 20)))],
         ["--top", str(draw(st.integers(0, 5)))],
-        ["--axis", str(draw(st.integers(-2, 2)))],
+        ["--axis", str(draw(st.integers(-3, 3)))],
         [
             "--labels",
             draw(st.sampled_from(["a,b", "a,b,c", "x", "target,y,z", '["=1", "\\u001b"]'])),

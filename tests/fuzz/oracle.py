@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from support.documents import strict
@@ -27,14 +28,17 @@ READ_BACK = ("softmax", "loss", "grad")
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What the program is given."""
+    """What the program is given. files: names and contents of those in the working directory."""
 
     arguments: tuple[str, ...]
     stdin: bytes = b""
+    files: tuple[tuple[str, bytes], ...] = ()
 
 
 def judge(line: CommandLine) -> Outcome:
     """Run a command line and raise AssertionError where it does not end as it should."""
+    for name, content in line.files:
+        Path(name).write_bytes(content)
     start, peak = time.process_time(), _peak_memory()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
