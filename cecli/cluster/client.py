@@ -35,6 +35,7 @@ from cecli.output.files.positional import Extent, extents_of
 from cecli.problem.dtypes import AnyArray
 from cecli.problem.problem import Divisors
 from cecli.problem.rows import Joined, Rows, Segment, rows_of_segments, segment_of
+from cecli.problem.stored import OPEN_FILES
 from cecli.problem.wanted import RowArray
 from cecli.text.messages import quote
 
@@ -148,7 +149,9 @@ def _rows(given: AnyArray, name: str, axis: int | None) -> Rows:
         one = given if isinstance(given, Joined) else np.asarray(given)
         segments = [segment_of(quote(name), one)]
     for segment in segments:
-        if segment.stored is None and segment.held is not None and segment.held.size:
+        is_ours = segment.stored is not None and segment.stored.path.startswith(OPEN_FILES)
+        in_memory = segment.stored is None and segment.held is not None and segment.held.size
+        if is_ours or in_memory:
             raise CecliError(
                 f"{segment.name}: with --cluster, the workers read logits and targets from .npy "
                 "and .safetensors files, or .npz files that are not compressed, targets as integers"

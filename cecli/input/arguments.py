@@ -432,8 +432,8 @@ def _document_of_table(table: Table) -> Document:
     """A row is a sample: one alone is no batch."""
     labels = None if table.labels is None else labels_of(list(table.labels))
     logits, target = table.numbers, table.target
-    if len(logits) == 1:
-        logits, target = logits[0], None if target is None else target[0]
+    if logits.shape[0] == 1:
+        logits, target = np.asarray(logits)[0], None if target is None else target[0]
     return Document(
         logits,
         target,

@@ -59,9 +59,9 @@ def read_arrow_table(path: str, choice: Choice, to_indices: ToIndices | None) ->
     if check is not None:
         check.refuse()
     if layout.target is None:
-        return Table(numbers.array(), None, layout.labels, layout.left_out, None)
+        return Table(numbers.stored(), None, layout.labels, layout.left_out, None)
     name = file.names[layout.target]
-    return Table(numbers.array(), target.array(), layout.labels, layout.left_out, name)
+    return Table(numbers.stored(), target.array(), layout.labels, layout.left_out, name)
 
 
 def read_arrow_targets(path: str, column: str | None, to_indices: ToIndices) -> NDArray[np.int64]:

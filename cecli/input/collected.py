@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import weakref
 from typing import IO, Any
 
@@ -11,10 +13,11 @@ from numpy.typing import NDArray
 from cecli.core.probabilities import From, logits_of_rows
 from cecli.problem.dtypes import AnyArray
 from cecli.problem.problem import batch_shape_of
-from cecli.problem.rows import Joined, rows_of, sample_name
+from cecli.problem.rows import Joined, rows_of, sample_name, segment_of
+from cecli.problem.stored import OPEN_FILES, StoredArray
 
 NUMBERS_AT_ONCE = 2**20
-# What is longer stands in a temporary file without a name, mapped as files of arrays are.
+# What is longer stands in a temporary file without a name, which is open as long as the process.
 MOST_IN_MEMORY = 2**25
 
 
@@ -51,12 +54,24 @@ class Collected:
         self._file.flush()
         return np.asarray(np.memmap(self._file, self._dtype, "r", 0, shape))
 
+    def stored(self) -> NDArray[Any] | Joined:
+        """All rows, those of a long array where they lie: no more of them is held than is read."""
+        if self._file is None or self._rows == 1 or not os.path.isdir(OPEN_FILES):  # noqa: PTH112
+            return self.array()
+        self._spill()
+        self._file.flush()
+        self._closed_with_this.detach()
+        atexit.register(self._file.close)
+        path = f"{OPEN_FILES}/{self._file.fileno()}"
+        shape = (self._rows, *self._row_shape)
+        return Joined.of(StoredArray(path, self._dtype, 0, shape))
+
     def _spill(self) -> None:
         if self._file is None:
             import tempfile
 
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with this
-            weakref.finalize(self, self._file.close)
+            self._closed_with_this = weakref.finalize(self, self._file.close)
         for block in self._blocks:
             self._file.write(block.data)
         self._blocks, self._held = [], 0
@@ -67,16 +82,16 @@ def logits_in_blocks(given: AnyArray, kind: From, axis: int) -> AnyArray:
     if kind == "logits":
         return given
     if isinstance(given, Joined):
-        segments = [
-            segment._replace(stored=None, held=own, dtype=own.dtype)
-            for segment in given.segments
-            for own in [_logits_of_array(Joined([segment]), kind, axis)]
-        ]
-        return Joined(segments)
+        return Joined(
+            [
+                segment_of(segment.name, _logits_of_array(Joined([segment]), kind, axis))
+                for segment in given.segments
+            ]
+        )
     return _logits_of_array(np.asarray(given), kind, axis)
 
 
-def _logits_of_array(given: NDArray[Any] | Joined, kind: From, axis: int) -> NDArray[Any]:
+def _logits_of_array(given: NDArray[Any] | Joined, kind: From, axis: int) -> NDArray[Any] | Joined:
     batch_shape = batch_shape_of(given.shape, axis)
     rows = rows_of(given, axis)
     found, size = Collected(rows.shape[1]), max(1, NUMBERS_AT_ONCE // max(1, rows.shape[1]))
@@ -86,4 +101,6 @@ def _logits_of_array(given: NDArray[Any] | Joined, kind: From, axis: int) -> NDA
             return sample_name(start + row, batch_shape)
 
         found.add(logits_of_rows(rows[start : start + size], kind, called))
+    if axis % len(given.shape) == len(given.shape) - 1:
+        return found.stored().reshape(given.shape)
     return np.moveaxis(found.array().reshape(*batch_shape, rows.shape[1]), -1, axis)

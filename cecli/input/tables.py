@@ -35,6 +35,7 @@ from cecli.input.columns import (
     target_place,
 )
 from cecli.input.numbers import INTEGER, NUMBER, is_number, parse_number
+from cecli.problem.rows import Joined
 from cecli.text.messages import quote
 
 # The first block is small, since more is asked of it.
@@ -70,7 +71,7 @@ class Table:
     that of the column of targets.
     """
 
-    numbers: NDArray[Any]
+    numbers: NDArray[Any] | Joined
     target: NDArray[np.int64] | None
     labels: tuple[str, ...] | None
     left_out: tuple[str, ...]
@@ -79,7 +80,8 @@ class Table:
     @property
     def flat(self) -> NDArray[Any]:
         """The numbers, a row alone or a column alone as a list of them."""
-        return self.numbers.reshape(-1) if 1 in self.numbers.shape else self.numbers
+        numbers = np.asarray(self.numbers)
+        return numbers.reshape(-1) if 1 in numbers.shape else numbers
 
 
 class Block:
@@ -136,9 +138,9 @@ def read_table(
     if check is not None:
         check.refuse()
     if layout.target is None:
-        return Table(numbers.array(), None, layout.labels, layout.left_out, None)
+        return Table(numbers.stored(), None, layout.labels, layout.left_out, None)
     name = rows.cells[layout.target]
-    return Table(numbers.array(), target.array(), layout.labels, layout.left_out, name)
+    return Table(numbers.stored(), target.array(), layout.labels, layout.left_out, name)
 
 
 def looks_like_table(text: str) -> bool:

@@ -21,6 +21,8 @@ from cecli.errors import CecliError
 from cecli.text.messages import quote
 
 FILES_OPEN = 32
+# By its number there, a file that this process has open can be opened once more.
+OPEN_FILES = "/dev/fd"
 # So many bytes are quicker to read than to read around, and so many are read at once.
 LITTLE_BYTES = 2**13
 AT_ONCE_BYTES = 2**22

@@ -23,6 +23,8 @@ from cecli.errors import CecliError
 from cecli.input import collected, tables
 from cecli.input.arguments import read_document, read_target, read_values
 from cecli.input.columns import Choice, column_places, layout_of
+from cecli.problem.rows import Joined
+from cecli.problem.stored import forget_files
 from support.in_process import complaint, printed, run
 from support.paths import CASES
 
@@ -373,6 +375,25 @@ def test_a_long_table_takes_little_memory() -> None:
     assert document.logits.shape == (160_000, 50)
     assert Path("x.csv").stat().st_size > 70e6
     assert peak < 120e6
+
+
+def test_a_long_table_is_read_from_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collected, "MOST_IN_MEMORY", 100)
+    rows = RANDOM.normal(size=(50, 3))
+    write("a,b,c\n" + "".join(",".join(map(repr, row)) + "\n" for row in rows.tolist()))
+    given_ = read_document(["x.csv"], None).given
+    assert isinstance(given_, Joined)
+    assert given_.only_segment.stored is not None
+    for _ in range(2):
+        np.testing.assert_array_equal(np.asarray(given_), rows)
+        forget_files()  # as where many files were read in the meantime
+    log = printed("softmax", "x.csv", "--json")["log_softmax"]
+    write("".join(",".join(map(str, row)) + "\n" for row in log), "l.csv")
+    again = printed("softmax", "l.csv", "--from", "log-probabilities")["log_softmax"]
+    np.testing.assert_allclose(again, log, rtol=1e-13)
+    pytest.importorskip("distributed")
+    line = complaint("loss", "x.csv", "-t", ",".join("0" * 50), "--cluster", "localhost:1")
+    assert "the workers read logits and targets from .npy" in line
 
 
 # --- Targets --------------------------------------------------------------------------------------
