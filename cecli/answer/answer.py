@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +61,7 @@ class Output(Protocol):
         """Take the rows that follow: (n, C), losses (n,)."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Shown:
+class Shown(NamedTuple):
     """What the views of an answer show, beside what it comes to.
 
     arrays: those that are shown, or needed, as a whole. first: how many of a batch's first samples,
@@ -76,8 +75,7 @@ class Shown:
     worst: int = 0
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Head:
+class Head(NamedTuple):
     """The first samples of a batch: predictions, losses (n,), and rows (n, C) of the array.
 
     losses are None for softmax, and so are rows that were not asked for. kept (n,): not ignored.

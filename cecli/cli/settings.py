@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from cecli.errors import CecliError
 from cecli.input.problem_from import Input, Overrides
@@ -45,8 +45,7 @@ _OF_A_BATCH = {
 }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Compute:
+class Compute(NamedTuple):
     """How an answer is found.
 
     jobs: threads, None for one a core. cluster: its address. worst: how many of the samples with
@@ -59,8 +58,7 @@ class Compute:
     worst: int | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Check:
+class Check(NamedTuple):
     """The finite differences that were asked for. step: None for the method's usual one."""
 
     method: Method = "decimal"
@@ -68,8 +66,7 @@ class Check:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class View:
+class View(NamedTuple):
     """What is printed. arrays: whether JSON has them, None for where they are small."""
 
     form: Form

@@ -7,8 +7,8 @@ larger than memory. The formulas stand in `rows`, and once more, compiled, in `m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,7 @@ def part_of(problem: Problem, wanted: Wanted) -> Callable[[Block], Part]:
     return work
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class _Plans:
+class _Plans(NamedTuple):
     """How the rows are worked out for what is wanted of them.
 
     arrays: one for each array, or one without; the first gives the losses too. unweighted: for

@@ -12,7 +12,7 @@ import math
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,8 +219,7 @@ def _sums(groups: Floats) -> list[float]:
 # --- What is counted ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Bars:
+class Bars(NamedTuple):
     """How many finite losses lie in each of BARS intervals from 0 up, each 2^exponent wide.
 
     The largest loss is always in the upper half, so the bars depend on the losses alone.

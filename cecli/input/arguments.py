@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from itertools import accumulate
@@ -210,7 +209,7 @@ def read_values(
             if suffix in TABLES:
                 rows_are_classes = name == "--weight" and key is None
                 in_order = partial(_in_order, labels) if rows_are_classes else None
-                table = _table_of(path, replace(choice, columns=key), in_order)
+                table = _table_of(path, choice._replace(columns=key), in_order)
                 _require_same_order(table.labels, labels, path)
                 return table.flat
             if suffix == ".json":

@@ -133,7 +133,7 @@ class _ArrowFile:
 def _layout_of(file: _ArrowFile, choice: Choice) -> Layout:
     lists = [name for name, kind in zip(file.names, file.types, strict=True) if _is_list(kind)]
     if choice.columns is None and len(lists) == 1:
-        found = layout_of(file.names, len(file.names), replace(choice, columns=lists[0]))
+        found = layout_of(file.names, len(file.names), choice._replace(columns=lists[0]))
         return replace(found, labels=None)
     return layout_of(file.names, len(file.names), choice)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
+from typing import NamedTuple
 
 from cecli.errors import CecliError
 from cecli.input.numbers import INTEGER, is_number
@@ -48,8 +49,7 @@ _CAMEL_ID = r"[a-z]I[dD]|Unnamed: \d+"
 _NUMBERED = r"(.*?)(0|[1-9][0-9]*)"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Choice:
+class Choice(NamedTuple):
     """What the user says about a table, or what else is known about it.
 
     columns: those of the classes, in words of the command line. header: whether the first row is

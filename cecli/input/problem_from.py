@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,8 +131,7 @@ class Overrides:
         return said
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Sources:
+class Sources(NamedTuple):
     """The files that numbers stand in; None for what was typed, piped in or left out."""
 
     logits: str | None

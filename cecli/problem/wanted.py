@@ -41,8 +41,7 @@ class Wanted:
     first_array: RowArray | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Predictions:
+class Predictions(NamedTuple):
     """Of some rows the class with the largest logit, the first of several, and probabilities.
 
     predicted (n,): the class, 0 where a row is ignored. probability (n,): its ŷ as in the array

@@ -59,7 +59,7 @@ def test_settings_hold_what_was_typed() -> None:
     assert (made.typed.target, made.typed.soft_target, made.typed.labels) == ("t.npy", None, "a,b")
     assert (made.overrides.weight, made.overrides.axis, made.overrides.softcap) == ("1,2", 0, None)
     assert (made.compute.exact, made.compute.jobs, made.compute.worst) == (False, 3, 5)
-    assert vars(made.check) == vars(Check("decimal", 1e-3, 0))
+    assert made.check == Check("decimal", 1e-3, 0)
     assert (made.view.form, made.view.digits, made.view.top, made.view.arrays) == (
         "json",
         4,
@@ -67,7 +67,7 @@ def test_settings_hold_what_was_typed() -> None:
         False,
     )
     assert made.destination is not None
-    assert vars(made.destination) == vars(Destination("G.NPY", ".npy", "array", "float16"))
+    assert made.destination == Destination("G.NPY", ".npy", "array", "float16")
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def _explained(settings: Settings, request: Request, output: Output | None) -> A
     problem, labels, view = request.problem, request.labels, settings.view
     own = own_problem(problem, settings.sample)
     shown = shown_of(settings, own)
-    shown = replace(shown, arrays=shown.arrays | {"grad"})
+    shown = shown._replace(arrays=shown.arrays | {"grad"})
     answer = find_answer("explain", own, labels, exact=True, shown=shown, output=output)
     plain, found = own.undivided(), None
     if answer.tally is not None and answer.tally.infinite is None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cecli.errors import CecliError
 
@@ -33,8 +32,7 @@ _FROM_SVG = {
 }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Destination:
+class Destination(NamedTuple):
     """A file to write.
 
     suffix: in small letters, the empty text where there is none. dtype: of the numbers of an array;
