@@ -231,11 +231,11 @@ def compare_with(
         grad = grad.with_values(np.asarray(grad.given).T, unit)
     gradient = None if grad is None else Gradient(reference, grad, rtol)
     each = reference.problem.divisor is None
-    found = survey(reference, gradient, keep=keep, each_loss=each, progress=progress)
     diagnosis: tuple[Diagnosis, ...] = ()
     description: tuple[str, ...] = ()
     of_grad = of_loss = None
     with np.errstate(all="ignore"):
+        found = survey(reference, gradient, keep=keep, each_loss=each, progress=progress)
         if gradient is not None and found.marks is not None:
             of_grad = _graded_gradient(gradient, found.marks, keep)
             if diagnose and (transposed or not of_grad.passed):

@@ -356,8 +356,8 @@ def survey(
                 pieces, solved = gradient.of_block(block)
                 for rows in pieces:
                     found.add(rows, with_keys=with_keys)
-        if not each_loss:
-            found.loss_sizes = [np.array([size.sum()]) for size in found.loss_sizes]
+            if not each_loss:
+                found.loss_sizes = [np.array([size.sum()]) for size in found.loss_sizes]
         return found, solved
 
     for found, solved in _each_block(problem, work, progress):

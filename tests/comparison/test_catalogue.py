@@ -411,6 +411,15 @@ def test_digits_that_may_be_zeros_are_no_evidence() -> None:
     assert comparison.diagnosis == ()
 
 
+@pytest.mark.parametrize("option", ["weight", "sample_weight"])
+def test_weights_whose_sum_overflows_are_compared_with(option: str) -> None:
+    weights: dict[str, Any] = {option: [1e308, 1e308, 1.0]}
+    comparison = compare(
+        np.zeros((3, 3)), [0, 1, 0], grad=np.full((3, 3), -0.1), reduction="sum", **weights
+    )
+    assert not comparison.passed
+
+
 def test_a_right_gradient_that_is_larger_by_far_makes_no_mistake_fit() -> None:
     comparison = compare(
         [0.5, 1.0, 2.0], 0, grad=[0.1, 0.1, 0.1], temperature=1e-300, reduction="sum"
