@@ -17,8 +17,18 @@ from cecli.core.totals import Part, Totals, tally_of
 from cecli.machine.blocks import each_block
 from cecli.machine.compiled import kernel
 from cecli.machine.elementary import fold, log
-from cecli.machine.plan import RARE, SHRUNK, UNUSABLE, LogitRows, MassName, Plan, Results
-from cecli.problem.dtypes import Floats
+from cecli.machine.plan import (
+    FINE,
+    OPTIONAL,
+    RARE,
+    SHRUNK,
+    UNUSABLE,
+    LogitRows,
+    MassName,
+    Plan,
+    Results,
+)
+from cecli.problem.dtypes import Floats, Integers
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Block, Problem
 from cecli.problem.wanted import Predictions, RowsName, Wanted
@@ -237,25 +247,75 @@ def evaluate(
     if plan.mass == "none":
         rows = replace(rows, column=None, soft=None)
     results = Results.room(len(rows), array, *names)
-    with np.errstate(all="ignore"):
-        _worker(plan)(plan, rows, results)
+    rare_ones = np.arange(len(rows))
+    if plan.in_range:
+        with np.errstate(all="ignore"):
+            _executor()(plan, rows, results)
+        rare_ones = np.flatnonzero(results.flags == RARE)
+    if len(rare_ones):
+        _put_each_alone(plan, rows, results, rare_ones)
     if (results.flags == UNUSABLE).any():
         block.refuse()
-    rare_ones = np.flatnonzero(results.flags == RARE)
-    if len(rare_ones):
-        from cecli.core import rare
-
-        with np.errstate(all="ignore"):
-            rare.put(plan, rows, results, rare_ones)
     return results
 
 
-def _worker(plan: Plan) -> Callable[[Plan, LogitRows, Results], None]:
-    """What works out rows; the two that most commands do without are imported when needed."""
-    if not plan.in_range:
-        from cecli.core import rare
+def _put_each_alone(plan: Plan, rows: LogitRows, results: Results, which: Integers) -> None:
+    """Fill some rows of each result as if it alone were asked for.
 
-        return rare.work_out
+    What the common arithmetic cannot do for one result must leave no trace in another, whose bits
+    are those that it has where the first is not asked for.
+    """
+    own_rows = rows.part(which)
+    without_target = replace(own_rows, column=None, soft=None)
+    results.flags[which] = FINE
+    for own_plan, names in _alone(plan, results):
+        array = None
+        if results.array is not None and "array" in names:
+            array = np.empty((len(which), plan.classes), results.array.dtype)
+        own = Results.room(len(which), array, *(name for name in names if name in OPTIONAL))
+        with np.errstate(all="ignore"):
+            _work_out(own_plan, without_target if own_plan.mass == "none" else own_rows, own)
+        for name in names:
+            getattr(results, name)[which] = getattr(own, name)
+        results.flags[which] = np.maximum(results.flags[which], own.flags)
+
+
+def _alone(plan: Plan, results: Results) -> list[tuple[Plan, list[str]]]:
+    """For each of the results a plan that asks for nothing else, and what it gives."""
+    undivided = replace(plan, array=None, divisor=1.0, z_divisor=1.0)
+    plain = replace(undivided, z_loss=0.0, smoothing=0.0, weight=None)
+    plans: list[tuple[Plan, list[str]]] = []
+    if results.array is not None:
+        is_grad = plan.array == "grad"
+        plans.append(
+            (plan if is_grad else replace(plain, array=plan.array, mass="none"), ["array"])
+        )
+    if results.log_sum_exp is not None:
+        plans.append((replace(plain, mass="none"), ["log_sum_exp"]))
+    if plan.mass == "none":
+        return plans
+    losses = ["losses"] if results.z_losses is None else ["losses", "z_losses"]
+    plans.append((undivided, losses))
+    if results.plain is not None:
+        plans.append((replace(plain, mass="one-hot"), ["plain"]))
+    return plans
+
+
+def _work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
+    """Fill the results, those of rows that the common arithmetic cannot do by the other one."""
+    from cecli.core import rare
+
+    if not plan.in_range:
+        rare.work_out(plan, rows, results)
+        return
+    _executor()(plan, rows, results)
+    rare_ones = np.flatnonzero(results.flags == RARE)
+    if len(rare_ones):
+        rare.put(plan, rows, results, rare_ones)
+
+
+def _executor() -> Callable[[Plan, LogitRows, Results], None]:
+    """What works out rows: the compiled kernel, or the definition."""
     compiled = kernel()
     if compiled is not None:
         return compiled.work_out

@@ -291,7 +291,9 @@ def _work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
         z_loss = ((log_sum_exp * plan.z_loss) * log_sum_exp) * kept
         z_term = (((plan.z_loss * 2.0) * log_sum_exp) * plan.z_rate) * kept
     loss, plain = _losses(shifted, mass, one)
-    fine = (shifted.maximum <= LARGEST_PLAIN) & _in_range(z_term)
+    fine = shifted.maximum <= LARGEST_PLAIN
+    if plan.array == "grad":
+        fine &= _in_range(z_term)
     if mass is not None:
         fine &= _in_range(mass.amount)
     if plan.array is not None and results.array is not None:

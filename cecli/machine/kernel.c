@@ -300,7 +300,7 @@ inlined void close_row(Row *row, const Work *work, int mass, int array, int capp
     double usable = row->maximum > -INFINITE && row->maximum < INFINITE && rest < INFINITE;
     double plain = row->top.high <= LARGEST_PLAIN;
     plain *= between(amount);
-    plain *= between(z_term);
+    if (array == GRAD) plain *= between(z_term);
     row->factor = 0.0;
     if (array == SOFTMAX) {
         row->factor = corrected(1.0 / sum, -log_sum.lost) * UNSCALE;

@@ -69,6 +69,7 @@ PROBLEMS = {
     "4-d": (f"[{DEEP}]", ["-t", "0,1,0,0"]),
     "ignored": (BATCH, ["-t", "0,9,2", "--ignore-index", "9"]),
     "all ignored": (BATCH, ["-t", "9,9,9", "--ignore-index", "9", "--reduction", "sum"]),
+    "none weighs": (BATCH, ["-t", "0,1,1", "--sample-weight", "0,0,0", "--reduction", "none"]),
     "ignored sample": (SAMPLE, ["-t", "9", "--ignore-index", "9", "--reduction", "none"]),
     "broken and ignored": (
         "[[1, 2], [NaN, Infinity]]",
