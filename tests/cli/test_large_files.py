@@ -131,6 +131,7 @@ def test_a_table_of_many_samples_shows_the_first() -> None:
     assert "29,998 more samples" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["softmax", "loss", "grad"])
 def test_lines_of_many_samples(command: str) -> None:
     logits, target = saved("f8", 15_000)
@@ -207,6 +208,7 @@ def test_a_sample_beyond_every_32_bit_number_is_explained() -> None:
 # --- What goes wrong ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["older.npy", "older.csv", "older.npz", "older.jsonl"])
 def test_nothing_is_written_of_a_file_with_a_bad_row(folder: Path, output: str) -> None:
     logits, _ = saved("f4", 200_000)

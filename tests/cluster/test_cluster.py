@@ -237,6 +237,7 @@ def test_a_cluster_leaves_no_trace(machines: Machines, objective: str) -> None:
     assert_same(machines, [command, "z-*.npy", "-t", "t-*.npy", *view], outputs=3)
 
 
+@pytest.mark.slow
 def test_soft_targets_and_tables(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cecli.gradcheck.differences.SECONDS", 0.2)
     assert_same(machines, ["grad", "z.npy", "-q", "q.npy", "--worst", "2"])
@@ -315,6 +316,7 @@ def client_of(machines: Machines, *arguments: str) -> Iterator[subprocess.Popen[
 GRAD = ["grad", "z-*.npy", "-t", "t-*.npy", "--json", "--no-arrays"]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_midway(new_machines: Machines) -> None:
     machines = new_machines
     both = [machines.start_worker() for _ in range(2)]
@@ -332,6 +334,7 @@ def test_a_worker_killed_midway(new_machines: Machines) -> None:
     assert Path("out.npy").read_bytes() == Path("whole.npy").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_scheduler_killed_midway(new_machines: Machines, folder: Path) -> None:
     machines = new_machines
     worker = machines.start_worker()
@@ -413,6 +416,7 @@ def test_no_workers_and_then_one_whose_disk_is_full(
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_cancels_the_tasks(
     machines: Machines, folder: Path, number: signal.Signals
@@ -502,6 +506,7 @@ def test_what_is_wrong_is_one_line(
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

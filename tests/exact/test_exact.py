@@ -218,6 +218,7 @@ def test_wide_rows(problem: dict[str, Any]) -> None:
     assert_correctly_rounded(**problem)
 
 
+@pytest.mark.slow
 @given(problems(FINITE, 50.0))
 def test_rows_of_any_magnitude(problem: dict[str, Any]) -> None:
     assert_correctly_rounded(**problem)

@@ -18,6 +18,7 @@ from support.process import ENVIRONMENT
 SECONDS = 30.0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 @given(command_lines())
 def test_any_command_line(line: CommandLine) -> None:

@@ -402,7 +402,14 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-@pytest.mark.parametrize(("rows", "classes"), [(1, 3000), (40, 300), (5000, 3)])
+@pytest.mark.parametrize(
+    ("rows", "classes"),
+    [
+        pytest.param(1, 3000, marks=pytest.mark.slow),
+        (40, 300),
+        pytest.param(5000, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_a_large_problem_is_sampled(rows: int, classes: int) -> None:
     logits, target = normal(rows, classes), np.arange(rows) * 7 % classes
     logits[:, -1] = -INF

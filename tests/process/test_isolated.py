@@ -161,6 +161,7 @@ def test_the_command_isolates_what_has_a_time_limit() -> None:
     assert outcome.stderr == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_both(number: int, folder: Path) -> None:
     process = subprocess.Popen(

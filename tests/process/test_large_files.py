@@ -156,6 +156,7 @@ def rows_being_written(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL],
@@ -170,6 +171,7 @@ def test_a_signal_while_rows_are_written(folder: Path, number: signal.Signals) -
     assert len(list(folder.glob("*.tmp"))) == (number == signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["z.npy", "t.npy"])
 def test_a_file_that_gets_shorter_while_it_is_read(folder: Path, name: str) -> None:
     older = Path("grad.npy")

@@ -135,6 +135,7 @@ def test_a_fault_is_told_in_a_line(code: str, reason: str) -> None:
     assert str(failure).isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "inputs"),
     [
@@ -154,6 +155,7 @@ def test_a_program_without_an_answer_is_cut_off_in_time(code: str, inputs: Input
     assert failure.fatal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -200,6 +202,7 @@ def test_a_blank_line_more_does_no_harm(pause: float) -> None:
 # --- Nothing is left --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["sleep 60", "exit 0", "exec sleep 60", "wait"])
 def test_the_children_of_a_program_that_is_cut_off_end_with_it(end: str, tmp_path: Path) -> None:
     told = tmp_path / "pid"
@@ -222,6 +225,7 @@ def test_the_children_that_a_program_leaves_behind_end_too(tmp_path: Path) -> No
     assert ends(int(wait_for(told)))
 
 
+@pytest.mark.slow
 def test_a_program_that_goes_on_when_its_input_ends_is_killed() -> None:
     program = Program(python(READ + f"print('{ANSWER}', flush=True); time.sleep(60)"))
     program.run(SMALL)
@@ -372,6 +376,7 @@ def test_a_closed_pipe_of_the_program_does_not_end_cecli() -> None:
     assert b"it exited with status 5 before it answered" in outcome.stdout
 
 
+@pytest.mark.slow
 def test_progress_is_shown_on_a_terminal_only() -> None:
     terminal = Terminal()
     code = READ + "time.sleep(0.3)"

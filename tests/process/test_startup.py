@@ -61,6 +61,7 @@ def test_json_never_imports_rich(tmp_path: Path) -> None:
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [C_LOCALE, {"PYTHONIOENCODING": "latin-1"}], ids=str)
 def test_the_encoding_is_that_of_the_locale(environment: dict[str, str]) -> None:
     """The C locale's is ASCII: there and in Latin-1 what is not to be had has a stand-in."""

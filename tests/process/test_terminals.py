@@ -82,6 +82,7 @@ def long_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save("z.npy", np.random.default_rng(1).normal(size=(200, 1000)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("long_check")
 def test_long_work_shows_a_bar_and_stops_at_control_c() -> None:
     terminal = Terminal()

@@ -24,6 +24,7 @@ def _theirs(folder: Path) -> None:
     (folder / "theirs.py").write_text(THEIRS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "verbose"), [(60, ()), (60, ("-v",)), (120, ("-v",))])
 def test_the_tables_fit_the_terminal(width: int, verbose: tuple[str, ...]) -> None:
     status, text = on_terminal(
