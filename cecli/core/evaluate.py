@@ -247,13 +247,10 @@ def evaluate(
     if plan.mass == "none":
         rows = replace(rows, column=None, soft=None)
     results = Results.room(len(rows), array, *names)
-    rare_ones = np.arange(len(rows))
-    if plan.in_range:
-        with np.errstate(all="ignore"):
-            _executor()(plan, rows, results)
-        rare_ones = np.flatnonzero(results.flags == RARE)
-    if len(rare_ones):
-        _put_each_alone(plan, rows, results, rare_ones)
+    with np.errstate(all="ignore"):
+        rare_ones = _work_out(plan, rows, results)
+        if len(rare_ones):
+            _put_each_alone(plan, rows, results, rare_ones)
     if (results.flags == UNUSABLE).any():
         block.refuse()
     return results
@@ -265,6 +262,8 @@ def _put_each_alone(plan: Plan, rows: LogitRows, results: Results, which: Intege
     What the common arithmetic cannot do for one result must leave no trace in another, whose bits
     are those that it has where the first is not asked for.
     """
+    from cecli.core import rare
+
     own_rows = rows.part(which)
     without_target = replace(own_rows, column=None, soft=None)
     results.flags[which] = FINE
@@ -273,8 +272,10 @@ def _put_each_alone(plan: Plan, rows: LogitRows, results: Results, which: Intege
         if results.array is not None and "array" in names:
             array = np.empty((len(which), plan.classes), results.array.dtype)
         own = Results.room(len(which), array, *(name for name in names if name in OPTIONAL))
-        with np.errstate(all="ignore"):
-            _work_out(own_plan, without_target if own_plan.mass == "none" else own_rows, own)
+        asked = without_target if own_plan.mass == "none" else own_rows
+        rare_ones = _work_out(own_plan, asked, own)
+        if len(rare_ones):
+            rare.put(own_plan, asked, own, rare_ones)
         for name in names:
             getattr(results, name)[which] = getattr(own, name)
         results.flags[which] = np.maximum(results.flags[which], own.flags)
@@ -301,27 +302,21 @@ def _alone(plan: Plan, results: Results) -> list[tuple[Plan, list[str]]]:
     return plans
 
 
-def _work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
-    """Fill the results, those of rows that the common arithmetic cannot do by the other one."""
-    from cecli.core import rare
+def _work_out(plan: Plan, rows: LogitRows, results: Results) -> Integers:
+    """Fill the results; which rows the common arithmetic has left, all where options rule it out.
 
+    By the compiled kernel where there is one, else by the definition.
+    """
     if not plan.in_range:
-        rare.work_out(plan, rows, results)
-        return
-    _executor()(plan, rows, results)
-    rare_ones = np.flatnonzero(results.flags == RARE)
-    if len(rare_ones):
-        rare.put(plan, rows, results, rare_ones)
-
-
-def _executor() -> Callable[[Plan, LogitRows, Results], None]:
-    """What works out rows: the compiled kernel, or the definition."""
+        return np.arange(len(rows))
     compiled = kernel()
     if compiled is not None:
-        return compiled.work_out
-    from cecli.core.rows import work_out
+        compiled.work_out(plan, rows, results)
+    else:
+        from cecli.core.rows import work_out
 
-    return work_out
+        work_out(plan, rows, results)
+    return np.flatnonzero(results.flags == RARE)
 
 
 def _changes_losses(objective: Objective) -> bool:
