@@ -46,7 +46,8 @@ def format_typed(number: float, digits: int) -> str:
 
 def format_divisor(number: float, digits: int) -> str:
     """A count as an integer, a sum of weights as `format_typed`."""
-    return f"{int(number):,}" if number.is_integer() else format_typed(number, digits)
+    is_count = number.is_integer() and number < LARGEST_FIXED
+    return f"{int(number):,}" if is_count else format_typed(number, digits)
 
 
 def format_bytes(size: int) -> str:

@@ -20,7 +20,7 @@ from rich.cells import cell_len
 import cecli
 from cecli.cli.main import main
 from cecli.output.tables import UP_AND_DOWN
-from cecli.text.numbers import align, format_number, format_typed
+from cecli.text.numbers import align, format_divisor, format_number, format_typed
 
 INF, NAN = float("inf"), float("nan")
 WIDTHS = [60, 80, 120, None]
@@ -570,3 +570,8 @@ def test_tables_are_the_same_every_time(arguments: list[str], tmp_path: Path) ->
     paths = [tmp_path / "1.svg", tmp_path / "2.svg"]
     assert len({shown(*arguments, "-o", str(path)) for path in paths}) == 1
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_divisor_is_as_short_as_it_may_be() -> None:
+    texts = [format_divisor(number, 6) for number in (2.0, 12_345_678.0, 2.5, 1e308, 3e-5)]
+    assert texts == ["2", "12,345,678", "2.5", "1e+308", "3e-05"]
