@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from cecli.conformance.run import verify
 from cecli.conformance.runners.isolated import Isolated, Spec
 from cecli.conformance.suite.cases import all_cases, select
 from cecli.errors import CecliError
-from support.process import ENVIRONMENT, PROGRAM, run
+from support.process import ENVIRONMENT, LIMIT, PROGRAM, ends, run, wait_for
 
 MOODY = """
 import ctypes, os, sys, time
@@ -42,9 +40,10 @@ def moody(logits, target):
     return right(logits, target)
 
 def hangs(logits, target):
-    Path("pid").write_text(str(os.getpid()))
+    with Path("pids").open("a") as pids:
+        print(os.getpid(), file=pids)
     while len(logits) != 7:
-        time.sleep(60)
+        time.sleep(600)
     return right(logits, target)
 
 def overwrites(logits, target):
@@ -95,14 +94,13 @@ def test_what_ends_a_process_fails_its_case_alone() -> None:
 
 @pytest.mark.slow
 def test_a_hang_fails_its_case_and_three_in_a_row_all_that_follow() -> None:
-    start = time.monotonic()
     names = ("ordinary/textbook", "ordinary/small-batch", "ordinary/square", "rows/1", "rows/[23]*")
-    found = outcomes("hangs", *names, timeout=0.7)
-    late = ("failed", "no answer within 0.7 seconds")
+    found = outcomes("hangs", *names, timeout=2.0)
+    late = ("failed", "no answer within 2 seconds")
     assert found["textbook"] == found["square"] == found["1"] == found["2"] == late
     assert found["small-batch"][0] in ("exact", "accurate")
     assert len(found) > 6
-    assert time.monotonic() - start < 30.0
+    assert len(Path("pids").read_text().split()) == 6  # when it was tried, and five cases of ten
 
 
 def test_what_a_function_does_to_its_input_is_seen_from_outside() -> None:
@@ -165,26 +163,13 @@ def test_the_command_isolates_what_has_a_time_limit() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_both(number: int, folder: Path) -> None:
     process = subprocess.Popen(
-        [*PROGRAM, "verify", "./moody.py:hangs", "--timeout", "50", "-k", "ordinary/textbook"],
+        [*PROGRAM, "verify", "./moody.py:hangs", "--timeout", "600", "-k", "ordinary/textbook"],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    told, end = folder / "pid", time.monotonic() + 30.0
-    while not (told.exists() and told.read_text()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    pid = int(wait_for(folder / "pids"))
     process.send_signal(number)
-    process.communicate(timeout=30.0)
+    process.communicate(timeout=LIMIT)
     assert process.returncode == -number
-    while is_running(int(told.read_text())):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    assert ends(pid)

@@ -6,7 +6,6 @@ import importlib.util
 import re
 import shlex
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from rich.cells import cell_len
 
 from support.documents import strict
 from support.in_process import shown
-from support.process import LIMIT, on_terminal, run
+from support.process import ends, on_terminal, run
 from support.theirs import FEW, THEIRS
 
 
@@ -88,13 +87,7 @@ for line in sys.stdin:
 def test_a_daemon_that_a_program_started_is_killed() -> None:
     Path("daemon.py").write_text(DAEMON)
     run("verify", "-k", "ordinary/two-classes", "--", sys.executable, "daemon.py")
-    end = time.monotonic() + LIMIT
-    while time.monotonic() < end:
-        stat = Path(f"/proc/{Path('pid').read_text()}/stat")
-        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
-            return
-        time.sleep(0.01)
-    pytest.fail("it still runs")
+    assert ends(int(Path("pid").read_text()))
 
 
 def test_what_was_printed_when_standard_error_is_closed_goes_nowhere() -> None:

@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from support.paths import PACKAGE
@@ -24,6 +25,7 @@ ENVIRONMENT = {
     "TERM": "xterm",
 }
 LIMIT = 120.0
+SOON = LIMIT / 2  # what is done at once takes no longer, however busy the machine is
 
 # Some signals would leave an image of the memory behind.
 resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -56,6 +58,36 @@ def assert_complains(outcome: subprocess.CompletedProcess[bytes], *words: str) -
     assert line[:-1].isprintable()
     for word in words:
         assert word in line
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie that somebody else is to reap."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return not Path("/proc/self/stat").exists()
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def ends(pid: int) -> bool:
+    """Whether a process that was killed is gone soon."""
+    end = time.monotonic() + SOON
+    while is_running(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not is_running(pid)
+
+
+def wait_for(path: Path) -> str:
+    """The lines that a program writes into a file, once they are there."""
+    end = time.monotonic() + LIMIT
+    while not path.exists() or not path.read_text().endswith("\n"):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return path.read_text()
 
 
 class Terminal:

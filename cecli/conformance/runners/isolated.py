@@ -85,7 +85,13 @@ class Isolated:
         """What came of a case in the other process. Raises NotSupported or Failure."""
         inputs = case.make()
         most = MOST_OTHER_BYTES + MOST_BYTES_A_NUMBER * (inputs.logits.size + len(inputs.logits))
-        word, told = self._asked(case.name, most, self._timeout)
+        try:
+            word, told = self._asked(case.name, most, self._timeout)
+        except Failure as failure:
+            # Of its own accord only one that is late is called fatal.
+            self._timeouts = self._timeouts + 1 if failure.fatal else 0
+            raise Failure(str(failure), fatal=self._timeouts >= MOST_TIMEOUTS) from None
+        self._timeouts = 0
         if word == "unsupported":
             raise NotSupported(told)
         if word == "failed":
@@ -111,14 +117,8 @@ class Isolated:
         assert self._conversation is not None
         try:
             line = self._conversation.exchange(request.encode() + b"\n", most, timeout)
-            self._timeouts = 0
             word, told = pickle.loads(base64.b64decode(line))
             return str(word), told
-        except Failure as failure:
-            self._end()
-            # Of its own accord only one that is late is called fatal.
-            self._timeouts = self._timeouts + 1 if failure.fatal else 0
-            raise Failure(str(failure), fatal=self._timeouts >= MOST_TIMEOUTS) from None
         except BaseException:
             self._end()
             raise
