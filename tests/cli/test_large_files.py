@@ -227,6 +227,6 @@ def test_an_undefined_mean_is_told_at_once() -> None:
     sparse(10_000_000_000, 4, np.float16)
     Path("t.npy").unlink()
     np.lib.format.open_memmap("q.npy", "w+", np.float16, (10_000_000_000, 4))
-    start = time.monotonic()
+    start = time.process_time()
     assert "soft target of sample 0 sums to 0" in complaint("loss", "z.npy", "-q", "q.npy")
-    assert time.monotonic() - start < 30.0
+    assert time.process_time() - start < 30.0

@@ -503,7 +503,7 @@ def assert_latex_compiles(arguments: list[str], tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=60,
+        timeout=300,
     )
     assert compiled.returncode == 0, compiled.stdout[-2000:]
     assert (tmp_path / "derivation.pdf").stat().st_size > 10_000

@@ -14,6 +14,7 @@ import pytest
 
 import cecli
 from cecli.text.html import bar, signed_bar
+from support.process import LIMIT
 
 LOGITS = [2.0, 1.0, 0.1]
 RANDOM = np.random.default_rng(0)
@@ -165,7 +166,7 @@ def test_a_notebook_shows_them() -> None:
     client = kernel.blocking_client()
     try:
         client.start_channels()
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=LIMIT)
         shown: list[dict[str, str]] = []
 
         def take(message: dict[str, Any]) -> None:
@@ -174,7 +175,7 @@ def test_a_notebook_shows_them() -> None:
                 shown.append(message["content"]["data"])
 
         for source in [f"import sys; sys.path[:] = {sys.path!r}", "import cecli", *CELLS]:
-            client.execute_interactive(source, timeout=60, output_hook=take)
+            client.execute_interactive(source, timeout=LIMIT, output_hook=take)
         assert len(shown) == len(CELLS)
         for data, begins in zip(shown, CELLS.values(), strict=True):
             assert data["text/plain"].startswith(begins)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.paths import TESTS, TOP
+from support.process import LIMIT
 
 README = (TOP / "README.md").read_text(encoding="utf-8")
 
@@ -46,7 +47,7 @@ def test_an_example_prints_what_the_readme_shows(command: str, shown: str, tmp_p
         capture_output=True,
         env=environment,
         cwd=tmp_path,
-        timeout=60,
+        timeout=LIMIT,
         encoding="utf-8",
     )
     assert (run.returncode, run.stderr) == (0, "")
