@@ -6,7 +6,7 @@ and no view starts another. Of files of any size nothing is held but what is sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from cecli.derivation.model import Derivation
     from cecli.exact.sums import ExactSums
     from cecli.gradcheck.check import GradientCheck
+    from cecli.gradcheck.differences import ProgressCallback
     from cecli.input.problem_from import Request
 
 Command = Literal["softmax", "loss", "grad", "explain", "compare"]
 ArrayName = Literal["softmax", "log_softmax", "log_sum_exp", "grad", "losses"]
 OwnRowsName = Literal["softmax", "grad"]
-Report = Callable[[float], None]
 ROWS_NAMES: tuple[RowsName, ...] = ("softmax", "log_softmax", "grad")
 # What the array of a command has in each of its rows; losses are no array of rows.
 _ROWS: dict[Command, OwnRowsName | None] = {
@@ -149,12 +149,12 @@ def find_answer(
     shown: Shown | None = None,
     jobs: int | None = None,
     output: Output | None = None,
-    report: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Answer:
     """Compute what a command is asked for; the check is added by whoever shows its progress.
 
     jobs: threads, default one a core. output: where the rows of the command's array go, one block
-    after another. report: is told the share that is done.
+    after another. progress: is told the share that is done.
     """
     written, name = None, _ROWS[command]
     if output is not None:
@@ -168,8 +168,8 @@ def find_answer(
         held.take(part)
         if output is not None:
             output.write(part.total if written is None else part.arrays[written])
-        if report is not None:
-            report(part.stop / problem.samples)
+        if progress is not None:
+            progress(part.stop / problem.samples)
     answer = Answer(command, problem, labels, exact, head=held.head, arrays=held.arrays)
     if command == "softmax":
         return answer
@@ -325,7 +325,7 @@ def find_comparison(
     keep: int,
     shown: Shown | None = None,
     output: Output | None = None,
-    report: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Answer:
     """Compare the gradient and the loss of a request with the exact ones.
 
@@ -335,7 +335,7 @@ def find_comparison(
 
     problem, shown = request.problem, shown or Shown()
     comparison = compare_candidates(
-        problem, request.grad, request.loss, rtol, keep=keep, progress=report
+        problem, request.grad, request.loss, rtol, keep=keep, progress=progress
     )
     run = comparison.run
     if run is None or shown.arrays or output is not None or not problem.batch_shape:

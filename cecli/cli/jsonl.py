@@ -28,7 +28,7 @@ from cecli.input.documents import (
     objective_in,
     target_and_labels,
 )
-from cecli.input.numbers import array_of, values_of_line
+from cecli.input.numbers import array_of_lists, values_of_line
 from cecli.input.problem_from import objective_with, read_request, require_probabilities
 from cecli.machine.blocks import check_rows
 from cecli.problem.problem import Problem
@@ -159,7 +159,7 @@ def _problem_of(values: Sequence[Any], common: Common) -> Problem:
     if len(values) == 1 or not isinstance(values[0], list | dict):
         return _problem(document_of_json(values[0], common.labels), common, 1)
     if isinstance(values[0], list):
-        return _problem(Document(array_of(values, "logits")), common, 2)
+        return _problem(Document(array_of_lists(values, "logits")), common, 2)
     first = values[0]
     if not isinstance(first.get("logits"), list):
         raise CecliError("no logits")  # said better for a line alone
@@ -167,9 +167,9 @@ def _problem_of(values: Sequence[Any], common: Common) -> Problem:
     targets, soft = [target for target, _ in found], first.get("soft_target")
     labels = None if found[0][1] is None else labels_of(found[0][1])
     document = Document(
-        array_of([value["logits"] for value in values], "logits"),
+        array_of_lists([value["logits"] for value in values], "logits"),
         None if targets[0] is None else named_target_of(targets, labels, common.labels),
-        None if soft is None else array_of([v["soft_target"] for v in values], "soft_target"),
+        None if soft is None else array_of_lists([v["soft_target"] for v in values], "soft_target"),
         labels,
         objective_in(first),
     )

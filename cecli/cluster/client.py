@@ -10,13 +10,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cecli.answer.answer import (
     Answer,
     Command,
-    Report,
     Shown,
     answer_of_totals,
     array_name_of,
@@ -38,6 +38,9 @@ from cecli.problem.rows import Joined, Rows, Segment, rows_of_segments, segment_
 from cecli.problem.stored import OPEN_FILES
 from cecli.problem.wanted import RowArray
 from cecli.text.messages import quote
+
+if TYPE_CHECKING:
+    from cecli.gradcheck.differences import ProgressCallback
 
 TASK_BYTES = 2**27
 FEWEST_TASK_BYTES = 2**24
@@ -86,7 +89,7 @@ def find_answer_on_cluster(
     address: str,
     destination: Destination | None,
     files: AtomicFiles,
-    report: Report,
+    progress: ProgressCallback,
     *,
     shown: Shown,
     exact: bool = False,
@@ -113,7 +116,7 @@ def find_answer_on_cluster(
         check_machines(client, job.files)
         tasks = job.tasks(threads_of(client))
         totals = Totals(shown.worst)
-        for task, found in zip(tasks, results(client, shared, tasks, report), strict=True):
+        for task, found in zip(tasks, results(client, shared, tasks, progress), strict=True):
             totals.extend(found.totals, task.start)
             if sums is not None and found.sums is not None:
                 sums.add(found.sums)

@@ -15,8 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cecli.answer.answer import Report
-from cecli.cluster.task import Finding, Found, Shared, Task, TaskError, look, run
+from cecli.cluster.task import Finding, Shared, Task, TaskError, TaskResult, look, run
 from cecli.errors import CecliError
 from cecli.machine.blocks import cores
 from cecli.machine.signals import signals_raised
@@ -24,11 +23,12 @@ from cecli.machine.signals import signals_raised
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+    from cecli.gradcheck.differences import ProgressCallback
+
 SECONDS_TO_CONNECT = 5
 SECONDS_WITHOUT_WORKERS = 30.0
 SECONDS_BETWEEN_LOOKS = 0.02
 RETRIES = 2
-MOST_WORKERS_NAMED = 3
 
 
 @contextmanager
@@ -153,7 +153,9 @@ def threads_of(client: Client) -> int:
     return sum(client.nthreads().values())
 
 
-def results(client: Client, shared: Shared, tasks: Sequence[Task], report: Report) -> list[Found]:
+def results(
+    client: Client, shared: Shared, tasks: Sequence[Task], progress: ProgressCallback
+) -> list[TaskResult]:
     """What the tasks return, in their order.
 
     Raises CecliError: of all that tasks return, the first in the order of the rows.
@@ -162,7 +164,7 @@ def results(client: Client, shared: Shared, tasks: Sequence[Task], report: Repor
     sent = client.submit(_same, shared, pure=False)
     futures = client.map(run, [sent] * len(tasks), tasks, pure=False, retries=RETRIES)
     try:
-        return _gathered(client, futures, report)
+        return _gathered(client, futures, progress)
     except BaseException:
         with suppress(Exception):
             client.cancel(futures, force=True)
@@ -173,11 +175,13 @@ def _same(shared: Shared) -> Shared:
     return shared
 
 
-def _gathered(client: Client, futures: Sequence[Future], report: Report) -> list[Found]:
+def _gathered(
+    client: Client, futures: Sequence[Future], progress: ProgressCallback
+) -> list[TaskResult]:
     from distributed import as_completed
 
     numbers = {future.key: number for number, future in enumerate(futures)}
-    found: dict[int, Found] = {}
+    found: dict[int, TaskResult] = {}
     wanted, refusal = len(futures), CecliError()
     completed, patience = as_completed(futures, loop=client.loop), _Patience(client)
     while len(found) < wanted:
@@ -189,24 +193,24 @@ def _gathered(client: Client, futures: Sequence[Future], report: Report) -> list
             if number >= wanted:
                 continue
             value = _value(future)
-            if isinstance(value, Found):
+            if isinstance(value, TaskResult):
                 found[number] = value
             else:
                 wanted, refusal = number, value
                 client.cancel(futures[number:], force=True)
                 found = {earlier: own for earlier, own in found.items() if earlier < wanted}
-            report(len(found) / len(futures))
+            progress(len(found) / len(futures))
     if wanted < len(futures):
         raise refusal
     return [found[number] for number in range(len(futures))]
 
 
-def _value(future: Future) -> Found | CecliError:
+def _value(future: Future) -> TaskResult | CecliError:
     """What a task that is done returned."""
     from distributed import KilledWorker
 
     try:
-        value: Found | CecliError = future.result()
+        value: TaskResult | CecliError = future.result()
     except TaskError as error:
         raise CecliError(str(error)) from None
     except KilledWorker as error:

@@ -57,7 +57,7 @@ class Task:
     extents: tuple[Extent, ...]
 
 
-class Found(NamedTuple):
+class TaskResult(NamedTuple):
     """What a task's rows come to; sums: unrounded, where they are exact."""
 
     totals: Totals
@@ -85,7 +85,7 @@ def keep_memory() -> None:
     change(-1, MOST_KEPT)  # M_TRIM_THRESHOLD
 
 
-def run(shared: Shared, task: Task) -> Found | CecliError:
+def run(shared: Shared, task: Task) -> TaskResult | CecliError:
     """What a task's rows come to, which are written when it returns.
 
     What is wrong with a number is returned, since it would be wrong another time too. What the
@@ -103,7 +103,7 @@ def run(shared: Shared, task: Task) -> Found | CecliError:
         forget_files()
 
 
-def _found_by(shared: Shared, task: Task) -> Found:
+def _found_by(shared: Shared, task: Task) -> TaskResult:
     problem = Problem.of(task.logits, task.target, shared.objective, divisors=shared.divisors)
     array, sums = shared.array, None
     if shared.exact is not None:
@@ -116,7 +116,7 @@ def _found_by(shared: Shared, task: Task) -> Found:
         for part in rows:
             numbers = part.total if array is None else part.arrays[array]
             output.write(task.start + part.start, numbers)
-    return Found(rows.totals, None if sums is None else sums.rows)
+    return TaskResult(rows.totals, None if sums is None else sums.rows)
 
 
 class Finding(NamedTuple):

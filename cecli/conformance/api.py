@@ -136,7 +136,7 @@ def cases(
     return list(chosen(only, skip, large=large))
 
 
-def check(case: Case, function: Callable[..., Any], **settings: Any) -> Verdict:
+def check_case(case: Case, function: Callable[..., Any], **settings: Any) -> Verdict:
     """What `Case.check` does."""
     report = verify(function, only=[case.name], large=True, **settings)
     (verdict,) = report.verdicts

@@ -94,9 +94,9 @@ class Case:
         settings: those of `cecli.verify` but only and skip. Raises AssertionError where it does not
         pass, unittest.SkipTest, which pytest knows, where it is not supported.
         """
-        from cecli.conformance.api import check
+        from cecli.conformance.api import check_case
 
-        return check(self, function, **settings)
+        return check_case(self, function, **settings)
 
     @property
     def family(self) -> str:

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.core.totals import Part, Totals, tally_of
+from cecli.core.totals import Part, tally_of
 from cecli.machine.blocks import each_block
 from cecli.machine.compiled import kernel
 from cecli.machine.elementary import fold, log
 from cecli.machine.plan import (
+    BEYOND,
     FINE,
     OPTIONAL,
     RARE,
-    SHRUNK,
     UNUSABLE,
     LogitRows,
     MassName,
@@ -126,8 +126,8 @@ def _part_of(block: Block, wanted: Wanted, plans: _Plans) -> Part:
         part = _with_first_rows(part, block, wanted, plans)
     if not wanted.losses:
         return part
-    shrunk = _overflowing(plans.arrays[0], block, results, block.weights)
-    part = replace(part, losses=results.losses, z_losses=results.z_losses, shrunk=shrunk)
+    beyond = _overflowing(plans.arrays[0], block, results, block.weights)
+    part = replace(part, losses=results.losses, z_losses=results.z_losses, beyond=beyond)
     if wanted.worst is None:
         return part
     plain = results.plain
@@ -135,7 +135,7 @@ def _part_of(block: Block, wanted: Wanted, plans: _Plans) -> Part:
         unweighted = evaluate(plans.unweighted, block)
         plain = unweighted.losses
         own = _overflowing(plans.unweighted, block, unweighted, None)
-        shrunk |= {"plain": own["losses"]} if own else {}
+        beyond |= {"plain": own["losses"]} if own else {}
     entropies = None if block.soft is None else _entropies(block.soft, block.kept)
     tally = tally_of(block, part.total, wanted.worst)
     return replace(part, plain=plain, entropies=entropies, tally=tally)
@@ -144,7 +144,7 @@ def _part_of(block: Block, wanted: Wanted, plans: _Plans) -> Part:
 def _overflowing(
     plan: Plan, block: Block, results: Results, weights: Floats | None
 ) -> dict[str, Floats]:
-    """Those losses that are infinite as doubles, over 2^SHRUNK, by the names of the results.
+    """Those losses that are infinite as doubles, over 2^BEYOND, by the names of the results.
 
     weights: of the samples, which the losses are multiplied by already: one that is a double after
     all is put in its place.
@@ -157,14 +157,14 @@ def _overflowing(
         which = np.flatnonzero(np.isinf(numbers))
         from cecli.core import rare
 
-        own = replace(Results.room(len(which), None), shrunk=np.empty((len(which), 3)))
+        own = replace(Results.room(len(which), None), beyond=np.empty((len(which), 3)))
         rare.work_out(plan, _rows(block).part(which), own)
-        shrunk = np.asarray(own.shrunk)[:, column]
+        beyond = np.asarray(own.beyond)[:, column]
         with np.errstate(all="ignore"):
             if weights is not None and name != "plain":
-                shrunk = shrunk * weights[which]
-            numbers[which] = np.ldexp(shrunk, SHRUNK)
-        found[name] = shrunk[np.isinf(numbers[which])]
+                beyond = beyond * weights[which]
+            numbers[which] = np.ldexp(beyond, BEYOND)
+        found[name] = beyond[np.isinf(numbers[which])]
     return found
 
 
@@ -325,14 +325,6 @@ def _changes_losses(objective: Objective) -> bool:
 
 
 # --- Of a whole problem ---------------------------------------------------------------------------
-
-
-def totals_of(problem: Problem, worst: int = 0) -> Totals:
-    """The totals of all rows."""
-    totals = Totals(worst)
-    for part in sweep(problem, Wanted(worst=worst)):
-        totals.add(part)
-    return totals
 
 
 def losses_of(problem: Problem) -> tuple[Floats, Floats]:

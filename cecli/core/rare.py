@@ -18,15 +18,14 @@ from cecli.machine.double_double import capped_widely
 from cecli.machine.elementary import (
     BIAS,
     LARGEST_PLAIN,
-    Floats,
-    Integers,
     difference,
     exp_parts,
     fold,
     log1p_scaled,
     product,
 )
-from cecli.machine.plan import FINE, OPTIONAL, SHRUNK, UNUSABLE, Factor, LogitRows, Plan, Results
+from cecli.machine.plan import BEYOND, FINE, OPTIONAL, UNUSABLE, Factor, LogitRows, Plan, Results
+from cecli.problem.dtypes import Floats, Integers
 
 NOTHING = -(2**40)  # the exponent of 0
 FARTHEST = -(2.0**20)  # e to that is 0 whatever it is multiplied by
@@ -150,8 +149,8 @@ def _work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
     own = {"losses": loss, "z_losses": per_row.times(log_sum_exp), "plain": plain}
     for name, number in own.items():
         results.put(name, np.where(ignored, 0.0, number.doubles() + 0.0))
-    shrunk = np.stack([number.at(SHRUNK) for number in own.values()], axis=1)
-    results.put("shrunk", np.where(ignored[:, None], 0.0, shrunk))
+    beyond = np.stack([number.at(BEYOND) for number in own.values()], axis=1)
+    results.put("beyond", np.where(ignored[:, None], 0.0, beyond))
     results.put("log_sum_exp", np.where(ignored, 0.0, log_sum_exp.doubles() + 0.0))
     usable = np.isfinite(logits[each, top]) & ~np.isnan(logits).any(axis=1)
     results.flags[...] = np.where(usable, FINE, UNUSABLE)

@@ -32,8 +32,6 @@ from cecli.machine.elementary import (
     SCALE,
     SMALLEST_EXPONENT,
     UNSCALE,
-    Floats,
-    Integers,
     capped,
     difference,
     exp_scaled,
@@ -42,6 +40,7 @@ from cecli.machine.elementary import (
     product,
 )
 from cecli.machine.plan import FINE, RARE, UNUSABLE, LogitRows, Plan, Results
+from cecli.problem.dtypes import Floats, Integers
 
 FEW_CLASSES = 64
 AT_ONCE = 2**16  # numbers of all rows that are worked on together

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cecli.machine.compiled import kernel
 from cecli.machine.elementary import exponential, fold
-from cecli.machine.plan import SHRUNK
+from cecli.machine.plan import BEYOND
 from cecli.problem.dtypes import Floats, Integers, Logits
 from cecli.problem.problem import Block, Divisors
 from cecli.problem.wanted import Predictions, RowArray
@@ -30,7 +30,7 @@ WORTHWHILE = 2**17
 # Sums of numbers beyond this might overflow although their mean does not.
 LARGEST_PLAIN = 2.0**900
 SHRINK = 2.0**-100
-# Over 2^SHRUNK: neither a sum of such overflows, nor is a mean of more a double.
+# Over 2^BEYOND: neither a sum of such overflows, nor is a mean of more a double.
 LARGEST_BEYOND = 2.0**960
 BEST = 5
 BARS = 16
@@ -45,7 +45,7 @@ class Part:
     divided by nothing. z_losses (n,): likewise, where there is a z-loss. plain (n,): the
     cross-entropy without weights and smoothing, where there are any. log_sum_exp (n,): NaN where a
     row is ignored. entropies (n,): of soft targets. arrays: (n, C) each. tally: of the n rows.
-    shrunk: of losses, z_losses and plain the numbers that are infinite as doubles, over 2^SHRUNK.
+    beyond: of losses, z_losses and plain the numbers that are infinite as doubles, over 2^BEYOND.
     predictions, first_rows: of those among the first rows of the problem.
     """
 
@@ -60,7 +60,7 @@ class Part:
     tally: Tally | None = None
     predictions: Predictions | None = None
     first_rows: NDArray[Any] | None = None
-    shrunk: Mapping[str, Floats] = field(default_factory=dict)
+    beyond: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def total(self) -> Floats:
@@ -89,12 +89,12 @@ class Totals:
     def add(self, part: Part) -> None:
         """Take the part of the rows that follow."""
         if part.losses is not None:
-            self.losses.add(part.losses, part.shrunk.get("losses"))
+            self.losses.add(part.losses, part.beyond.get("losses"))
         if part.z_losses is not None:
-            self.z_losses.add(part.z_losses, part.shrunk.get("z_losses"))
+            self.z_losses.add(part.z_losses, part.beyond.get("z_losses"))
         if part.plain is not None:
             self.plain = self._plain
-            self.plain.add(part.plain, part.shrunk.get("plain"))
+            self.plain.add(part.plain, part.beyond.get("plain"))
         if part.entropies is not None:
             self.entropies.add(part.entropies)
         if part.tally is not None:
@@ -149,7 +149,7 @@ class GroupedSum:
         return vars(self)
 
     def add(self, values: Floats, beyond: Floats | None = None) -> None:
-        """Take the numbers of the rows that follow, (n,); beyond: the infinite ones over 2^SHRUNK.
+        """Take the numbers of the rows that follow, (n,); beyond: the infinite ones over 2^BEYOND.
 
         What is infinite even then is infinite.
         """
@@ -183,10 +183,10 @@ class GroupedSum:
             if not self._beyond:
                 total = math.fsum([*shrunk, *(SHRINK * value for value in sums)])
                 return float(np.float64(total) / divisor / SHRINK)
-            scale = math.ldexp(1.0, -SHRUNK)
+            scale = math.ldexp(1.0, -BEYOND)
             others = [*(value * (scale / SHRINK) for value in shrunk), *(scale * s for s in sums)]
             total = math.fsum([*self._beyond, *others])
-            return float(np.ldexp(np.float64(total) / divisor, SHRUNK))
+            return float(np.ldexp(np.float64(total) / divisor, BEYOND))
 
     def _sum_whole_groups(self) -> Floats:
         """Sum what is waiting; what does not make a group waits on, and is returned."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from cecli.exact.plan import DIGITS, NUMBERS, ONE_HOT, SMOOTHED, SOFT, SUMS, PairWork, work_of
 from cecli.machine.compiled import Kernel
-from cecli.machine.self_test import ROWS, Trial, cases
+from cecli.machine.self_test import ROWS, FixedRows, cases
 
 CHECKSUM = 0xE5BC395B
 MOST_NUMBERS = 2000  # of a case, so that decimal arithmetic needs some seconds for all
@@ -23,7 +23,7 @@ ARRAYS = ("softmax", "log_softmax", "grad")
 MASSES = {"one-hot": ONE_HOT, "smoothed": SMOOTHED, "soft": SOFT}
 
 
-def some_cases() -> Iterator[tuple[Trial, int]]:
+def some_cases() -> Iterator[tuple[FixedRows, int]]:
     """Each case, and of how many of its rows."""
     for case in cases():
         yield case, max(1, min(ROWS, MOST_NUMBERS // case.plan.classes))
@@ -44,7 +44,7 @@ def passes(kernel: Kernel) -> bool:
     return checksum(kernel) == CHECKSUM
 
 
-def described(case: Trial, rows: int) -> tuple[PairWork, dict[str, Any]]:
+def described(case: FixedRows, rows: int) -> tuple[PairWork, dict[str, Any]]:
     """What is asked of a kernel, and the arrays for it by their names, all but scratch."""
     plan, size = case.plan, rows * case.plan.classes
     work = work_of(
@@ -77,7 +77,7 @@ def described(case: Trial, rows: int) -> tuple[PairWork, dict[str, Any]]:
     return work, arrays
 
 
-def _results(kernel: Kernel, case: Trial, rows: int) -> dict[str, Any]:
+def _results(kernel: Kernel, case: FixedRows, rows: int) -> dict[str, Any]:
     work, arrays = described(case, rows)
     scratch = (ctypes.c_double * kernel.exact_scratch_size(case.plan.classes))()
     for name, array in {**arrays, "scratch": scratch}.items():

@@ -55,7 +55,7 @@ from cecli.input.formats import (
 from cecli.input.numbers import (
     BRACKET,
     INTEGER,
-    array_of,
+    array_of_lists,
     as_float64,
     is_number,
     json_lines,
@@ -68,7 +68,7 @@ from cecli.problem.rows import Joined
 from cecli.text.messages import line_and_column, quote, reading
 
 if TYPE_CHECKING:
-    from cecli.input.candidate import Candidate, Judged
+    from cecli.input.candidate import Candidate, CandidateName
     from cecli.input.tables import Table, ToIndices
 
 __all__ = [
@@ -199,7 +199,7 @@ def read_values(
     """
     with reading(name):
         if not names_file(text):
-            return array_of(nested_lists(text), "value")
+            return array_of_lists(nested_lists(text), "value")
         with reading(quote(text)):
             path, key = path_and_key(text)
             suffix = suffix_of(path)
@@ -213,10 +213,10 @@ def read_values(
                 _require_same_order(table.labels, labels, path)
                 return table.flat
             if suffix == ".json":
-                return array_of(load_json(read_text(path)), "value")
+                return array_of_lists(load_json(read_text(path)), "value")
             if suffix == ".jsonl":
-                return array_of(json_lines(read_text(path)), "value")
-            values = array_of(nested_lists(read_text(path)), "value")
+                return array_of_lists(json_lines(read_text(path)), "value")
+            values = array_of_lists(nested_lists(read_text(path)), "value")
             return values.reshape(-1) if 1 in values.shape else values
 
 
@@ -242,7 +242,7 @@ def _require_same_order(own: Labels, labels: Labels, path: str) -> None:
 
 
 def read_candidate(
-    text: str, key: Judged, stdin: BinaryIO | None, labels: Labels = None
+    text: str, key: CandidateName, stdin: BinaryIO | None, labels: Labels = None
 ) -> Candidate:
     """Read numbers to judge: typed, a file, or "-"; errors begin with the option, --key.
 

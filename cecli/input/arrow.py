@@ -27,7 +27,7 @@ from cecli.input.tables import IntegerColumns, Table, ToIndices
 from cecli.text.messages import quote
 
 ROWS_AT_ONCE = 2**14
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def read_arrow_table(path: str, choice: Choice, to_indices: ToIndices | None) -> Table:
@@ -121,7 +121,7 @@ class _ArrowFile:
         while (batch := self._told(lambda: next(batches, None))) is not None:
             yield batch.select(names)
 
-    def _told(self, read: Callable[[], Found]) -> Found:
+    def _told(self, read: Callable[[], Result]) -> Result:
         """What pyarrow finds; what it refuses as one line."""
         try:
             return read()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cecli.errors import CecliError
-from cecli.input.numbers import array_of, load_json, nested_lists
+from cecli.input.numbers import array_of_lists, load_json, nested_lists
 from cecli.problem.dtypes import AnyArray, Floats, as_any_array, as_doubles
 from cecli.problem.foreign import BFLOAT16
 from cecli.problem.precision import round_to_type
@@ -25,7 +25,7 @@ from cecli.problem.rows import Joined, Rows, rows_of
 from cecli.text.messages import NotJSONError, describe
 
 # What is judged.
-Judged = Literal["grad", "loss"]
+CandidateName = Literal["grad", "loss"]
 
 PRINTED_DIGITS, DOUBLE_DIGITS = 8, 16
 NARROW_TYPES = ("float16", "bfloat16", "float32")
@@ -68,7 +68,7 @@ class Candidate:
         return Candidate(values, self.type, unit)
 
 
-def candidate_of_array(values: ArrayLike | Joined, name: Judged) -> Candidate:
+def candidate_of_array(values: ArrayLike | Joined, name: CandidateName) -> Candidate:
     """An array, judged as the narrowest type that holds all its values.
 
     Whole numbers, zeros among them, and those of few binary digits, as 1/2 or 3/4, come from every
@@ -99,7 +99,7 @@ def _narrowest(numbers: Rows, own: str) -> str:
     return narrower[0] if telling else own
 
 
-def candidate_of_text(text: str, key: Judged) -> Candidate:
+def candidate_of_text(text: str, key: CandidateName) -> Candidate:
     """Numbers in any form that logits may have, or the key of a JSON object, as cecli prints it."""
     values = _numbers(text, key)
     # infinities and NaN stand in all three, and are exact
@@ -123,14 +123,14 @@ def _numbers(text: str, key: str) -> Floats:
     if not start:
         raise CecliError("there are no numbers")
     if not start.startswith("{"):
-        return array_of(nested_lists(text), "value")
+        return array_of_lists(nested_lists(text), "value")
     try:
-        return array_of(_value_of(load_json(text), key), key)
+        return array_of_lists(_value_of(load_json(text), key), key)
     except NotJSONError:
         lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) < 2:
             raise
-        return array_of([_value_of(load_json(line), key) for line in lines], key)
+        return array_of_lists([_value_of(load_json(line), key) for line in lines], key)
 
 
 def _value_of(document: object, key: str) -> object:

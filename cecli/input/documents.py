@@ -17,7 +17,7 @@ from cecli.input.columns import TARGETS
 from cecli.input.numbers import (
     MAXIMUM_DIMENSIONS,
     Locate,
-    array_of,
+    array_of_lists,
     json_objects,
     load_json,
     parse_text,
@@ -73,7 +73,7 @@ def document_of_text(text: str, place: Locate, labels: Labels = None) -> Documen
                 return document_of_json_text(text, labels)
         else:
             return document_of_json(value, labels)
-    return Document(array_of(parse_text(text, place), "logits"))
+    return Document(array_of_lists(parse_text(text, place), "logits"))
 
 
 def document_of_json_text(text: str, labels: Labels = None) -> Document:
@@ -127,9 +127,9 @@ def document_of_json(value: Any, labels: Labels = None) -> Document:
     if "shape" in value:
         return _document_without_samples(value, names)
     return Document(
-        given=array_of(value["logits"], "logits"),
+        given=array_of_lists(value["logits"], "logits"),
         target=None if target is None else named_target_of(target, names, labels),
-        soft_target=None if soft_target is None else array_of(soft_target, "soft_target"),
+        soft_target=None if soft_target is None else array_of_lists(soft_target, "soft_target"),
         labels=names,
         objective=objective_in(value),
     )
@@ -337,7 +337,7 @@ def objective_of(value: object) -> dict[str, object]:
 def _number_of(value: object, name: str) -> float:
     if isinstance(value, list):
         raise CecliError(f"{name} is a list, not a number")
-    return float(array_of(value, name))
+    return float(array_of_lists(value, name))
 
 
 def _integer_of(value: object, name: str) -> int:
@@ -353,14 +353,14 @@ def _text_of(value: object, name: str) -> str:
 
 
 _READ_SETTING: Mapping[str, Callable[[object, str], object]] = {
-    "weight": array_of,
+    "weight": array_of_lists,
     "ignore_index": _integer_of,
     "label_smoothing": _number_of,
     "reduction": _text_of,
     "temperature": _number_of,
     "softcap": _number_of,
     "z_loss": _number_of,
-    "sample_weight": array_of,
+    "sample_weight": array_of_lists,
     "divisor": _number_of,
     "axis": _integer_of,
 }

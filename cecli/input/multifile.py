@@ -27,7 +27,7 @@ from cecli.input.arguments import (
     read_file,
     read_probabilities,
 )
-from cecli.input.candidate import Candidate, Judged, candidate_of_array
+from cecli.input.candidate import Candidate, CandidateName, candidate_of_array
 from cecli.input.columns import Choice
 from cecli.input.documents import Document, Labels, check_settings
 from cecli.problem.dtypes import AnyArray
@@ -217,7 +217,9 @@ def _require_same_stars(file: Named, own: Named) -> None:
 # --- Numbers to be judged -------------------------------------------------------------------------
 
 
-def read_several_candidates(text: str, key: Judged, files: Sequence[Named] | None) -> Candidate:
+def read_several_candidates(
+    text: str, key: CandidateName, files: Sequence[Named] | None
+) -> Candidate:
     """Numbers to judge from a pattern, or a comma list of files, as one batch.
 
     files: of the logits, where they are several too; a file that holds a single sample counts as a

@@ -299,7 +299,7 @@ def _flatten(nested: object, name: str) -> tuple[list[int], list[Any]]:
     return shape, items
 
 
-def array_of(nested: object, name: str) -> NDArray[np.float64]:
+def array_of_lists(nested: object, name: str) -> NDArray[np.float64]:
     """Nested lists of numbers, in which infinities and NaN are words, as an array."""
     shape, items = _flatten(nested, name)
     # What is infinite already was written in digits that do not fit.

@@ -39,7 +39,7 @@ from cecli.problem.rows import Joined
 from cecli.text.messages import quote
 
 if TYPE_CHECKING:
-    from cecli.input.candidate import Candidate, Judged
+    from cecli.input.candidate import Candidate, CandidateName
     from cecli.input.multifile import JoinedDocument, Named
 
 STANDARD_INPUT = ((), ("-",))
@@ -286,7 +286,7 @@ def _several_files(logits: tuple[str, ...]) -> tuple[Named, ...] | None:
 
 
 def _read_candidate(
-    text: str, key: Judged, files: tuple[Named, ...] | None, labels: tuple[str, ...] | None
+    text: str, key: CandidateName, files: tuple[Named, ...] | None, labels: tuple[str, ...] | None
 ) -> Candidate:
     """What --grad or --loss says."""
     if _names_several(text):

@@ -42,7 +42,6 @@ from cecli.text.messages import quote
 FIRST_BYTES, BLOCK_BYTES = 2**19, 2**21
 # An unbalanced quotation mark must not make a block of the whole file.
 MOST_IN_QUOTES = 8 * BLOCK_BYTES
-DELIMITERS = ",;\t"
 FEWEST_NAMED_ROWS, FEWEST_ROWS = 2, 3
 # So many rows do not happen to hold integers only where they are written with a decimal point.
 TELLING_ROWS = 8
@@ -84,7 +83,7 @@ class Table:
         return numbers.reshape(-1) if 1 in numbers.shape else numbers
 
 
-class Block:
+class Lines:
     """Whole lines of a file, the first of them line number first, the first byte number offset."""
 
     def __init__(self, first: int, data: bytes, offset: int = 0) -> None:
@@ -104,11 +103,11 @@ class Block:
         """How many they are."""
         return self.data.count(b"\n") if self.is_plain else self.text.count("\n")
 
-    def behind(self, line: int) -> Block:
+    def behind(self, line: int) -> Lines:
         """What stands behind a line."""
         parts = self.text.split("\n", line - self.first + 1)
         rest = parts[-1] if len(parts) > line - self.first + 1 else ""
-        return Block(line + 1, rest.encode(), self._offset + 1)
+        return Lines(line + 1, rest.encode(), self._offset + 1)
 
 
 def read_table(
@@ -154,7 +153,7 @@ def looks_like_table(text: str) -> bool:
     if second is None or delimiter not in first:
         return False
     try:
-        rows = [row for _, row in _parsed(Block(1, f"{first}\n{second}".encode()), delimiter)]
+        rows = [row for _, row in _parsed(Lines(1, f"{first}\n{second}".encode()), delimiter)]
     except CecliError:
         return False
     if len(rows) != 2 or len(rows[0]) != len(rows[1]):
@@ -197,7 +196,7 @@ class _Rows:
 
     def __init__(self, stream: Readable, delimiter: str | None) -> None:
         self._blocks = _blocks_of(stream)
-        self._first = next(self._blocks, Block(1, b""))
+        self._first = next(self._blocks, Lines(1, b""))
         self._delimiter = delimiter or _delimiter_of(self._first.text)
         rows = _parsed(self._first, self._delimiter)
         self.line, cells = next(rows, (0, []))
@@ -410,18 +409,18 @@ def _heads_targets(
 # --- Text into blocks of lines --------------------------------------------------------------------
 
 
-def _blocks_of(stream: Readable) -> Iterator[Block]:
+def _blocks_of(stream: Readable) -> Iterator[Lines]:
     """The text in blocks of whole lines, quotation marks in pairs."""
     line, offset, data = 1, 0, _filled(stream, FIRST_BYTES)
     while following := _filled(stream, BLOCK_BYTES):
         cut = data.rfind(b"\n") + 1
         if cut and (not _leaves_quotes_open(data[:cut]) or len(data) > MOST_IN_QUOTES):
-            block = Block(line, data[:cut], offset)
+            block = Lines(line, data[:cut], offset)
             yield block
             line, offset, data = line + block.lines, offset + cut, data[cut:]
         data += following
     if data:
-        yield Block(line, data, offset)
+        yield Lines(line, data, offset)
 
 
 def _leaves_quotes_open(lines: bytes) -> bool:
@@ -454,7 +453,7 @@ def _delimiter_between(first: str, second: str | None) -> str:
     return ","
 
 
-def _parsed(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _parsed(block: Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The rows of a block that are neither blank nor comments, each with its line."""
     number = block.first - 1
 
@@ -494,14 +493,14 @@ class _Parser:
         self._has_commas = self._has_points = False
         self.is_long = False
 
-    def __call__(self, block: Block) -> tuple[NDArray[np.float64], list[str] | None]:
+    def __call__(self, block: Lines) -> tuple[NDArray[np.float64], list[str] | None]:
         """The numbers (rows, classes), and the targets where there are any.
 
         Raises CecliError with line and column.
         """
         return self._quick(block) or self._careful(block)
 
-    def _quick(self, block: Block) -> tuple[NDArray[np.float64], list[str] | None] | None:
+    def _quick(self, block: Lines) -> tuple[NDArray[np.float64], list[str] | None] | None:
         """The same for plain numbers; None where a cell is anything else."""
         if b'"' in block.data or self._delimiter == ";":
             return None
@@ -534,7 +533,7 @@ class _Parser:
                 numbers[:, number] = list(map(float, cells[place :: self._width]))
         return numbers, None if target is None else cells[target :: self._width]
 
-    def _by_arrow(self, block: Block) -> tuple[NDArray[np.float64], list[str] | None] | None:
+    def _by_arrow(self, block: Lines) -> tuple[NDArray[np.float64], list[str] | None] | None:
         """By pyarrow, which raises ValueError for what it does not take; None without it."""
         if not block.is_plain or block.data.startswith(b"#") or b"\n#" in block.data:
             return None
@@ -564,7 +563,7 @@ class _Parser:
             numbers[:, number] = table[names[place]].to_numpy()
         return numbers, None if target is None else table[names[target]].to_pylist()
 
-    def _careful(self, block: Block) -> tuple[NDArray[np.float64], list[str] | None]:
+    def _careful(self, block: Lines) -> tuple[NDArray[np.float64], list[str] | None]:
         """Cell by cell."""
         target, rows, numbers = self._layout.target, 0, []
         texts: list[str] = []

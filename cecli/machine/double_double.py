@@ -13,8 +13,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from cecli.machine.elementary import Floats
 from cecli.machine.plan import SPLITTER
+from cecli.problem.dtypes import Floats
 
 Pair = tuple[Floats, Floats]
 

@@ -20,12 +20,9 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cecli.machine.plan import SPLITTER, Factor
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from cecli.problem.dtypes import Floats, Integers
 
 BIAS = 500
 SCALE, UNSCALE = 2.0**BIAS, 2.0**-BIAS

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
+    from cecli.problem.dtypes import Floats, Integers
+    from cecli.problem.wanted import RowsName
 
-ArrayName = Literal["softmax", "log_softmax", "grad"]
 MassName = Literal["none", "one-hot", "smoothed", "soft"]
 
 # Beyond these a result may lose digits to overflow or underflow: such rows are done another way.
@@ -58,7 +57,7 @@ class Plan:
     """
 
     classes: int
-    array: ArrayName | None
+    array: RowsName | None
     mass: MassName
     temperature: float = 1.0
     softcap: float | None = None
@@ -186,7 +185,7 @@ class Results:
     array (N, C): of the plan. losses, z_losses, plain, log_sum_exp (N,): the cross-entropy, the
     z-loss, the cross-entropy without weights and smoothing (for class indices), log Σ_j e^{v_j}.
     flags (N,): FINE, RARE (to be done another way) or UNUSABLE (NaN, +∞ or nothing but −∞).
-    shrunk (N, 3): losses, z_losses and plain over 2^SHRUNK, of rows that are done the other way.
+    beyond (N, 3): losses, z_losses and plain over 2^BEYOND, of rows that are done the other way.
     """
 
     array: NDArray[Any] | None
@@ -195,7 +194,7 @@ class Results:
     z_losses: Floats | None = None
     plain: Floats | None = None
     log_sum_exp: Floats | None = None
-    shrunk: Floats | None = None
+    beyond: Floats | None = None
 
     @classmethod
     def room(cls, samples: int, array: NDArray[Any] | None, *names: str) -> Results:
@@ -222,8 +221,8 @@ def _part(array: NDArray[Any] | None, which: slice) -> Any:
 
 FINE, RARE, UNUSABLE = range(3)
 OPTIONAL = ("z_losses", "plain", "log_sum_exp")
-# Losses beyond the doubles are summed over so large a power of two.
-SHRUNK = 1000
+# Losses beyond the doubles are summed over two to the power of this.
+BEYOND = 1000
 
 
 def _reciprocal(divisor: float, temperature: float) -> float:

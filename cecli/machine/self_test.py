@@ -10,22 +10,25 @@ from __future__ import annotations
 import ctypes
 import zlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cecli.machine.compiled import Kernel, Work, work_of
-from cecli.machine.plan import ArrayName, MassName, Plan
+from cecli.machine.plan import MassName, Plan
+
+if TYPE_CHECKING:
+    from cecli.problem.wanted import RowsName
 
 CHECKSUM = 0xA53F83CA
 RESULTS = ("losses", "z_losses", "plain", "log_sum_exp")
 OUTPUTS = ("out", *RESULTS, "flags")
 MASSES: tuple[MassName, ...] = ("one-hot", "smoothed", "soft")
-ARRAYS: tuple[ArrayName, ...] = ("grad", "softmax", "grad", "log_softmax")
+ARRAYS: tuple[RowsName, ...] = ("grad", "softmax", "grad", "log_softmax")
 SPREADS = (1, 4, 7, 11, 12)  # of the logits, as powers of two
 CLASSES = (1, 2, 3, 5, 10, 33, 64, 65, 200, 1500)
 ROWS = 37
 
 
-class Trial(NamedTuple):
+class FixedRows(NamedTuple):
     """Rows and what is asked of them, as numbers of the standard library.
 
     logits, soft: ROWS·classes numbers; column: ROWS. single: whether logits and array are in single
@@ -39,7 +42,7 @@ class Trial(NamedTuple):
     single: bool
 
 
-def cases() -> Iterator[Trial]:
+def cases() -> Iterator[FixedRows]:
     """All of them, in their order."""
     number = _integers()
     for i, classes in enumerate(CLASSES * 8):
@@ -63,7 +66,7 @@ def cases() -> Iterator[Trial]:
         sums = [sum(parts[r * classes : (r + 1) * classes]) for r in range(ROWS)]
         soft = [part / sums[k // classes] for k, part in enumerate(parts)]
         column = [next(number) % classes for _ in range(ROWS)]
-        yield Trial(plan, logits, column, soft, bool(i % 4 > 1))
+        yield FixedRows(plan, logits, column, soft, bool(i % 4 > 1))
 
 
 def checksum(kernel: Kernel) -> int:
@@ -87,7 +90,7 @@ def _integers() -> Iterator[int]:
         yield state >> 33
 
 
-def described(case: Trial) -> tuple[Work, dict[str, Any]]:
+def described(case: FixedRows) -> tuple[Work, dict[str, Any]]:
     """What is asked of a kernel, and the arrays for it by their names, all but scratch."""
     plan, size = case.plan, ROWS * case.plan.classes
     number = ctypes.c_float if case.single else ctypes.c_double
@@ -107,7 +110,7 @@ def described(case: Trial) -> tuple[Work, dict[str, Any]]:
     return work, arrays
 
 
-def _results(kernel: Kernel, case: Trial) -> bytes:
+def _results(kernel: Kernel, case: FixedRows) -> bytes:
     """The array, the losses and the flags, byte by byte."""
     work, arrays = described(case)
     scratch = (ctypes.c_double * kernel.scratch_size(case.plan.classes))()

@@ -15,7 +15,7 @@ import numpy as np
 from cecli.answer.answer import Answer, ArrayName, Command
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
-from cecli.text.messages import escaped
+from cecli.text.messages import escaped_json
 from cecli.text.strict_json import JSONObject, plain_value
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _array_sizes(command: Command, problem: Problem) -> dict[str, int]:
 
 def to_json(document: Mapping[str, object], *, ascii_only: bool = False) -> str:
     """One line of RFC 8259 JSON; every number is the shortest text that reads back to it."""
-    return escaped(json.dumps(document, ensure_ascii=ascii_only, allow_nan=False))
+    return escaped_json(json.dumps(document, ensure_ascii=ascii_only, allow_nan=False))
 
 
 def _objective(objective: Objective) -> JSONObject:

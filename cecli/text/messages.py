@@ -2,7 +2,7 @@
 
 Whatever is printed goes through one door here, so that no control character of the input reaches
 a terminal: an error or a note through `plain_line`, a cell of a table through `printable`, JSON
-through `escaped`. An error also quotes what it names, to be told from its own words.
+through `escaped_json`. An error also quotes what it names, to be told from its own words.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def plain_line(text: str) -> str:
     return line.translate(_odd(line, lambda odd: odd.encode("unicode_escape").decode()))
 
 
-def escaped(text: str) -> str:
+def escaped_json(text: str) -> str:
     """JSON whose strings hold escapes for what does not print; it reads back to the same."""
     import json
 

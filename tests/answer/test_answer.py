@@ -52,7 +52,7 @@ def test_the_exact_arithmetic_goes_block_by_block(
     for size in ("BLOCK_BYTES", "PAIRS_BLOCK_BYTES"):
         monkeypatch.setattr(f"cecli.exact.solve.{size}", 2**15)
     problem, output, shares = exact_problem(), Blocks(dtype), list[float]()
-    answer = find_answer("grad", problem, None, exact=True, output=output, report=shares.append)
+    answer = find_answer("grad", problem, None, exact=True, output=output, progress=shares.append)
     assert len(shares) == len(output.blocks) > 2
     assert shares == sorted(shares)
     assert shares[-1] == 1.0

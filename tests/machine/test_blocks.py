@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from cecli import CecliError, cross_entropy, softmax
 from cecli.api import solve
-from cecli.core.evaluate import sweep, totals_of
-from cecli.core.totals import GroupedSum, Totals, empty_tally
+from cecli.core.evaluate import sweep
+from cecli.core.totals import GroupedSum, Tally, Totals, empty_tally
 from cecli.machine import blocks
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
@@ -201,15 +201,22 @@ def test_a_grouped_sum_of_numbers_beyond_the_doubles() -> None:
     assert whole.total(2.0**40) == np.inf
 
 
+def tally_of(problem: Problem) -> Tally:
+    totals = Totals(worst=0)
+    for part in sweep(problem, Wanted(worst=0)):
+        totals.add(part)
+    return totals.tally
+
+
 def test_bars_do_not_depend_on_the_pieces() -> None:
     random = np.random.default_rng(3)
     losses = random.exponential(size=4000) ** 3
     logits = np.stack([np.zeros(4000), np.log(np.expm1(losses))], axis=1)
     problem = Problem.of(logits, np.zeros(4000, dtype=int), Objective())
-    whole = totals_of(problem).tally.bars
+    whole = tally_of(problem).bars
     pieces = empty_tally()
     for rows in np.split(np.arange(4000), [1, 17, 18, 900]):
-        pieces = pieces.merged(totals_of(problem.only(rows)).tally, 0)
+        pieces = pieces.merged(tally_of(problem.only(rows)), 0)
     assert (pieces.bars.exponent, pieces.bars.counts.tolist()) == (
         whole.exponent,
         whole.counts.tolist(),

@@ -16,7 +16,7 @@ from cecli.core import rows as definition
 from cecli.machine import compiled
 from cecli.machine.elementary import fold
 from cecli.machine.plan import FINE, OPTIONAL, LogitRows, Plan, Results
-from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, Trial, cases, checksum, described
+from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, FixedRows, cases, checksum, described
 from machine.driver import DOUBLES, SANITIZERS, compile_driver, found, run_driver
 
 pytestmark = pytest.mark.xdist_group("kernel")  # which takes seconds to compile
@@ -38,7 +38,7 @@ def test_every_kernel_has_the_checksum(kernels: list[compiled.Kernel]) -> None:
     assert [checksum(kernel) for kernel in kernels] == [CHECKSUM] * len(kernels)
 
 
-def worked_out(case: Trial) -> Results:
+def worked_out(case: FixedRows) -> Results:
     """What the definition makes of a case of the self-test."""
     shape, dtype = (ROWS, case.plan.classes), np.float32 if case.single else np.float64
     soft = np.array(case.soft).reshape(shape) if case.plan.mass == "soft" else None

@@ -269,8 +269,8 @@ PLANTED = [
     Planted(
         "a progress of twice what is done",
         "answer/answer.py",
-        "            report(part.stop / problem.samples)",
-        "            report(2 * part.stop / problem.samples)",
+        "            progress(part.stop / problem.samples)",
+        "            progress(2 * part.stop / problem.samples)",
         room="answer cli process/test_terminals.py process/test_large_files.py",
     ),
     Planted(

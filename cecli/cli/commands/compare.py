@@ -75,5 +75,5 @@ def _compared(settings: Settings, request: Request, output: Output | None) -> An
             keep=settings.view.top,
             shown=shown_of(settings, request.problem),
             output=output,
-            report=progress,
+            progress=progress,
         )

@@ -137,7 +137,7 @@ def _here(settings: Settings, request: Request, output: Output | None) -> Answer
             shown=shown_of(settings, request.problem),
             jobs=compute.jobs,
             output=output,
-            report=progress,
+            progress=progress,
         )
     return _checked(answer, settings)
 

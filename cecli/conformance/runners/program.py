@@ -25,7 +25,7 @@ import numpy as np
 from cecli.conformance.model import Failure, Inputs, NotSupported, Reply
 from cecli.conformance.runners.load import one_line
 from cecli.errors import CecliError
-from cecli.input.numbers import array_of, load_json
+from cecli.input.numbers import array_of_lists, load_json
 from cecli.machine.signals import ENDING
 from cecli.text.messages import describe, quote
 from cecli.text.strict_json import JSONObject, plain_value
@@ -138,7 +138,7 @@ def _reply(line: bytes) -> Reply:
         if key in answer:
             raise kind(_text(answer[key]))
     try:
-        loss, grad = (array_of(answer[name], name) for name in ("loss", "grad"))
+        loss, grad = (array_of_lists(answer[name], name) for name in ("loss", "grad"))
     except KeyError as missing:
         raise Failure(f"its answer has no {missing.args[0]}") from None
     except CecliError as error:
