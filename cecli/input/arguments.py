@@ -179,7 +179,7 @@ def _is_row(argument: str) -> bool:
 
 
 def read_probabilities(text: str, name: str, labels: Labels = None) -> NDArray[Any] | Joined:
-    """`read_values`, but those of a file of arrays stay there until they are looked at."""
+    """`read_values` as floats; those of a file of arrays stay there until they are looked at."""
     if names_file(text):
         path, key = path_and_key(text)
         if suffix_of(path) in ARRAYS:
@@ -187,12 +187,13 @@ def read_probabilities(text: str, name: str, labels: Labels = None) -> NDArray[A
                 found = find_array(path, key)
                 if isinstance(found, Joined) and found.dtype.kind == "f":
                     return found
-    return read_values(text, name, labels=labels)
+    values = read_values(text, name, labels=labels)
+    return values if values.dtype.kind == "f" else as_float64(values)
 
 
 def read_values(
     text: str, name: str, choice: Choice = AS_IT_IS, labels: Labels = None
-) -> NDArray[np.floating[Any]]:
+) -> NDArray[Any]:
     """Read the numbers of an option, such as class weights; errors begin with its name.
 
     labels: names of the classes, in whose order those of a table must be.
@@ -205,7 +206,7 @@ def read_values(
             suffix = suffix_of(path)
             if suffix in ARRAYS:
                 array = read_array(path, key)
-                return array if array.dtype.kind == "f" else as_float64(array)
+                return as_float64(array) if array.dtype.kind == "b" else array
             if suffix in TABLES:
                 rows_are_classes = name == "--weight" and key is None
                 in_order = partial(_in_order, labels) if rows_are_classes else None

@@ -44,6 +44,31 @@ def as_doubles(array: NDArray[Any]) -> Floats:
         return np.array(widened(array), dtype=np.float64, order="C")
 
 
+def first_rounded(
+    array: NDArray[Any], kept: NDArray[np.bool_] | None = None
+) -> tuple[int, ...] | None:
+    """The place of the first integer that no double holds: it would be rounded in silence.
+
+    kept: the rows that are looked at, all where it is None.
+    """
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
+        return None
+    size = np.abs(array).astype(np.uint64)
+    if size.max(initial=0) <= 2**53:
+        return None
+    # 53 binary digits hold it where it is less than 2^53 times its lowest digit.
+    lowest = size & (~size + np.uint64(1))
+    rounded = (size >> np.uint64(53) >= lowest) & (size > 0)
+    if kept is not None:
+        rounded[~kept] = False
+    return tuple(np.argwhere(rounded)[0].tolist()) if rounded.any() else None
+
+
+def no_double(value: np.integer[Any]) -> str:
+    """What an error says of such an integer."""
+    return f"{value}: no double holds this integer, the nearest is {int(float(value))}"
+
+
 def as_logits(array: NDArray[Any]) -> Logits:
     """Half and single precision as float32, all else as float64: the array itself where it is."""
     return np.asarray(widened(array), dtype=result_dtype(array.dtype), order="C")

@@ -25,6 +25,8 @@ from cecli.problem.dtypes import (
     as_doubles,
     as_logits,
     as_real_array,
+    first_rounded,
+    no_double,
     result_dtype,
     row_maxima,
     widened,
@@ -387,8 +389,8 @@ class Problem:
         kept = self._kept_in(start, stop)
         all_kept = self.kept_count == self.samples or bool(kept.all())
         given = self.given_rows[start:stop]
-        if given.dtype.kind in "iu" and given.dtype.itemsize == 8:
-            self._require_doubles(given, kept, start)
+        if (first := first_rounded(given, kept)) is not None:
+            self._refuse_rounded(given, first, start)
         with np.errstate(invalid="ignore"):  # a signalling NaN is one like any other
             logits = as_logits(given)
             if checked:
@@ -428,23 +430,14 @@ class Problem:
         position.insert(self.objective.axis % len(self.shape), columns)
         return np.stack(position, axis=1)
 
-    def _require_doubles(self, given: NDArray[Any], kept: NDArray[np.bool_], start: int) -> None:
-        """Refuse an integer that no double holds: it would be rounded in silence."""
-        size = np.abs(given).astype(np.uint64)
-        if size.max(initial=0) <= 2**53:
-            return
-        # 53 binary digits hold it where it is less than 2^53 times its lowest digit.
-        lowest = size & (~size + np.uint64(1))
-        rounded = (size >> np.uint64(53) >= lowest) & (size > 0) & kept[:, None]
-        if rounded.any():
-            row, column = np.argwhere(rounded)[0].tolist()
-            file, place = self.given_rows.called(start + row)
-            value = int(given[row, column])
-            raise CecliError(
-                f"{file}logit {column}{place} is {value}: no double holds this integer, "
-                f"the nearest is {int(float(value))}",
-                about=None if file else "logits",
-            )
+    def _refuse_rounded(self, given: NDArray[Any], first: tuple[int, ...], start: int) -> NoReturn:
+        """Raise CecliError for an integer of the rows from start on that no double holds."""
+        row, column = first
+        file, place = self.given_rows.called(start + row)
+        raise CecliError(
+            f"{file}logit {column}{place} is {no_double(given[first])}",
+            about=None if file else "logits",
+        )
 
     def refuse_rows(self, rows: Logits, start: int) -> NoReturn:
         """Raise CecliError for one of the rows from start on that cannot be used."""
@@ -548,7 +541,8 @@ def _checked_sample_weight(batch_shape: tuple[int, ...], objective: Objective) -
     """(N,) the weights of the samples."""
     if objective.sample_weight is None:
         return None
-    weights = as_doubles(as_real_array("sample_weight", objective.sample_weight))
+    given = as_real_array("sample_weight", objective.sample_weight)
+    weights = as_doubles(given)
     if weights.size != math.prod(batch_shape) or (
         weights.ndim > 1 and weights.shape != batch_shape
     ):
@@ -558,6 +552,10 @@ def _checked_sample_weight(batch_shape: tuple[int, ...], objective: Objective) -
             about="sample_weight",
         )
     weights = weights.reshape(-1)
+    if (first := first_rounded(given.reshape(-1))) is not None:
+        place = sample_name(first[0], batch_shape)
+        value = no_double(given.reshape(-1)[first])
+        raise CecliError(f"sample_weight{place} is {value}", about="sample_weight")
     bad = ~((weights >= 0) & (weights < np.inf))
     if bad.any():
         row = int(bad.argmax())
@@ -572,12 +570,15 @@ def _checked_sample_weight(batch_shape: tuple[int, ...], objective: Objective) -
 def _checked_weight(classes: int, objective: Objective) -> Floats | None:
     if objective.weight is None:
         return None
-    weight = as_doubles(as_real_array("weight", objective.weight))
+    given = as_real_array("weight", objective.weight)
+    weight = as_doubles(given)
     if weight.shape != (classes,):
         raise CecliError(
             f"weight has shape {weight.shape}: {classes} classes need {classes} weights",
             about="weight",
         )
+    if (first := first_rounded(given)) is not None:
+        raise CecliError(f"weight {first[0]} is {no_double(given[first])}", about="weight")
     bad = ~((weight >= 0) & (weight < np.inf))
     if bad.any():
         column = int(bad.argmax())

@@ -137,3 +137,13 @@ def test_the_longest_name(folder: Path, suffix: str) -> None:
 
 def test_an_empty_name() -> None:
     assert "cannot write '': -o takes the name of a file" in complaint(*GRAD, "-o", "")
+
+
+def test_integers_of_a_file_of_weights_are_not_rounded(folder: Path) -> None:
+    np.save("w.npy", np.array([2**53 + 1, 1]))
+    for option, name in (
+        ("--weight", "weight 0"),
+        ("--sample-weight", "sample_weight of sample 0"),
+    ):
+        text = complaint("loss", "[[1,2],[2,1]]", "-t", "0,1", option, "w.npy")
+        assert f"'w.npy': {name} is {2**53 + 1}: no double holds this integer" in text

@@ -106,6 +106,16 @@ def test_an_integer_that_would_be_rounded_is_refused(
     assert cecli.cross_entropy(logits, [0, 7], ignore_index=7).losses[1] == 0.0
 
 
+def test_a_weight_that_would_be_rounded_is_refused() -> None:
+    weights = np.array([1, 2**53 + 1], dtype=np.int64)
+    message = f"1 is {2**53 + 1}: no double holds .* nearest is {2**53}$"
+    with pytest.raises(cecli.CecliError, match=f"^weight {message}"):
+        cecli.cross_entropy(np.eye(2), [0, 1], weight=weights)
+    with pytest.raises(cecli.CecliError, match=f"^sample_weight of sample {message}"):
+        cecli.cross_entropy(np.eye(2), [0, 1], sample_weight=weights)
+    assert cecli.cross_entropy(np.eye(2), [0, 1], weight=weights - 1).loss > 0.0
+
+
 @pytest.mark.parametrize("value", [2**53, -(2**53), 2**53 + 2, -(2**63), 3 * 2**60, 0])
 def test_an_integer_that_a_double_holds_is_exact(value: int) -> None:
     logits = np.array([value, 0], dtype=np.int64)
