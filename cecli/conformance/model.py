@@ -78,7 +78,7 @@ class Case:
 
     name: str
     reason: str
-    make: Callable[[], Inputs]
+    make: Callable[[], Inputs] = field(repr=False)
     features: frozenset[str] = frozenset()
     source: str | None = None
     tests: Property = "result"

@@ -13,6 +13,7 @@ import stat
 import struct
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from cecli.errors import CecliError
 from cecli.input.formats import COMPRESSED, near_names, suffix_of
-from cecli.input.numbers import MAXIMUM_DIMENSIONS
+from cecli.input.numbers import MAXIMUM_DIMENSIONS, distinct_keys
 from cecli.problem.dtypes import widened
 from cecli.problem.foreign import BFLOAT16, float8, type_name
 from cecli.problem.rows import Joined
@@ -311,7 +312,8 @@ def _find_npz(path: str, key: str | None, names: bool) -> NDArray[Any] | Joined:
         size = _size_of(file)
         try:
             with ZipFile(file) as archive:
-                members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+                pairs = [(m.filename.removesuffix(".npy"), m) for m in archive.infolist()]
+                members = distinct_keys("the archive", pairs)
                 name = chosen_key(list(members), key)
                 return _find_member(file, archive, name, members[name], names)
         # What forged archives make the module raise.
@@ -424,7 +426,7 @@ def _tensors_of(file: BinaryIO, size: int) -> tuple[dict[str, _Tensor], int]:
     length = int.from_bytes(file.read(8), "little")
     if length > min(size - 8, _MOST_HEADER):
         raise CecliError(f"its header is said to have {length} bytes")
-    header = json.loads(file.read(length))
+    header = json.loads(file.read(length), object_pairs_hook=partial(distinct_keys, "its header"))
     if not isinstance(header, dict):
         raise CecliError("its header is no object")
     header.pop("__metadata__", None)

@@ -112,6 +112,9 @@ class _ArrowFile:
     def batches(self, places: Sequence[int]) -> Iterator[Any]:
         """Record batches of some columns."""
         names = [self.names[place] for place in places]
+        for name in names:
+            if self.names.count(name) > 1:
+                raise CecliError(f"several columns are headed {quote(name)}")
         if self._suffix == ".parquet":
             batches = self._file.iter_batches(ROWS_AT_ONCE, columns=names)
         elif hasattr(self._file, "get_batch"):

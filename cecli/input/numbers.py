@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain
 from math import inf, isfinite, isinf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,7 @@ _TOKEN = re.compile(
 )
 
 Locate = Callable[[int], str]
+Value = TypeVar("Value")
 
 
 def _item(name: str, position: int, shape: Sequence[int], first: int = 0) -> str:
@@ -77,16 +78,17 @@ def _decoder() -> json.JSONDecoder:
         return int(digits) if len(digits) <= 20 else float(digits)
 
     return json.JSONDecoder(
-        parse_int=integer, parse_constant=str, object_pairs_hook=_object_of_distinct_keys
+        parse_int=integer, parse_constant=str, object_pairs_hook=partial(distinct_keys, "an object")
     )
 
 
-def _object_of_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def distinct_keys(holder: str, pairs: list[tuple[str, Value]]) -> dict[str, Value]:
+    """A dictionary of pairs; CecliError, with what holds them, where two have the same key."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for place, key in enumerate(keys) if key in keys[:place])
-        raise CecliError(f"an object has the key {quote(twice)} twice: which is meant?")
+        raise CecliError(f"{holder} has the key {quote(twice)} twice: which is meant?")
     return found
 
 

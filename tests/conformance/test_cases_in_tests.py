@@ -45,3 +45,9 @@ def test_what_is_not_supported_is_skipped() -> None:
     (case,) = cecli.cases(["weight/mean"])
     with pytest.raises(unittest.SkipTest, match="weight/mean is not supported: there is no param"):
         case.check(summed)
+
+
+def test_a_case_shows_what_it_is_about() -> None:
+    (case,) = cecli.cases(["ordinary/textbook"])
+    assert repr(case).startswith("Case(name='ordinary/textbook', reason='")
+    assert " at 0x" not in repr(case)

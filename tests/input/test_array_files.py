@@ -302,3 +302,23 @@ def test_more_dimensions_than_can_be_read_back(folder: Path, suffix: str) -> Non
     else:
         pytest.importorskip("safetensors.numpy").save_file({"z": many}, name)
     assert complaint("softmax", name).endswith("40 dimensions: at most 32 can be read")
+
+
+# --- Which array is meant -----------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # the module that writes it says so
+def test_a_name_that_a_file_has_twice(folder: Path) -> None:
+    np.save("z.npy", [1.0, 2.0])
+    for names in (["z.npy", "z.npy"], ["z", "z.npy"]):
+        with zipfile.ZipFile("z.npz", "w") as archive:
+            for name in names:
+                archive.write("z.npy", name)
+        text = complaint("softmax", "z.npz")
+        assert text.endswith("'z.npz': the archive has the key 'z' twice: which is meant?")
+    entry = b'"z": {"dtype": "F64", "shape": [%d, %d], "data_offsets": [0, 64]}'
+    header = b"{" + entry % (2, 4) + b", " + entry % (4, 2) + b"}"
+    content = len(header).to_bytes(8, "little") + header + bytes(64)
+    Path("z.safetensors").write_bytes(content)
+    text = complaint("softmax", "z.safetensors")
+    assert "its header has the key 'z' twice: which is meant?" in text

@@ -540,6 +540,13 @@ def test_columns_of_arrow(dtype: str) -> None:
         assert read_values(f"{name}:b", "--weight").tolist() == logits[:, 1].tolist()
 
 
+def test_columns_of_one_name_in_arrow() -> None:
+    pa = pytest.importorskip("pyarrow")
+    for name in arrow_files(pa.table([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], names=["a", "b", "a"])):
+        assert complaint("softmax", name).endswith("several columns are headed 'a'")
+        assert read_values(f"{name}:b", "--weight").tolist() == [3.0, 4.0]
+
+
 def test_a_column_of_lists() -> None:
     pa = pytest.importorskip("pyarrow")
     for kind in (pa.list_(pa.float32()), pa.list_(pa.float32(), 3), pa.large_list(pa.float32())):
