@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,14 @@ SLOW_RUN = (
 left_out = pytest.StashKey[int]()
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
     """Whoever runs the tests may have told programs how to look, and where they run."""
     names = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "GITHUB_ACTIONS")
-    for name in names:
-        monkeypatch.delenv(name, raising=False)
+    with pytest.MonkeyPatch.context() as environment:
+        for name in names:
+            environment.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture
@@ -81,6 +84,12 @@ def pytest_configure(config: pytest.Config) -> None:
             interrupts = number == signal.SIGINT
             signal.signal(number, signal.default_int_handler if interrupts else signal.SIG_DFL)
     config.pluginmanager.register(LeftOut(config))
+    gc.disable()  # what is collected stays until the end
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # and need not be gone through again and again
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

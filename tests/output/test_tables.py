@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -211,19 +212,21 @@ BATCHES = {
 }
 ALL = ORDINARY | BATCHES
 
+drawn = cache(shown)  # three tests look at the same tables
+
 
 @pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
 def test_a_table_fits_the_terminal(arguments: list[str]) -> None:
     for width in (60, 80, 120):
-        for line in shown(*arguments, width=width).splitlines():
+        for line in drawn(*arguments, width=width).splitlines():
             assert cell_len(line) <= width
 
 
 @pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
 def test_no_number_is_cut_short(arguments: list[str]) -> None:
-    wide = [set(row.split()) for _, rows, _ in tables(shown(*arguments)) for row in rows]
+    wide = [set(row.split()) for _, rows, _ in tables(drawn(*arguments)) for row in rows]
     for width in (20, 60, 80, 120):
-        narrow = [r for _, rows, _ in tables(shown(*arguments, width=width)) for r in rows]
+        narrow = [r for _, rows, _ in tables(drawn(*arguments, width=width)) for r in rows]
         assert len(narrow) == len(wide), width
         for row, words in zip(narrow, wide, strict=True):
             assert "…" not in row, width
@@ -233,7 +236,7 @@ def test_no_number_is_cut_short(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
 def test_points_stand_in_columns(arguments: list[str]) -> None:
-    shown_in_all = [tables(shown(*arguments, width=width)) for width in WIDTHS]
+    shown_in_all = [tables(drawn(*arguments, width=width)) for width in WIDTHS]
     for header, rows, _ in itertools.chain(*shown_in_all):
         # The numbers begin where the header of the first column of numbers does.
         start = min(header.find(name) for name in NUMERIC if name in header)
@@ -247,13 +250,16 @@ def test_points_stand_in_columns(arguments: list[str]) -> None:
             assert len(set(column)) == 1
 
 
+document_of = cache(printed)
+
+
 @pytest.mark.parametrize("digits", range(1, 18))
 @pytest.mark.parametrize("width", [60, None])
 def test_a_table_shows_the_numbers_of_the_json(digits: int, width: int | None) -> None:
     for command in ("softmax", "loss", "grad"):
         arguments = [command, "2.0", "-1.5", "30", "-inf", "0.30000000000000004"]
         arguments += [] if command == "softmax" else ["-t", "1"]
-        document = printed(*arguments)
+        document = document_of(*arguments)
         text = shown(*arguments, "--digits", str(digits), width=width)
         [(header, rows, notes)] = tables(text)
         last = document["grad" if command == "grad" else "log_softmax"]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, cached_property
@@ -58,48 +59,58 @@ class Row:
     ) -> None:
         self.mass = mass
         self.objective = objective
-        self.total_mass = sum(mass, Fraction(0))
-        exact = [None if z == -math.inf else Fraction(z) for z in logits]
-        kept = {z for z in exact if z is not None}
+        self.total_mass = sum(filter(None, mass), Fraction(0))
+        counts = Counter(z for z in logits if z > -math.inf)
         temperature = Fraction(objective.temperature)
-        self.digits = _digits(kept, objective)
+        self.digits = _digits(counts, objective)
         with mp.workdps(self.digits):
-            capped = {z: self._capped(z) for z in kept}
-            self._slope = {z: self._slope_of_cap(z) for z in kept}
+            capped, self._slope = self._capped(counts)
             largest = max(capped.values())
             below = {z: (u - largest) / temperature for z, u in capped.items()}
             powers = {z: _power(d) for z, d in below.items()}
-            total = mp.fsum(powers[z] for z in exact if z is not None)
+            total = mp.fsum(counts[z] * power for z, power in powers.items())
             log_total = _fraction(mp.log(total))
-            if len(kept) == 1:
-                count = sum(z is not None for z in exact)
-                softmax = dict.fromkeys(kept, Fraction(1, count))
+            if len(counts) == 1:
+                softmax = dict.fromkeys(counts, Fraction(1, counts.total()))
             else:
                 softmax = {z: _fraction(power / total) for z, power in powers.items()}
-        self._logits = exact
+        self._logits = logits
         self._softmax = softmax
         self._log_softmax = {z: d - log_total for z, d in below.items()}
         self.log_sum = largest / temperature + log_total
 
-    def _capped(self, logit: Fraction) -> Fraction:
+    def _capped(
+        self, logits: Iterable[float]
+    ) -> tuple[dict[float, Fraction], dict[float, Fraction]]:
+        """Of each logit its value under the cap, and how fast that grows with it."""
         if self.objective.softcap is None:
-            return logit
+            return {z: Fraction(z) for z in logits}, dict.fromkeys(logits, Fraction(1))
         cap = Fraction(self.objective.softcap)
-        return cap * _fraction(mp.tanh(_mpf(logit / cap)))
-
-    def _slope_of_cap(self, logit: Fraction) -> Fraction:
-        if self.objective.softcap is None:
-            return Fraction(1)
-        tangent = mp.tanh(_mpf(logit / Fraction(self.objective.softcap)))
-        return 1 - _fraction(tangent) ** 2
+        tangents = {z: _fraction(mp.tanh(_mpf(Fraction(z) / cap))) for z in logits}
+        return {z: cap * t for z, t in tangents.items()}, {z: 1 - t**2 for z, t in tangents.items()}
 
     def softmax(self, i: int) -> Fraction:
-        logit = self._logits[i]
-        return Fraction(0) if logit is None else self._softmax[logit]
+        return self._softmax.get(self._logits[i], Fraction(0))
 
     def log_softmax(self, i: int) -> Exact:
-        logit = self._logits[i]
-        return -math.inf if logit is None else self._log_softmax[logit]
+        return self._log_softmax.get(self._logits[i], -math.inf)
+
+    @cached_property
+    def alike(self) -> list[int]:
+        """By class a number, the same for the same logit and mass, and so for the same results."""
+        numbers: dict[tuple[float, Fraction], int] = {}
+        return [
+            numbers.setdefault(both, len(numbers))
+            for both in zip(self._logits, self.mass, strict=True)
+        ]
+
+    @cached_property
+    def different(self) -> list[int]:
+        """By number of `alike` the first such class."""
+        first: dict[int, int] = {}
+        for i, number in enumerate(self.alike):
+            first.setdefault(number, i)
+        return list(first.values())
 
     @cached_property
     def loss(self) -> Exact:
@@ -119,8 +130,7 @@ class Row:
 
     def slope(self, i: int) -> Fraction:
         """How much the capped, tempered logit moves with the logit."""
-        logit = self._logits[i]
-        slope = Fraction(1) if logit is None else self._slope[logit]
+        slope = self._slope.get(self._logits[i], Fraction(1))
         return slope / Fraction(self.objective.temperature)
 
     def terms(self, i: int, divisor: Fraction, z_loss_divisor: Fraction) -> list[Fraction]:
@@ -172,17 +182,11 @@ def evaluate(logits: ArrayLike, target: ArrayLike, **options: Any) -> Result:
     by, z_by = divisor or Fraction(1), z_loss_divisor or Fraction(1)
 
     def array(component: Callable[[Row, int], Exact], ignored: Exact) -> Objects:
-        out = np.empty(flat.shape, dtype=object)
-        known: dict[tuple[int, float, Fraction], Exact] = {}
+        out = np.full(flat.shape, ignored, dtype=object)
+        components = cache(lambda row: [component(row, i) for i in row.different])
         for n, row in enumerate(rows):
-            for i, logit in enumerate(flat[n].tolist()):
-                if row is None:
-                    out[n, i] = ignored
-                    continue
-                key = (id(row), logit, row.mass[i])
-                if key not in known:
-                    known[key] = component(row, i)
-                out[n, i] = known[key]
+            if row is not None:
+                out[n] = np.array(components(row), dtype=object)[row.alike]
         return np.moveaxis(out.reshape(moved.shape), -1, objective.axis)
 
     losses = np.empty(len(rows), dtype=object)
@@ -278,14 +282,14 @@ def _divisors(
     return total, count
 
 
-def _digits(logits: set[Fraction], objective: Objective) -> int:
+def _digits(logits: Iterable[float], objective: Objective) -> int:
     """Enough that what cancels, 1 − p, 1 − tanh² or p − 1/C, does not take the last 80 digits."""
-    spread = min((max(logits) - min(logits)) / Fraction(objective.temperature), -SMALLEST_EXPONENT)
+    ordered = [Fraction(z) for z in sorted(logits)]
+    spread = min((ordered[-1] - ordered[0]) / Fraction(objective.temperature), -SMALLEST_EXPONENT)
     saturation = Fraction(0)
     if objective.softcap is not None:
-        saturation = max(map(abs, logits)) / Fraction(objective.softcap)
+        saturation = max(map(abs, ordered)) / Fraction(objective.softcap)
     digits = 80 + math.ceil(2 * (spread + 2 * saturation) / Fraction(math.log(10)))
-    ordered = sorted(logits)
     gaps = [(b - a) / Fraction(objective.temperature) for a, b in itertools.pairwise(ordered)]
     digits += 2 * max((len(str(1 / gap).split("/")[0]) for gap in gaps if gap < 1), default=0)
     if digits > 50_000:
