@@ -101,7 +101,7 @@ def answer(implementation: Implementation, case: Case) -> Answered:
 @in_standard_mode
 def inputs_of(case: Case, dtype: str | None) -> Inputs:
     """New inputs, in a type of their own or in that one."""
-    return cast(case.make(), dtype) if dtype is not None else case.make()
+    return as_dtype(case.make(), dtype) if dtype is not None else case.make()
 
 
 def _is_shared(array: NDArray[Any]) -> bool:
@@ -124,7 +124,7 @@ def _changed(inputs: Inputs, untouched: Inputs) -> str | None:
     return None
 
 
-def cast(inputs: Inputs, dtype: str) -> Inputs:
+def as_dtype(inputs: Inputs, dtype: str) -> Inputs:
     """The inputs with their logits, class probabilities and weights rounded to another type.
 
     Raises NotSupported where a number is beyond that type.

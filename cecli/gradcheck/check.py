@@ -163,7 +163,8 @@ def check(
     step = _checked_step(problem, method, step)
     if grad.shape != problem.shape:
         raise CecliError(
-            f"the gradient has shape {grad.shape}: it must be of the logits' shape {problem.shape}"
+            f"the gradient has shape {grad.shape}: it must be of the logits' shape {problem.shape}",
+            about="grad",
         )
     analytic = as_doubles(problem.to_rows(grad))
     if not analytic.size:

@@ -206,16 +206,16 @@ def _are_integers(value: object) -> bool:
 
 
 def named_target_of(
-    target: object, own: Labels, given: Labels, first: int = 0
+    target: object, own: Labels, beside: Labels, first: int = 0
 ) -> NDArray[np.int64]:
-    """A target whose labels are a document's own, or those that are given beside it.
+    """A target whose labels are a document's own, or those that stand beside it.
 
     first: as in `target_of`.
     """
-    if own is None or given is None:
-        return target_of(target, own if given is None else given, first)
+    if own is None or beside is None:
+        return target_of(target, own if beside is None else beside, first)
     try:
-        return target_of(target, given, first)
+        return target_of(target, beside, first)
     except CecliError:
         return target_of(target, own, first)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cecli.conformance.model import Failure, Inputs, NotSupported, Reply
-from cecli.conformance.run import cast, verify
+from cecli.conformance.run import as_dtype, verify
 from support.cases import CASES, FEW, named, right
 from support.implementations import Textbook
 
@@ -115,13 +115,13 @@ def test_what_is_right_may_be_written_over_shared_memory() -> None:
 
 
 def test_a_cast_keeps_the_layout() -> None:
-    inputs = cast(named("layout/every-other-row").make(), "float32")
+    inputs = as_dtype(named("layout/every-other-row").make(), "float32")
     assert inputs.logits.dtype == np.float32
     assert inputs.logits.strides == (14 * 4, 4)
 
 
 def test_a_cast_refuses_what_is_beyond_the_type() -> None:
     with pytest.raises(NotSupported, match="beyond float32"):
-        cast(named("magnitude/1e300").make(), "float32")
-    masked = cast(named("masks/one").make(), "float16")
+        as_dtype(named("magnitude/1e300").make(), "float32")
+    masked = as_dtype(named("masks/one").make(), "float16")
     assert masked.logits[0, 0] == -math.inf

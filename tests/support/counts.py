@@ -85,6 +85,7 @@ def counted() -> Iterator[Counts]:
     with (
         mock.patch("cecli.core.evaluate.each_block", counting("sweeps", each_block)),
         mock.patch("cecli.comparison.survey.each_block", counting("sweeps", each_block)),
+        mock.patch("cecli.machine.blocks.each_block", counting("sweeps", each_block)),
         mock.patch.object(Solver, "solve", solve),
         mock.patch.object(Problem, "of", counting("problems", Problem.of)),
     ):

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 
 from cecli.conformance.model import Case
-from cecli.conformance.suite.makers import Array, case, logits, random, targets
+from cecli.conformance.suite.makers import LIGER, Array, case, logits, random, targets
 from cecli.conformance.suite.sizes import crowded_rows, mostly_equal
-
-LIGER = "https://github.com/linkedin/Liger-Kernel/"
 
 
 def cases() -> Iterator[Case]:

@@ -16,6 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from cecli.conformance.model import ARRAY_OPTIONS, Case, Inputs, Property
 from cecli.problem.precision import round_to_type
 
+# Where what went wrong in published code is told.
+PYTORCH = "https://github.com/pytorch/pytorch/"
+LIGER = "https://github.com/linkedin/Liger-Kernel/"
+
 Array = NDArray[Any]
 Arrays = Callable[[], tuple[Any, Any]]
 

@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 
 from cecli.conformance.model import Case
-from cecli.conformance.suite.makers import Arrays, case, few_logits, logits, random, targets
+from cecli.conformance.suite.makers import (
+    PYTORCH,
+    Arrays,
+    case,
+    few_logits,
+    logits,
+    random,
+    targets,
+)
 
 MASKED = -math.inf
 LARGEST, SMALLEST = 1.7976931348623157e308, 5e-324
-PYTORCH = "https://github.com/pytorch/pytorch/issues/"
 
 
 def cases() -> Iterator[Case]:
@@ -68,7 +75,7 @@ def _shift() -> Iterator[Case]:
     )
     absorbed = "added to the maximum, the logarithm of the sum is lost: subtract logits first"
     mlx = "https://github.com/ml-explore/mlx/pull/4188"
-    yield case("shift/equal-at-1e8", absorbed, ([[1e8, 1e8]], [1]), source=PYTORCH + "11752")
+    yield case("shift/equal-at-1e8", absorbed, ([[1e8, 1e8]], [1]), source=PYTORCH + "issues/11752")
     yield case("shift/one-apart-at-1e15", absorbed, ([[1e15, 1e15 - 1.0]], [0]), source=mlx)
     yield case("shift/two-apart-at-9e15", absorbed, ([[9e15, 9e15 - 2.0]], [1]), source=mlx)
     yield case(
@@ -80,7 +87,7 @@ def _shift() -> Iterator[Case]:
 
 def _saturation() -> Iterator[Case]:
     reason = "1 + tiny is 1: its logarithm is 0, and p − 1 has lost its digits"
-    source = PYTORCH + "113708"
+    source = PYTORCH + "issues/113708"
     for ahead in (10.0, 20.0, 36.5, 40.0, 100.0, 300.0, 700.0):
         arrays = ([[ahead, 0.0, 0.0], [0.125, 0.0, -ahead]], [0, 1])
         yield case(f"saturation/{ahead:g}-ahead", reason, arrays, source=source)

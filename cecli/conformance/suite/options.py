@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from cecli.conformance.model import Case
-from cecli.conformance.suite.makers import Arrays, case, logits, random, targets
+from cecli.conformance.suite.makers import LIGER, PYTORCH, Arrays, case, logits, random, targets
 
 MASKED, NAN = -math.inf, math.nan
 WEIGHT = [0.5, 2.0, 1.0, 3.0, 0.25]
-PYTORCH = "https://github.com/pytorch/pytorch/issues/"
-LIGER = "https://github.com/linkedin/Liger-Kernel/"
 
 
 def cases() -> Iterator[Case]:
@@ -93,12 +91,12 @@ def _ignored() -> Iterator[Case]:
         "ignored/index-255",
         reason,
         _ignoring(255, (1, 6)),
-        source=PYTORCH + "15508",
+        source=PYTORCH + "issues/15508",
         ignore_index=255,
         reduction="none",
     )
     poison = "0·NaN is NaN: an ignored row may hold anything"
-    source = PYTORCH + "11551"
+    source = PYTORCH + "issues/11551"
     for name, fill in (("nan", NAN), ("infinity", math.inf), ("minus-infinity", MASKED)):
         arrays = _ignoring(-100, (2, 5), fill)
         yield case(f"ignored/holding-{name}", poison, arrays, source=source, ignore_index=-100)
@@ -106,7 +104,7 @@ def _ignored() -> Iterator[Case]:
 
 def _weight() -> Iterator[Case]:
     mean = "the mean divides by the weights of the targets, and not by N or by all weights"
-    source = PYTORCH + "25571"
+    source = PYTORCH + "issues/25571"
     yield case("weight/mean", mean, random(7, 5, seed="weight"), source=source, weight=WEIGHT)
     for reduction in ("sum", "none"):
         reason = "each row counts with the weight of its target"
@@ -206,7 +204,7 @@ def _smoothing() -> Iterator[Case]:
             f"smoothing/weight-{reduction}",
             weighted + "the targets alone",
             random(6, 5, seed="smoothing weight"),
-            source=PYTORCH + "104776",
+            source=PYTORCH + "issues/104776",
             label_smoothing=0.1,
             weight=WEIGHT,
             reduction=reduction,

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from cecli.conformance.model import Case
-from cecli.conformance.suite.makers import case, random
+from cecli.conformance.suite.makers import PYTORCH, case, random
 from cecli.conformance.suite.sizes import mostly_equal
 
 OPTAX = "https://github.com/google-deepmind/optax/issues/1020"
 EXECUTORCH = "https://github.com/pytorch/executorch/pull/20089"
-PYTORCH = "https://github.com/pytorch/pytorch/pull/166232"
 # In each type: an offset and an amount by which one logit may lead.
 RANGES = {
     "float32": (1e4, 25.0, 85.0),
@@ -33,7 +32,7 @@ def _of(dtype: str) -> Iterator[Case]:
     offset, ahead, behind = RANGES[dtype]
     half = dtype != "float32"
     source = OPTAX if dtype == "bfloat16" else None
-    sums, means = (EXECUTORCH, PYTORCH) if half else (None, None)
+    sums, means = (EXECUTORCH, PYTORCH + "pull/166232") if half else (None, None)
     seed = "precision"
     yield case(
         f"{dtype}/small-batch",
