@@ -285,7 +285,7 @@ PLANTED = [
         "text/numbers.py",
         "if 10.0 ** (kept - 1 - digits) <= size",
         "if 10.0 ** (kept - digits) <= size",
-        room="output/test_tables.py",
+        room="text/test_numbers.py",
     ),
     Planted(
         "a quoted text keeps its control characters",
