@@ -84,7 +84,6 @@ __all__ = [
     "read_file",
     "read_labels",
     "read_probabilities",
-    "read_target",
     "read_values",
     "target_file",
 ]
@@ -270,11 +269,6 @@ def read_candidate(
 
 
 # --- Targets and labels ---------------------------------------------------------------------------
-
-
-def read_target(text: str, labels: Labels, choice: Choice = AS_IT_IS) -> NDArray[np.integer[Any]]:
-    """`find_target`, all in memory."""
-    return np.asarray(find_target(text, labels, choice))
 
 
 def find_target(text: str, labels: Labels, choice: Choice = AS_IT_IS) -> Targets:

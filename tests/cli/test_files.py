@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from cecli.cli.main import main
-from cecli.input.arguments import read_document, read_target
+from cecli.input.arguments import read_document
 from support.in_process import complaint, printed, shown
-from support.reading import error_of
+from support.reading import error_of, read_target
 
 LOGITS = np.array([[2.0, 1.0, 0.1], [-1.5, 0.25, 3.0]])
 BFLOAT16 = np.array([[1.0, -2.5, 3.140625], [0.0, -np.inf, 1e-38]], dtype=np.float32)

@@ -20,17 +20,17 @@ with atheris.instrument_imports(include=["cecli"]):
 
     from cecli.errors import CecliError
     from cecli.input.arguments import (
+        find_target,
         read_candidate,
         read_document,
         read_labels,
-        read_target,
         read_values,
     )
 
 SUFFIXES = ("npy", "npz", "npy.gz", "safetensors", "json", "jsonl", "csv", "tsv", "txt", "csv.gz")
 READERS: tuple[Callable[[str], object], ...] = (
     lambda name: np.asarray(read_document([name], None).given),
-    lambda name: read_target(name, None),
+    lambda name: np.asarray(find_target(name, None)),
     lambda name: read_values(name, "--weight"),
     lambda name: read_candidate(name, "grad", None).values,
     read_labels,

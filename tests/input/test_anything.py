@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.arguments import read_document, read_labels, read_target, read_values
-from support.reading import WHOLE_NPY, assert_same, piped
+from cecli.input.arguments import read_document, read_labels, read_values
+from support.reading import WHOLE_NPY, assert_same, piped, read_target
 
 # --- What is written reads back ------------------------------------------------------------------
 

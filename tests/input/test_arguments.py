@@ -14,8 +14,8 @@ import pytest
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cecli.input.arguments import read_document, read_labels, read_target, read_values
-from support.reading import WHOLE_NPY, argument_error, assert_same, error_of, header_of
+from cecli.input.arguments import read_document, read_labels, read_values
+from support.reading import WHOLE_NPY, argument_error, assert_same, error_of, header_of, read_target
 
 INF = float("inf")
 NAN = float("nan")

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.arguments import read_document, read_target, read_values
+from cecli.input.arguments import read_document, read_values
 from cecli.input.array_files import find_array, read_array
 from cecli.problem.rows import Joined
 from support.in_process import complaint
-from support.reading import error_of, header_of
+from support.reading import error_of, header_of, read_target
 
 LOGITS = np.array([[2.0, 1.0, 0.1], [-1.5, 0.25, 3.0]])
 BFLOAT16 = np.array([[1.0, -2.5, 3.140625], [0.0, -np.inf, 1e-38]], dtype=np.float32)

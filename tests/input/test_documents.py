@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cecli.input.arguments import read_target
-from support.reading import argument_error, assert_same, error_of, piped
+from support.reading import argument_error, assert_same, error_of, piped, read_target
 
 INF = float("inf")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cecli.input.arguments import read_document, read_target
-from support.reading import argument_error, assert_same, error_of, piped
+from cecli.input.arguments import read_document
+from support.reading import argument_error, assert_same, error_of, piped, read_target
 
 INF = float("inf")
 NAN = float("nan")

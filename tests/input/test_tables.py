@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 import cecli
 from cecli.errors import CecliError
 from cecli.input import collected, tables
-from cecli.input.arguments import read_document, read_target, read_values
+from cecli.input.arguments import read_document, read_values
 from cecli.input.columns import Choice, column_places, layout_of
 from cecli.problem.rows import Joined
 from cecli.problem.stored import forget_files
 from support.in_process import complaint, printed, run
 from support.paths import CASES
+from support.reading import read_target
 
 pytestmark = pytest.mark.usefixtures("folder")
 RANDOM = np.random.default_rng(5)

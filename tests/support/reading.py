@@ -11,12 +11,19 @@ import pytest
 from numpy.typing import NDArray
 
 from cecli.errors import CecliError
-from cecli.input.arguments import Document, read_document
+from cecli.input.arguments import AS_IT_IS, Document, find_target, read_document
+from cecli.input.columns import Choice
 
 
 def piped(content: str | bytes) -> Document:
     data = content.encode() if isinstance(content, str) else content
     return read_document((), io.BytesIO(data))
+
+
+def read_target(
+    text: str, labels: tuple[str, ...] | None, choice: Choice = AS_IT_IS
+) -> NDArray[np.integer[Any]]:
+    return np.asarray(find_target(text, labels, choice))
 
 
 def error_of(read: Callable[..., object], *arguments: object) -> str:
