@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,12 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=400)
 settings.register_profile("other", settings.get_profile("thorough"), derandomize=False)
 settings.load_profile("quick")
+
+# PyTorch's threads wait for one another in loops, at the cost of the other workers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Files of few tests that take long: begun first, so that the workers end together.
+LONG = ("process", "cluster", "conformance")
 
 SLOW_RUN = (
     "pytest -q -n auto --dist=loadgroup -m 'slow or hypothesis' --hypothesis-profile=thorough"
@@ -84,7 +92,17 @@ def pytest_configure(config: pytest.Config) -> None:
             interrupts = number == signal.SIGINT
             signal.signal(number, signal.default_int_handler if interrupts else signal.SIG_DFL)
     config.pluginmanager.register(LeftOut(config))
+
+
+def pytest_collectstart() -> None:
     gc.disable()  # what is collected stays until the end
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.path.parent.name not in LONG, -tests[item.path]))
 
 
 def pytest_collection_finish() -> None:
