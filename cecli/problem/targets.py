@@ -99,7 +99,7 @@ class ClassIndices:
         columns = self.rows[start:stop]
         if not self.keeps_all:
             columns = np.where(self.kept(start, stop), columns, 0)
-        return columns.astype(np.int64, copy=False)
+        return np.ascontiguousarray(columns, dtype=np.int64)
 
     @cached_property
     def kept_count(self) -> int:

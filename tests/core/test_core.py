@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+import cecli
 from cecli import CrossEntropy, cross_entropy, log_softmax, softmax
 from support.oracle import (
     MAX,
@@ -355,6 +356,39 @@ def test_layout_in_memory_does_not_matter(rearrange: Any) -> None:
     assert actual.loss == expected.loss
     np.testing.assert_array_equal(actual.grad, expected.grad)
     assert actual.grad.dtype == np.dtype(np.float64)
+
+
+@pytest.mark.parametrize(
+    "rearrange",
+    [
+        np.asfortranarray,
+        lambda a: np.repeat(a, 2, axis=0)[::2],
+        lambda a: a[::-1].copy()[::-1],
+        lambda a: a.astype(a.dtype.newbyteorder(">")),
+    ],
+    ids=["Fortran", "strided", "reversed", "big-endian"],
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_layout_of_what_stands_beside_the_logits_does_not_matter(
+    rearrange: Any, exact: bool
+) -> None:
+    logits, target, soft = normal((6, 7)), np.arange(6), cecli.softmax(normal((6, 7)))
+    weight, sample_weight = np.arange(7) + 0.5, np.arange(6) + 0.25
+    for truth in (target, target.astype(np.int32), soft):
+        expected = cross_entropy(
+            logits, truth, weight=weight, sample_weight=sample_weight, exact=exact
+        )
+        actual = cross_entropy(
+            logits,
+            rearrange(truth),
+            weight=rearrange(weight),
+            sample_weight=rearrange(sample_weight),
+            exact=exact,
+        )
+        assert actual.loss == expected.loss
+        np.testing.assert_array_equal(actual.grad, expected.grad)
+    plain = cross_entropy(logits, rearrange(target), exact=exact)
+    assert plain.loss == cross_entropy(logits, target, exact=exact).loss
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
