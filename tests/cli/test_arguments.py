@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.each import each
 from support.in_process import complaint, printed, shown
 
 pytestmark = pytest.mark.usefixtures("folder")
 INF = float("inf")
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "logits"),
     [
         (["2.0", "1.0", "0.1"], [2.0, 1.0, 0.1]),
@@ -52,7 +53,7 @@ def test_numbers(arguments: list[str], logits: object) -> None:
 ORDERS = list(itertools.permutations(["-1.5", "-inf", "3", "--target=2"]))
 
 
-@pytest.mark.parametrize("arguments", ORDERS)
+@each("arguments", ORDERS)
 def test_options_stand_anywhere(arguments: tuple[str, ...]) -> None:
     document = printed("loss", *arguments)
     assert document["target"] == 2
@@ -60,7 +61,7 @@ def test_options_stand_anywhere(arguments: tuple[str, ...]) -> None:
     assert list(map(float, document["logits"])) == numbers
 
 
-@pytest.mark.parametrize(
+@each(
     "arguments",
     [
         ["-t", "0", "-1", "2"],
@@ -130,7 +131,7 @@ def test_a_missing_value_is_said_so(option: str) -> None:
     assert "requires an argument" in line
 
 
-@pytest.mark.parametrize(
+@each(
     ("stdin", "logits"),
     [
         ("1 2 3\n", [1.0, 2.0, 3.0]),
@@ -145,7 +146,7 @@ def test_a_missing_value_is_said_so(option: str) -> None:
         ("\ufeff1 2", [1.0, 2.0]),
     ],
 )
-@pytest.mark.parametrize("arguments", [[], ["-"]])
+@each("arguments", [[], ["-"]])
 def test_standard_input(arguments: list[str], stdin: str, logits: object) -> None:
     assert printed("softmax", *arguments, stdin=stdin)["logits"] == logits
 

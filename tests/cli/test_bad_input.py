@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.each import each
 from support.in_process import complaint, printed, run, shown
 
 pytestmark = pytest.mark.usefixtures("folder")
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "words"),
     [
         # logits
@@ -159,7 +160,7 @@ def test_a_label_that_looks_like_a_file_is_not_named_as_one(target: str) -> None
     assert line.startswith("cecli loss: 1 target for 2 samples: ")
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "start"),
     [
         ("wrong.npy -t 0,0", "'wrong.npy': logit 1 of sample 1 is NaN"),
@@ -212,7 +213,7 @@ def bad_files(folder: Path) -> None:
     Path("latin.json").write_bytes('{"logits": [1], "labels": ["é"]}'.encode("latin-1"))
 
 
-@pytest.mark.parametrize(
+@each(
     ("stdin", "words"),
     [
         ("", ["no logits", "2.0 1.0 0.1"]),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.each import each
 from support.in_process import run
 
 # A colour, a bell, the C1 control that begins a command, a turned direction, a byte of no UTF-8.
@@ -74,7 +75,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save("target.npy", [0])
 
 
-@pytest.mark.parametrize("arguments", TYPED, ids=range(len(TYPED)))
+@each("arguments", TYPED)
 def test_what_is_typed(arguments: tuple[str, ...]) -> None:
     assert_harmless(*arguments)
 
@@ -104,8 +105,8 @@ CONTENTS = {
 }
 
 
-@pytest.mark.parametrize("name", CONTENTS)
-@pytest.mark.parametrize("command", [("softmax",), ("loss", "--json"), ("grad", "--jsonl")])
+@each("name", CONTENTS)
+@each("command", [("softmax",), ("loss", "--json"), ("grad", "--jsonl")])
 def test_what_is_read(name: str, command: tuple[str, ...]) -> None:
     Path(name).write_bytes(CONTENTS[name])
     assert_harmless(*command, name, *(() if command[0] == "softmax" else ("-t", "0")))

@@ -13,6 +13,7 @@ from cecli.cli.settings import Check, Settings, settings_of
 from cecli.cli.verification import Verification
 from cecli.errors import CecliError
 from cecli.output.files.destination import Destination, destination_of
+from support.each import each
 from support.in_process import COMMANDS, complaint
 
 NPY_ONLY = (
@@ -89,7 +90,7 @@ def test_a_suffix_says_what_a_file_is(path: str, suffix: str, kind: str) -> None
     assert (made.path, made.suffix, made.kind) == (path, suffix, kind)
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "error"),
     [
         (

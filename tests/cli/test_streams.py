@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from support.each import each
 from support.in_process import complaint, run, shown
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -69,7 +70,7 @@ def test_files_are_utf_8_everywhere(encoding: str) -> None:
         assert "日本語" in Path(name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
+@each(
     "arguments",
     [
         [b"softmax", b"\xff"],
@@ -84,7 +85,7 @@ def test_files_are_utf_8_everywhere(encoding: str) -> None:
         [b"\xff"],
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@each("encoding", ["utf-8", "ascii"])
 def test_arguments_that_are_not_utf_8(arguments: list[bytes], encoding: str) -> None:
     complaint(*map(os.fsdecode, arguments), encoding=encoding)
 

@@ -16,6 +16,7 @@ from cecli.conformance.api import FEATURES
 from cecli.conformance.model import OUTCOMES
 from cecli.conformance.suite.cases import all_cases
 from support.documents import strict, validator
+from support.each import each
 from support.in_process import Outcome, complaint, run, shown
 from support.theirs import FEW, THEIRS
 
@@ -294,7 +295,7 @@ def test_the_schema_refuses_half_a_document() -> None:
 # --- What is refused --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "words"),
     [
         ([], "nothing to verify: give MODULE:FUNCTION, or -- and a program with its arguments"),

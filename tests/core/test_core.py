@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 import cecli
 from cecli import CrossEntropy, cross_entropy, log_softmax, softmax
+from support.each import each
 from support.oracle import (
     MAX,
     Golden,
@@ -207,9 +208,9 @@ def measured(logits: Array, target: Array) -> tuple[Array, Array]:
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="needs a longer long double")
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("classes", [2, 3, 10, 100, 1000])
-@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (3.0, 5.0), (10.0, 1e6), (1.0, 1e-9)])
+@each("dtype", [np.float32, np.float64])
+@each("classes", [2, 3, 10, 100, 1000])
+@each(("scale", "offset"), [(1.0, 0.0), (3.0, 5.0), (10.0, 1e6), (1.0, 1e-9)])
 def test_random_rows(classes: int, scale: float, offset: float, dtype: DTypeLike) -> None:
     random = np.random.default_rng(classes)
     logits = (scale * random.standard_normal((40_000 // classes, classes)) + offset).astype(dtype)
@@ -242,12 +243,12 @@ def test_no_zero_is_negative(classes: int, dtype: DTypeLike) -> None:
 # Types, shapes and memory.
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-@pytest.mark.parametrize(
+@each("dtype", [np.float16, np.float32])
+@each(
     "logits",
     [normal(), normal(scale=30), normal((4, 3), 100), [40, 0, 0], [100, 0], [103.5, 0], [11, 11]],
 )
-@pytest.mark.parametrize("weight", [None, 3.7])
+@each("weight", [None, 3.7])
 def test_short_input(logits: ArrayLike, dtype: DTypeLike, weight: float | None) -> None:
     logits = np.asarray(logits, dtype=dtype)
     target = np.zeros(logits.shape[:-1], dtype=int)
@@ -262,8 +263,8 @@ def test_short_input(logits: ArrayLike, dtype: DTypeLike, weight: float | None) 
         np.testing.assert_array_equal(function(logits), getattr(actual, function.__name__))
 
 
-@pytest.mark.parametrize("tiny", [0.0, 1e-9, -3e-12, 1e-30, 2.0**-149])
-@pytest.mark.parametrize("large", [40.0, 17.3, -25.1, 300.7])
+@each("tiny", [0.0, 1e-9, -3e-12, 1e-30, 2.0**-149])
+@each("large", [40.0, 17.3, -25.1, 300.7])
 def test_short_numbers_far_apart_lose_nothing_in_subtracting(large: float, tiny: float) -> None:
     logits = np.array([[large, tiny, -tiny], [tiny, large, -INF]], dtype=np.float32)
     for targets in ([0, 0], [1, 1], [2, 0]):

@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cecli.input.arguments import read_document, read_labels, read_values
+from support.each import each
 from support.reading import WHOLE_NPY, argument_error, assert_same, error_of, header_of, read_target
 
 INF = float("inf")
@@ -24,8 +25,8 @@ NAN = float("nan")
 # --- Files ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["logits.npy", "LOGITS.NPY", "my logits.Npy"])
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", ">f8", "i1", ">i2", "i8", "u1", "u8"])
+@each("name", ["logits.npy", "LOGITS.NPY", "my logits.Npy"])
+@each("dtype", ["f2", "f4", "f8", ">f4", ">f8", "i1", ">i2", "i8", "u1", "u8"])
 def test_npy(folder: Path, name: str, dtype: str) -> None:
     array = np.arange(6).reshape(2, 3).astype(dtype)
     with (folder / name).open("wb") as file:
@@ -66,7 +67,7 @@ DAMAGED = "not an .npy file, or a damaged one"
 DTYPES = "not integers, float8, bfloat16, float16, float32 or float64"
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "error"),
     [
         (b"", "the file is empty"),
@@ -273,7 +274,7 @@ def test_errors_in_values(text: str, error: str) -> None:
 ANIMALS = ("cat", "dog", "great white shark", "3", "n/a", "v1.npy", "New York, NY")
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("0", 0),

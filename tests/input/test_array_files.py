@@ -20,6 +20,7 @@ from cecli.errors import CecliError
 from cecli.input.arguments import read_document, read_values
 from cecli.input.array_files import find_array, read_array
 from cecli.problem.rows import Joined
+from support.each import each
 from support.in_process import complaint
 from support.reading import error_of, header_of, read_target
 
@@ -63,9 +64,9 @@ def test_npy_has_no_keys(folder: Path) -> None:
 # --- .npz ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize("dtype", ["f2", "f4", ">f8", "i4", "?"])
-@pytest.mark.parametrize("order", ["C", "F"])
+@each("save", [np.savez, np.savez_compressed])
+@each("dtype", ["f2", "f4", ">f8", "i4", "?"])
+@each("order", ["C", "F"])
 def test_npz(folder: Path, save: Any, dtype: str, order: Any) -> None:
     array = np.array(LOGITS.astype(dtype), order=order)
     save("data.npz", logits=array, target=np.array([0, 2]))
@@ -260,8 +261,8 @@ HEADERS: list[object] = [
 ]
 
 
-@pytest.mark.parametrize("header", HEADERS, ids=str)
-@pytest.mark.parametrize("extra", [0, 8, -1])
+@each("header", HEADERS)
+@each("extra", [0, 8, -1])
 def test_a_header_of_safetensors(folder: Path, header: object, extra: int) -> None:
     # The library says what is sound.
     load = pytest.importorskip("safetensors.numpy").load

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.each import each
 from support.reading import argument_error, assert_same, error_of, piped, read_target
 
 INF = float("inf")
@@ -81,7 +82,7 @@ def test_soft_target_of_a_document() -> None:
     assert document.target is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("parts", "error"),
     [
         ({"logits": 3}, "the logits are 3, not a list of numbers"),

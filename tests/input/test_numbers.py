@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cecli.input.arguments import read_document
+from support.each import each
 from support.reading import argument_error, assert_same, error_of, piped, read_target
 
 INF = float("inf")
@@ -20,7 +21,7 @@ NAN = float("nan")
 # --- Numbers as arguments ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "expected"),
     [
         (["2.0", "1.0", "0.1"], [2, 1, 0.1]),
@@ -114,7 +115,7 @@ def test_what_is_not_a_number(word: str) -> None:
     assert argument_error(f"[1,\n  {word}]") == f"line 2, column 3: {word!r} is not a number"
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "error"),
     [
         (["1e400"], "column 1: '1e400' is too large: the largest double is 1.8e308"),
@@ -287,7 +288,7 @@ def test_empty_print(text: str) -> None:
 # --- Standard input ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "expected"),
     [
         ("2.0 1.0 0.1\n", [2, 1, 0.1]),
@@ -319,7 +320,7 @@ def test_standard_input(content: str, expected: object) -> None:
     assert_same(read_document(["-"], io.BytesIO(content.encode())).logits, expected)
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "error"),
     [
         ("", "no logits: give numbers"),

@@ -25,6 +25,7 @@ from cecli.input.arguments import read_document, read_values
 from cecli.input.columns import Choice, column_places, layout_of
 from cecli.problem.rows import Joined
 from cecli.problem.stored import forget_files
+from support.each import each
 from support.in_process import complaint, printed, run
 from support.paths import CASES
 from support.reading import read_target
@@ -61,7 +62,7 @@ def logits_of(text: str, **known: Any) -> list[Any]:
 # --- Situations of the field ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", FIELD, ids=lambda case: case["name"])
+@each("case", FIELD)
 def test_a_situation_of_the_field(case: dict[str, Any]) -> None:
     for name, text in case.get("files", {}).items():
         write(text, name)

@@ -20,6 +20,7 @@ from cecli.machine import blocks
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Problem
 from cecli.problem.wanted import RowArray, Wanted
+from support.each import each
 
 OBJECTIVES: list[dict[str, Any]] = [
     {},
@@ -78,9 +79,9 @@ def test_a_nan_is_found_in_a_row_of_any_width(classes: int) -> None:
         softmax(logits)
 
 
-@pytest.mark.parametrize("jobs", [1, 2, 7])
-@pytest.mark.parametrize("samples", [0, 1, 7, 99, 100_000])
-@pytest.mark.parametrize("row_bytes", [4, 800, 10**7])
+@each("jobs", [1, 2, 7])
+@each("samples", [0, 1, 7, 99, 100_000])
+@each("row_bytes", [4, 800, 10**7])
 def test_blocks_cover_all_rows_once_in_equal_shares(
     samples: int, row_bytes: int, jobs: int
 ) -> None:

@@ -18,6 +18,7 @@ from cecli.machine.elementary import fold
 from cecli.machine.plan import FINE, OPTIONAL, LogitRows, Plan, Results
 from cecli.machine.self_test import CHECKSUM, OUTPUTS, ROWS, FixedRows, cases, checksum, described
 from machine.driver import DOUBLES, SANITIZERS, compile_driver, found, run_driver
+from support.each import each
 
 pytestmark = pytest.mark.xdist_group("kernel")  # which takes seconds to compile
 CLASSES = (1, 2, 3, 4, 5, 10, 33, 63, 64, 65, 66, 100, 128, 200, 513, 1000, 4097)
@@ -91,7 +92,7 @@ def test_sums_have_the_bits_of_the_definition(kernels: list[compiled.Kernel], co
         assert [part.tobytes() for part in seen] == [part.tobytes() for part in expected]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@each("seed", range(20))
 def test_a_row_depends_on_itself_alone(kernels: list[compiled.Kernel], seed: int) -> None:
     random = np.random.default_rng(seed)
     plan, rows, dtype = hostile_case(random)

@@ -23,6 +23,7 @@ from cecli.output.json_document import arrays_of, document_of, to_json
 from cecli.problem.objective import Objective
 from cecli.problem.problem import Block, Problem
 from support.documents import strict, validator
+from support.each import each
 from support.pairs import covering
 
 INF, NAN = float("inf"), float("nan")
@@ -90,9 +91,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("named", "problem", "command"), covering(list(OPTIONS), list(PROBLEMS), ["loss", "grad"])
-)
+@each(("named", "problem", "command"), covering(list(OPTIONS), list(PROBLEMS), ["loss", "grad"]))
 def test_documents_follow_the_schema(named: str, problem: str, command: str) -> None:
     options, (logits, target) = OPTIONS[named], PROBLEMS[problem]
     document = printed(command, logits, *target, *options)
@@ -107,16 +106,16 @@ def test_documents_follow_the_schema(named: str, problem: str, command: str) -> 
             assert np.shape(document[name]) == np.shape(document["logits"])
 
 
-@pytest.mark.parametrize("options", [[], ["--exact"], ["--no-arrays"], ["--temperature", "2"]])
-@pytest.mark.parametrize("logits", [SAMPLE, BATCH, DEEP, "[5]", "[-inf, 0]", "[1e308, -1e308]"])
+@each("options", [[], ["--exact"], ["--no-arrays"], ["--temperature", "2"]])
+@each("logits", [SAMPLE, BATCH, DEEP, "[5]", "[-inf, 0]", "[1e308, -1e308]"])
 def test_softmax_follows_the_schema(logits: str, options: list[str]) -> None:
     document = printed("softmax", logits, *options)
     assert document["command"] == "softmax"
     assert not {"loss", "target", "grad", "samples"} & set(document)
 
 
-@pytest.mark.parametrize("method", ["decimal", "central", "forward"])
-@pytest.mark.parametrize(("logits", "target"), PROBLEMS.values(), ids=PROBLEMS)
+@each("method", ["decimal", "central", "forward"])
+@each(("logits", "target"), PROBLEMS.values())
 def test_checks_follow_the_schema(logits: str, target: list[str], method: str) -> None:
     result = CliRunner().invoke(main, ["grad", logits, *target, "--check-method", method, "--json"])
     if result.exit_code == 2:
@@ -326,7 +325,7 @@ def test_labels_survive(text: str, ascii_only: bool) -> None:
 # --- The schema itself --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     [
         {"schema": 2},

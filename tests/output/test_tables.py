@@ -20,6 +20,7 @@ from cecli.cli.main import main
 from cecli.output.tables import UP_AND_DOWN
 from cecli.text.numbers import format_number, format_typed
 from support.columns import NUMBER, points
+from support.each import each
 
 WIDTHS = [60, 80, 120, None]
 NUMERIC = ("loss from", "logit", "its ŷ", "analytic")  # the first columns of numbers
@@ -93,14 +94,14 @@ ALL = ORDINARY | BATCHES
 drawn = cache(shown)  # three tests look at the same tables
 
 
-@pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
+@each("arguments", ALL.values())
 def test_a_table_fits_the_terminal(arguments: list[str]) -> None:
     for width in (60, 80, 120):
         for line in drawn(*arguments, width=width).splitlines():
             assert cell_len(line) <= width
 
 
-@pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
+@each("arguments", ALL.values())
 def test_no_number_is_cut_short(arguments: list[str]) -> None:
     wide = [set(row.split()) for _, rows, _ in tables(drawn(*arguments)) for row in rows]
     for width in (20, 60, 80, 120):
@@ -112,7 +113,7 @@ def test_no_number_is_cut_short(arguments: list[str]) -> None:
             assert written <= words, width
 
 
-@pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
+@each("arguments", ALL.values())
 def test_points_stand_in_columns(arguments: list[str]) -> None:
     shown_in_all = [tables(drawn(*arguments, width=width)) for width in WIDTHS]
     for header, rows, _ in itertools.chain(*shown_in_all):
@@ -131,8 +132,8 @@ def test_points_stand_in_columns(arguments: list[str]) -> None:
 document_of = cache(printed)
 
 
-@pytest.mark.parametrize("digits", range(1, 18))
-@pytest.mark.parametrize("width", [60, None])
+@each("digits", range(1, 18))
+@each("width", [60, None])
 def test_a_table_shows_the_numbers_of_the_json(digits: int, width: int | None) -> None:
     for command in ("softmax", "loss", "grad"):
         arguments = [command, "2.0", "-1.5", "30", "-inf", "0.30000000000000004"]
@@ -210,9 +211,9 @@ def test_bars(width: int | None) -> None:
     assert [row[middle + 1 : middle + 2].strip() == "" for row in rows] == [False, True, False]
 
 
-@pytest.mark.parametrize("top", [1, 2, 5])
-@pytest.mark.parametrize("target", range(6))
-@pytest.mark.parametrize("width", [60, None])
+@each("top", [1, 2, 5])
+@each("target", range(6))
+@each("width", [60, None])
 def test_the_target_is_always_shown(top: int, target: int, width: int | None) -> None:
     logits = ["3", "1", "4", "1", "5", "-inf"]
     text = shown("loss", *logits, "-t", str(target), "--top", str(top), width=width)
@@ -264,8 +265,8 @@ LABELS = [
 ]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("label", LABELS)
+@each("width", WIDTHS)
+@each("label", LABELS)
 def test_labels_are_text(label: str, width: int | None) -> None:
     names = json.dumps([label, "other"])
     [(_, rows, _)] = tables(shown("grad", "2", "1", "-t", "0", "--labels", names, width=width))
@@ -275,10 +276,8 @@ def test_labels_are_text(label: str, width: int | None) -> None:
     assert all(width is None or cell_len(row) <= width for row in rows)
 
 
-@pytest.mark.parametrize(
-    "character", ["\x1b", "\n", "\r", "\t", "\x00", "\x7f", "\x9b", "\u202e", "\u2028", "\u200b"]
-)
-@pytest.mark.parametrize("view", [[], ["--markdown"]])
+@each("character", ["\x1b", "\n", "\r", "\t", "\x00", "\x7f", "\x9b", "\u202e", "\u2028", "\u200b"])
+@each("view", [[], ["--markdown"]])
 def test_control_characters_never_reach_the_terminal(character: str, view: list[str]) -> None:
     names = json.dumps([f"a{character}[31mb", "other"])
     text = shown("loss", "[[2, 1], [1, 2]]", "-t", "0,1", "--labels", names, *view)
@@ -321,7 +320,7 @@ def test_labels_in_a_batch() -> None:
 # --- Notes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "note"),
     [
         (["loss", "[[2, 1], [1, 2]]", "-t", "0,0", "--reduction", "sum"], "the sum over 2 samples"),
@@ -342,7 +341,7 @@ def test_labels_in_a_batch() -> None:
         (["loss", "[[2, 1], [1, 2]]", "-t", "0,0"], "accuracy 50.00%"),
     ],
 )
-@pytest.mark.parametrize("width", WIDTHS)
+@each("width", WIDTHS)
 def test_notes(arguments: list[str], note: str, width: int | None) -> None:
     notes = " ".join(shown(*arguments, width=width).split())
     assert note in notes
@@ -380,7 +379,7 @@ def cells_of(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
-@pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
+@each("arguments", ALL.values())
 def test_markdown_is_tables(arguments: list[str]) -> None:
     lines = shown(*arguments, "--markdown").splitlines()
     places = [place for place, line in enumerate(lines) if re.fullmatch(r"\|( :?-+:? \|)+", line)]
@@ -404,9 +403,7 @@ def test_markdown_shows_the_numbers_of_the_table() -> None:
     assert numbers == re.findall(r"[0-9]\.[0-9e-]+", shown(*arguments))
 
 
-@pytest.mark.parametrize(
-    "label", [*LABELS, "*a*", "_a_", "`a`", "<b>", "a\\", "#", "&amp;", "~~a~~"]
-)
+@each("label", [*LABELS, "*a*", "_a_", "`a`", "<b>", "a\\", "#", "&amp;", "~~a~~"])
 def test_labels_in_markdown(label: str) -> None:
     text = shown("loss", "2", "1", "-t", "z", "--labels", json.dumps([label, "z"]), "--markdown")
     name = cells_of(text.splitlines()[2])[0]
@@ -422,7 +419,7 @@ def picture(path: Path) -> str:
     return "\n".join(root.itertext()).replace("\xa0", " ")
 
 
-@pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
+@each("arguments", ALL.values())
 def test_a_picture_is_well_formed(arguments: list[str], tmp_path: Path) -> None:
     text = shown(*arguments, "-o", str(tmp_path / "out.svg"))
     shape = picture(tmp_path / "out.svg")
@@ -430,7 +427,7 @@ def test_a_picture_is_well_formed(arguments: list[str], tmp_path: Path) -> None:
         assert word in shape
 
 
-@pytest.mark.parametrize("label", [*LABELS, "<b>&amp;\"'", "\x1b[31m", "\x00", "]]>"])
+@each("label", [*LABELS, "<b>&amp;\"'", "\x1b[31m", "\x00", "]]>"])
 def test_labels_in_a_picture(label: str, tmp_path: Path) -> None:
     path = tmp_path / "out.svg"
     shown("softmax", "2", "1", "--labels", json.dumps([label, "z"]), "-o", str(path))
@@ -449,7 +446,7 @@ def test_a_picture_is_no_wider_than_the_terminal(tmp_path: Path) -> None:
     assert sizes[0] < sizes[1]
 
 
-@pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
+@each("arguments", ALL.values())
 def test_tables_are_the_same_every_time(arguments: list[str], tmp_path: Path) -> None:
     paths = [tmp_path / "1.svg", tmp_path / "2.svg"]
     assert len({shown(*arguments, "-o", str(path)) for path in paths}) == 1

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 import cecli
 from cecli import CecliError, cross_entropy, log_softmax, softmax
+from support.each import each
 from support.oracle import MAX
 
 INF, NAN = math.inf, math.nan
@@ -21,7 +22,7 @@ def is_one_line_with(error: CecliError, *fragments: str) -> bool:
     return "\n" not in message and all(fragment in message for fragment in fragments)
 
 
-@pytest.mark.parametrize(
+@each(
     ("logits", "target", "fragments"),
     [
         ([1.0, NAN], 0, ["1", "NaN"]),
@@ -51,9 +52,8 @@ def is_one_line_with(error: CecliError, *fragments: str) -> bool:
         (["a", "b"], 0, ["numbers"]),
         ([1.0, None], 0, ["numbers"]),
     ],
-    ids=str,
 )
-@pytest.mark.parametrize("exact", [False, True])
+@each("exact", [False, True])
 def test_bad_arrays(
     logits: ArrayLike, target: ArrayLike, fragments: list[str], exact: bool
 ) -> None:
@@ -62,7 +62,7 @@ def test_bad_arrays(
     assert is_one_line_with(raised.value, *fragments), raised.value
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "fragments"),
     [
         ({"weight": [1.0, 2.0]}, ["2", "3"]),
@@ -85,7 +85,6 @@ def test_bad_arrays(
         ({"axis": 2}, ["axis", "2"]),
         ({"axis": -3}, ["axis", "-3"]),
     ],
-    ids=str,
 )
 def test_bad_options(options: dict[str, Any], fragments: list[str]) -> None:
     with pytest.raises(CecliError) as raised:

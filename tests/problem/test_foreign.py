@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import cecli
 from cecli import CecliError
+from support.each import each
 from support.in_process import complaint, printed
 
 Z = np.array([[0.5, -1.25, 2.0], [1.5, 0.25, -0.75]])
@@ -167,7 +168,7 @@ ANYTHING: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", ANYTHING, ids=lambda value: type(value).__name__)
+@each("value", ANYTHING)
 def test_whatever_cannot_be_taken_is_one_line(value: Any) -> None:
     def refuses(call: Any) -> None:
         with pytest.raises(CecliError) as caught:
