@@ -35,6 +35,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Files of few tests that take long: begun first, so that the workers end together.
 LONG = ("process", "cluster", "conformance")
+# Files that import PyTorch, which takes seconds: one worker runs them all.
+WITH_TORCH = {
+    f"tests/{name}.py"
+    for name in (
+        *("conformance/test_torch", "core/test_pytorch", "input/test_array_files"),
+        *("input/test_tables", "problem/test_foreign", "problem/test_sample_weight"),
+    )
+}
 
 SLOW_RUN = (
     "pytest -q -n auto --dist=loadgroup -m 'slow or hypothesis' --hypothesis-profile=thorough"
@@ -103,6 +111,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         tests = Counter(item.path for item in items)
         items.sort(key=lambda item: (item.path.parent.name not in LONG, -tests[item.path]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    def together(nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "PyTorch" if file in WITH_TORCH else file
+
+    scheduler = LoadFileScheduling(config, log)
+    scheduler._split_scope = together
+    return scheduler
 
 
 def pytest_collection_finish() -> None:

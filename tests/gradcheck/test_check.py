@@ -71,10 +71,12 @@ def assert_right_and_wrong_are_told_apart(
             assert check.worst == (component,)
 
 
+taken: dict[bytes, Any] = {}
+
+
 @pytest.fixture(autouse=True)
 def _differences_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row's differences do not depend on the gradient that is held against them."""
-    taken: dict[bytes, Any] = {}
     numeric_row = DecimalDifferences.numeric_row
 
     def once(self: DecimalDifferences, number: int, columns: NDArray[Any]) -> Any:
@@ -91,7 +93,7 @@ def _differences_once(monkeypatch: pytest.MonkeyPatch) -> None:
 # Right gradients pass.
 
 
-@pytest.mark.parametrize("case", some_of(FINITE_CASES, 2))
+@pytest.mark.parametrize("case", some_of(FINITE_CASES, 4))
 def test_golden_gradients_pass(case: Golden) -> None:
     for exact in (False, True):
         grad = cross_entropy(case.logits, case.target, exact=exact, **case.options).grad
@@ -154,7 +156,7 @@ def test_any_shape_and_axis(shape: tuple[int, ...], axis: int) -> None:
 # Wrong gradients fail, whatever the logits.
 
 
-@pytest.mark.parametrize("case", some_of(INDEX_CASES, 3))
+@pytest.mark.parametrize("case", some_of(INDEX_CASES, 4))
 def test_golden_gradients_made_wrong_fail(case: Golden) -> None:
     assert_right_and_wrong_are_told_apart(case.logits, case.target, **case.options)
 
