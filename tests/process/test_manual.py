@@ -16,7 +16,7 @@ import pytest
 
 from cecli.cli.main import main
 from support import manual
-from support.in_process import COMMANDS
+from support.in_process import COMMANDS, shown
 from support.paths import MANUAL, PACKAGE, TOP
 
 COMPLETIONS = MANUAL / "completions"
@@ -177,9 +177,13 @@ def test_no_page_in_markdown_is_without_its_source() -> None:
 
 
 @pytest.mark.parametrize("name", manual.PICTURES)
-def test_a_picture_is_what_the_program_draws(name: str, tmp_path: Path) -> None:
+def test_a_picture_is_what_the_program_draws(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = (MANUAL / name).read_text(encoding="utf-8")
-    drawn = manual.picture(name, tmp_path / name)
+    monkeypatch.setenv("COLUMNS", "80")
+    shown(*manual.PICTURES[name], "-o", str(tmp_path / name))
+    drawn = (tmp_path / name).read_text(encoding="utf-8")
     assert content(made) == content(drawn), "python tests/support/manual.py writes it"
 
 
