@@ -98,7 +98,10 @@ def assert_exported_whole(case: Case) -> None:
 
 
 @pytest.mark.parametrize("family", ["ordinary", "ties", "masks", "weight", "z-loss"])
-def test_what_exported_cases_allow_is_acceptable(family: str) -> None:
+def test_what_exported_cases_allow_is_acceptable(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cecli.conformance.judge.MOST_DIAGNOSED", 0)  # what is wrong is known
     for case in FEW:
         if case.family == family:
             assert_allowed_is_acceptable(case)

@@ -410,7 +410,7 @@ def terminal(arguments: list[str], encoding: str = "utf-8") -> str:
     return outcome.stdout
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [60, pytest.param(80, marks=pytest.mark.slow), 120])
 @pytest.mark.parametrize("arguments", FORMS[:7])
 def test_no_line_is_wider_than_the_terminal(
     arguments: list[str], width: int, monkeypatch: pytest.MonkeyPatch

@@ -75,8 +75,9 @@ def test_files_are_one_batch(several: list[str]) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_a_document_of_files_is_that_of_one() -> None:
-    whole = printed("grad", "z.npy", "-t", "t.npy", "--arrays")
-    assert printed("grad", "z-*.npy", "-t", "t-*.npy", "--arrays") == whole
+    view = ["--json", "--arrays"]
+    whole = shown("grad", "z.npy", "-t", "t.npy", *view)
+    assert shown("grad", "z-*.npy", "-t", "t-*.npy", *view) == whole
 
 
 @pytest.mark.parametrize("command", ["softmax", "loss", "grad"])
@@ -94,9 +95,10 @@ def test_soft_targets_of_several_files() -> None:
     soft = random.dirichlet(np.ones(7), size=5000)
     np.save("q.npy", soft)
     save_each("q-*.npy", soft)
-    whole = printed("grad", "z.npy", "-q", "q.npy", "--arrays")
+    view = ["--json", "--arrays"]
+    whole = shown("grad", "z.npy", "-q", "q.npy", *view)
     for several in ("q-*.npy", ",".join(f"q-{number}.npy" for number in range(COUNT)), "q.npy"):
-        assert printed("grad", "z-*.npy", "-q", several, "--arrays") == whole
+        assert shown("grad", "z-*.npy", "-q", several, *view) == whole
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8", ">f8", "V2"])

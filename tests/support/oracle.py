@@ -356,9 +356,11 @@ def round_to(value: Exact, dtype: DTypeLike = np.float64) -> float:
 
 
 def rounded(values: Objects, dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    """`round_to` for an array."""
-    flat = [round_to(value, dtype) for value in values.reshape(-1)]
-    return np.array(flat, dtype=dtype).reshape(values.shape)
+    """`round_to` for an array, whose equal values are mostly the same object."""
+    flat = values.reshape(-1).tolist()
+    by_object = {id(value): value for value in flat}
+    found = {key: round_to(value, dtype) for key, value in by_object.items()}
+    return np.array([found[id(value)] for value in flat], dtype=dtype).reshape(values.shape)
 
 
 def ulp(value: Exact, dtype: DTypeLike = np.float64) -> Fraction:
