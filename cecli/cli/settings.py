@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
@@ -152,8 +153,13 @@ def settings_of(command: Command, options: Mapping[str, Any]) -> Settings:
 
 def _made(make: Callable[..., T], options: dict[str, Any]) -> T:
     """What is made of the options that are called as its parameters; they are taken out."""
-    names = [name for name in signature(make).parameters if name in options]
+    names = [name for name in _parameters(make) if name in options]
     return make(**{name: options.pop(name) for name in names})
+
+
+@cache
+def _parameters(make: Callable[..., object]) -> tuple[str, ...]:
+    return tuple(signature(make).parameters)
 
 
 def _view(
