@@ -33,6 +33,9 @@ from cecli.problem.objective import Objective
 from cecli.problem.problem import Block, Problem
 from cecli.problem.wanted import Predictions, RowsName, Wanted
 
+SMALLEST_NORMAL = 2.0**-1022
+FARTHEST = -4000.0  # e to that is 0 whatever the weights and the divisor are
+
 
 def sweep(problem: Problem, wanted: Wanted, jobs: int | None = None) -> Iterator[Part]:
     """The parts of a problem, one for each block, in the order of the rows."""
@@ -216,15 +219,83 @@ def _weighted(
     if weights is None:
         return evaluate(plan, block, place, plain=plain, log_sum_exp=log_sum_exp)
     # A weighted gradient is rounded to its type when it is weighted.
-    rows = np.empty(place.shape) if plan.array == "grad" and place is not None else place
+    is_grad = plan.array == "grad" and place is not None
+    rows = np.empty(block.logits.shape) if is_grad else place
     results = evaluate(plan, block, rows, plain=plain, log_sum_exp=log_sum_exp)
     with np.errstate(all="ignore"):
-        results.losses[...] *= weights
+        _weigh(plan, block, "losses", results.losses, weights)
         if results.z_losses is not None:
-            results.z_losses[...] *= weights
-        if rows is not None and place is not None and rows is not place:
-            place[...] = rows * weights[:, None] + 0.0  # a zero is never −0
+            _weigh(plan, block, "z_losses", results.z_losses, weights)
+        if is_grad and place is not None and rows is not None:
+            _weigh(plan, block, "array", rows, weights)
+            place[...] = rows + 0.0  # a zero is never −0
     return results
+
+
+def _weigh(plan: Plan, block: Block, name: str, numbers: NDArray[Any], weights: Floats) -> None:
+    """Multiply one of the results, (n,) or (n, C), by the weights of the rows."""
+    which = _losing_digits(plan, block, name, numbers, weights)
+    numbers *= weights if numbers.ndim == 1 else weights[:, None]
+    if len(which):
+        numbers[which] = _weighted_widely(plan, block, name, which)
+
+
+def _losing_digits(
+    plan: Plan, block: Block, name: str, numbers: NDArray[Any], weights: Floats
+) -> Integers:
+    """Which rows' numbers, (n,) or (n, C), have not the digits that their weight is to multiply.
+
+    That is so of what is subnormal, or infinite, before it is weighted; and of a 0 of which a large
+    weight makes something else.
+    """
+    size = np.abs(numbers.reshape(len(weights), -1))
+    if size.min(initial=1.0) >= SMALLEST_NORMAL and size.max(initial=1.0) < np.inf:
+        return np.empty(0, np.int64)
+    counted = block.kept & (weights != 1.0)
+    lost = (size < SMALLEST_NORMAL) & (size > 0.0) | np.isinf(size) & (weights < 1.0)[:, None]
+    found = lost.any(axis=1) & counted
+    nothing = np.flatnonzero((size == 0.0).any(axis=1) & counted & (weights > 1.0) & ~found)
+    if name != "z_losses" and len(nothing):
+        found[nothing] = _is_more_than_nothing(plan, block, size[nothing] == 0.0, nothing)
+    else:
+        found[nothing] = True
+    return np.flatnonzero(found)
+
+
+def _is_more_than_nothing(
+    plan: Plan, block: Block, zeros: NDArray[np.bool_], which: Integers
+) -> NDArray[np.bool_]:
+    """Which of some rows have a 0 that is a number too small for a double.
+
+    It is none at a class that is masked, or next to such alone, or where the target's weight is 0.
+    """
+    logits = np.asarray(block.logits[which], np.float64)
+    below = (logits - logits.max(axis=1, keepdims=True)) / plan.temperature
+    near = (below > FARTHEST) | (logits > -np.inf) & (plan.softcap is not None)
+    several: NDArray[np.bool_] = near.sum(axis=1) > 1
+    if block.index is not None and plan.weight is not None and not plan.smoothing:
+        several &= plan.weight[block.index[which]] > 0.0
+    several |= bool(plan.z_loss)
+    if zeros.shape[1] != plan.classes:
+        return several
+    matters = near & several[:, None]
+    if block.soft is not None:
+        matters |= ~near & (block.soft[which] > 0.0)
+    elif block.index is not None:
+        each, column = np.arange(len(which)), block.index[which]
+        matters[each, column] |= ~near[each, column]
+    return np.asarray((zeros & matters).any(axis=1))
+
+
+def _weighted_widely(plan: Plan, block: Block, name: str, which: Integers) -> Floats:
+    """One of the results of some rows, weighted before it is a double."""
+    from cecli.core import rare
+
+    rows = replace(_rows(block), weights=block.weights).part(which)
+    array = np.empty((len(which), plan.classes)) if name == "array" else None
+    own = Results.room(len(which), array, *({name} & {"z_losses"}))
+    rare.work_out(plan, rows, own)
+    return np.asarray(getattr(own, name))
 
 
 def evaluate(

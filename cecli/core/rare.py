@@ -139,6 +139,7 @@ def _work_out(plan: Plan, rows: LogitRows, results: Results) -> None:
     series, k = exp_parts(np.where(near, x, 0.0), np.where(near, remainder, 0.0))
     terms = Wide.of(np.where(near, series, 0.0), k)
     rest, log_sum, sum_ = _sum(terms, top)
+    kept = kept if rows.weights is None else kept * rows.weights
     mass = _mass(plan, rows, kept, top)
     highest = Wide.of(high[each, top] + low[each, top], unit)
     log_sum_exp = highest.times(Wide.of_fraction(1 / Fraction(plan.temperature))).plus(log_sum)
@@ -227,7 +228,7 @@ class WideMass(NamedTuple):
 
 
 def _mass(plan: Plan, rows: LogitRows, kept: Floats, top: Integers) -> WideMass | None:
-    """y = weight·((1 − ε) q + ε/C); 0 in the rows that do not count."""
+    """y = weight·((1 − ε) q + ε/C), times kept: the row's own weight, 0 where it does not count."""
     if plan.mass == "none":
         return None
     column, samples = rows.column, len(kept)
@@ -247,11 +248,11 @@ def _mass(plan: Plan, rows: LogitRows, kept: Floats, top: Integers) -> WideMass 
         spread = Wide.of(np.asarray(rows.soft, np.float64))
         if plan.smoothing:
             spread = spread.times(Wide.of(plan.keep)).plus(base)
-    spread = spread.times(Wide.of(weight))
+    spread = spread.times(Wide.of(weight)).times(counted.column())
     each = np.arange(samples)
     on_top, others = spread.pick(top), Wide(spread.mantissa.copy(), spread.exponent.copy())
     others.put(each, top, nothing)
-    others, on_top = others.sum().times(counted), on_top.times(counted)
+    others = others.sum()
     return WideMass(others.plus(on_top), column, spread, others, on_top)
 
 

@@ -208,7 +208,8 @@ def _digits(problem: Problem, step: float) -> Integers:
             span = np.minimum(span, 2.0 * softcap / temperature) + 2.0 * size / softcap
             size = np.minimum(size, softcap)
         in_front = np.log10(np.maximum(1.0, np.minimum(size / temperature, LARGEST_DOUBLE)))
-    digits = PRECISION + np.minimum(span / math.log(10), LARGEST_SPAN) + in_front
+    largest_span = LARGEST_SPAN + _digits_of_weights(problem)
+    digits = PRECISION + np.minimum(span / math.log(10), largest_span) + in_front
     if problem.objective.z_loss:
         digits += 2.0 * in_front
         # lse² of one class alone, which may be as small as any logit beside the step
@@ -218,6 +219,15 @@ def _digits(problem: Problem, step: float) -> Integers:
     digits += _digits_between_terms(problem)
     digits += 2.0 * max(0.0, -math.log10(step) - 20.0) + max(0.0, math.log10(temperature))
     return np.asarray(np.ceil(digits), dtype=np.int64)
+
+
+def _digits_of_weights(problem: Problem) -> float:
+    """How many digits short of 1 a number may be beyond LARGEST_SPAN, for what its weight makes."""
+    digits = -math.log10(problem.divisor or 1.0)
+    for weights in (problem.weight, problem.sample_weight):
+        largest = 1.0 if weights is None else float(weights.max(initial=0.0))
+        digits += math.log10(largest or 1.0)
+    return max(0.0, digits)
 
 
 def _digits_between_terms(problem: Problem) -> Floats:

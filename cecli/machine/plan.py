@@ -157,13 +157,15 @@ class LogitRows:
 
     logits (N, C): float32 or float64, each row's contiguous. kept (N,): which count; None for all.
     column (N,): the class of each row's target. soft (N, C): its probabilities instead, of either
-    type.
+    type. weights (N,): what the target and the z-loss of each row are multiplied by where rows are
+    done the other way; the common arithmetic leaves that to who calls it.
     """
 
     logits: NDArray[Any]
     kept: NDArray[np.bool_] | None = None
     column: Integers | None = None
     soft: NDArray[Any] | None = None
+    weights: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -175,6 +177,7 @@ class LogitRows:
             kept=None if self.kept is None else self.kept[which],
             column=None if self.column is None else self.column[which],
             soft=None if self.soft is None else self.soft[which],
+            weights=None if self.weights is None else self.weights[which],
         )
 
 

@@ -12,7 +12,9 @@ import pytest
 
 import cecli
 from cecli import CecliError
+from cecli.core import rare
 from support.in_process import complaint, printed, run, shown
+from support.oracle import evaluate, worst_ulps
 
 RANDOM = np.random.default_rng(8)
 Z = RANDOM.normal(size=(7, 4)) * 3
@@ -236,3 +238,45 @@ def test_weights_that_leave_the_doubles(weight: float, total: str) -> None:
         _ = cecli.cross_entropy(
             [[1.0, 2.0]], [0], weight=[weight, 1.0], sample_weight=[weight]
         ).loss
+
+
+# --- Weights that make something of next to nothing -----------------------------------------------
+
+NEXT_TO_NOTHING: list[tuple[list[list[float]], Any, dict[str, Any]]] = [
+    ([[0.0, -740.0]], [0], {"sample_weight": [1e20], "reduction": "sum"}),
+    ([[0.0, -900.0], [1.0, 2.0]], [0, 1], {"sample_weight": [1e300, 1.0], "reduction": "none"}),
+    ([[0.0, -740.0, -800.0]], [0], {"sample_weight": [1e20], "weight": [1e-10, 3.0, 1.0]}),
+    ([[0.0, -740.0]], [[1.0, 0.0]], {"sample_weight": [1e200], "reduction": "sum"}),
+    ([[0.0, 1.0], [0.0, 2.0]], [0, 1], {"sample_weight": [1e-320, 1e-321], "reduction": "mean"}),
+    ([[3.695, 1.0]], [0], {"sample_weight": [1000.0], "softcap": 0.01, "reduction": "sum"}),
+    ([[3.8, 1.0]], [1], {"sample_weight": [1e30], "softcap": 0.01, "reduction": "sum"}),
+]
+
+
+@pytest.mark.parametrize(("logits", "target", "options"), NEXT_TO_NOTHING)
+def test_a_number_is_weighted_before_it_is_rounded_to_a_subnormal_one(
+    logits: list[list[float]], target: Any, options: dict[str, Any]
+) -> None:
+    wanted = evaluate(np.array(logits), np.array(target), **options)
+    result = cecli.cross_entropy(logits, target, **options)
+    assert worst_ulps(result.losses, wanted.losses) <= 4.0
+    assert worst_ulps(result.grad, wanted.grad, scale=wanted.largest_term) <= 4.0
+    assert cecli.check_gradient(logits, target, result.grad, **options).passed
+
+
+def test_a_z_loss_is_weighted_before_it_is_rounded_to_a_subnormal_number() -> None:
+    result = cecli.cross_entropy([[1e-170]], [0], sample_weight=[1e300], z_loss=0.25)
+    assert result.losses[0] == pytest.approx(2.5e-41, rel=1e-15)  # λ·lse²
+    result = cecli.cross_entropy(
+        [[1e-170]], [0], sample_weight=[1e300], z_loss=2.0**-900, reduction="sum"
+    )
+    assert result.grad[0, 0] == pytest.approx(2.0**-899 * 1e130, rel=1e-15)  # 2 λ·lse
+
+
+def test_what_is_masked_takes_no_other_way_for_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = np.array([[1.0, 2.0, -np.inf], [0.5, -1e9, 1.0], [-np.inf, 3.0, -1e9]])
+    soft = np.array([[0.5, 0.5, 0.0], [0.25, 0.0, 0.75], [0.0, 1.0, 0.0]])
+    monkeypatch.setattr(rare, "work_out", None)
+    for target in (np.array([0, 2, 1]), soft):
+        result = cecli.cross_entropy(logits, target, sample_weight=[2.0, 1e6, 3.0])
+        assert np.isfinite(result.loss)
