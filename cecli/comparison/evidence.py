@@ -22,6 +22,8 @@ MARGIN, COARSEST_WITH_MARGIN = 4.0, 2.0**-20
 # An explanation has to be much better than that the gradient is right.
 SHARE_OF_THE_ERROR = 0.5
 INFORMATIVE = 8.0
+# Components that a mistake is sought with at first.
+FIRST_COMPONENTS = 2**12
 
 
 class Match(NamedTuple):
@@ -70,6 +72,16 @@ class Evidence:
             self.right[rows],
             Allowance(self.allowance.rate[rows], self.allowance.total[rows]),
         )
+
+    @cached_property
+    def few(self) -> Evidence:
+        """A few of the rows that are off: what does not explain these explains nothing."""
+        count = max(1, FIRST_COMPONENTS // max(1, self.batch.classes))
+        rows = np.flatnonzero(self.off.any(axis=1))
+        if len(self.right) <= count or not len(rows):
+            return self
+        share = self.fits(self.right)[0][rows]
+        return self.take(np.sort(rows[np.argsort(-share, kind="stable")[:count]]))
 
     def slack(self, predicted: Floats) -> Floats:
         """What the components may be off by from predicted ones, (…, n, C).

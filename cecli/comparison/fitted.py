@@ -22,8 +22,6 @@ MOST_STARTS, MOST_DIGITS = 3, 12
 NEARLY = 0.1
 # Where a value so many times as large fits, too, none has been found.
 FAR_AWAY = (0.5, 2.0)
-# Components and rows that a value is sought with.
-FIRST_COMPONENTS, FIRST_ROWS = 2**12, 32
 
 Makes = Callable[[Batch, float], Floats]
 
@@ -107,16 +105,6 @@ FITTED: tuple[Fitted, ...] = (
 
 def _largest(batch: Batch) -> float:
     return float(np.abs(batch.logits[np.isfinite(batch.logits)]).max(initial=1e-300))
-
-
-def some_of(evidence: Evidence) -> Evidence:
-    """A few of the rows that are off: what does not explain these explains nothing."""
-    count = max(1, min(FIRST_ROWS, FIRST_COMPONENTS // evidence.batch.classes))
-    rows = np.flatnonzero(evidence.off.any(axis=1))
-    if len(rows) > count:
-        share = evidence.fits(evidence.right)[0][rows]
-        rows = rows[np.argsort(-share, kind="stable")[:count]]
-    return evidence if len(rows) == len(evidence.right) else evidence.take(np.sort(rows))
 
 
 def find_value(evidence: Evidence, fitted: Fitted, maker: Makes) -> float | None:

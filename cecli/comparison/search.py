@@ -25,7 +25,7 @@ from cecli.comparison.evidence import (
     Hypothesis,
     Match,
 )
-from cecli.comparison.fitted import FITTED, Fitted, find_value, some_of
+from cecli.comparison.fitted import FITTED, Fitted, find_value
 from cecli.comparison.mistake import (
     ACCURACY,
     CONSTANT_FACTOR,
@@ -211,9 +211,9 @@ def _catalogue(wrong: WrongGradient) -> Iterator[Hypothesis]:
 
 
 def _formulas(sample: Evidence) -> Iterator[Hypothesis]:
-    """Every mistake that explains the sample."""
-    for predictions in predictions_of(sample.batch):
-        ratios = sample.fits(predictions.made)[0].max(axis=1, initial=0.0)
+    """Every mistake that explains a few rows of the sample."""
+    for predictions in predictions_of(sample.few.batch):
+        ratios = sample.few.fits(predictions.made)[0].max(axis=1, initial=0.0)
         for place in np.flatnonzero(ratios <= sample.limit).tolist():
             mistake, variant = predictions.variants[place]
             yield Hypothesis(mistake.found(variant.words), _predicting(variant))
@@ -268,16 +268,20 @@ def _swapped(order: Integers, facts: Facts) -> str | None:
 
 
 def _multiples(wrong: WrongGradient) -> Iterator[Hypothesis]:
-    """Every mistake times a factor."""
-    sample = wrong.sample
+    """Every mistake times a factor, which a few rows tell nearly and the sample as well as it can."""
+    sample, few = wrong.sample, wrong.sample.few
     if sample.informed() < INFORMED_ENOUGH:
         return
-    for predictions in predictions_of(sample.batch):
-        factors = _factors(sample, predictions.made)
-        ratios = sample.fits(factors[:, None, None] * predictions.made)[0].max(axis=1, initial=0.0)
-        for place in np.flatnonzero((ratios <= sample.limit) & (factors != 0.0)).tolist():
+    for predictions in predictions_of(few.batch):
+        factors = _factors(few, predictions.made)
+        ratios = few.fits(factors[:, None, None] * predictions.made)[0].max(axis=1, initial=0.0)
+        likely = (ratios <= AS_GOOD * sample.limit) & (factors != 0.0)
+        for place in np.flatnonzero(likely).tolist():
             mistake, variant = predictions.variants[place]
-            factor, found = float(factors[place]), mistake.found(variant.words)
+            made = _predicting(variant)(sample)
+            if made is None:
+                continue
+            factor, found = float(_factors(sample, made[None])[0]), mistake.found(variant.words)
             explanation = f"{found.explanation} Besides, it is multiplied by {factor:.6g}."
             named = replace(found, explanation=explanation, value=factor)
             yield Hypothesis(named, _predicting(variant, factor))
@@ -308,7 +312,7 @@ def _values(wrong: WrongGradient) -> Iterator[Hypothesis]:
             lambda rows: factor * rows.right,
         )
     if enough:
-        few = some_of(sample)
+        few = sample.few
         for fitted in FITTED:
             yield from _option(few, fitted)
 
@@ -336,7 +340,7 @@ def _some_rows(wrong: WrongGradient) -> Found:
     if not 0 < len(off) < len(kept) or kept[off].sum() == kept.sum():
         return []
     inner = wrong.sample.take(np.flatnonzero(wrong.sample.off.any(axis=1)))
-    likely = [_in_rows_that_are_off(found) for found in _formulas(inner)]
+    likely = [_in_rows_that_are_off(found) for found in _likely(inner, _formulas(inner))]
     found = [
         (match, replace(diagnosis, reason="in these rows"))
         for match, diagnosis in wrong.confirm(likely)
