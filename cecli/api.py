@@ -7,7 +7,7 @@ correctly rounded (`exact`). The rules for what may be asked stand in `problem`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cecli.core.evaluate import sweep
+from cecli.core.evaluate import part_of, sweep
 from cecli.core.probabilities import From, logits_from
 from cecli.core.totals import Part, Tally, Totals, tally_of
 from cecli.errors import CecliError
@@ -383,7 +383,7 @@ class Pass:
         if self.wanted.losses:
             _ = self.problem.divisors
         solver = self._solver
-        if solver.takes_long:
+        if self.takes_long:
             check_rows(self.problem, self._jobs)  # before work on those above a bad one
         blocks = each_block(
             self.problem, self.solve_block, solver.jobs(self._jobs), most_bytes=solver.most_bytes()
@@ -399,11 +399,22 @@ class Pass:
             raise ValueError("the pass is one in doubles")
         return Solver(self.problem, self.wanted, self._sums.divisors)
 
-    def solve_block(self, block: Block) -> tuple[Part, RowSums]:
-        """A checked block of a pass that is exact, which whoever goes over them hands to `take`.
+    @property
+    def takes_long(self) -> bool:
+        """Whether it is one in decimal arithmetic, row by row."""
+        return self._sums is not None and self._solver.takes_long
+
+    @cached_property
+    def _in_doubles(self) -> Callable[[Block], Part]:
+        return part_of(self.problem, self.wanted)
+
+    def solve_block(self, block: Block) -> tuple[Part, RowSums | None]:
+        """A checked block, which whoever goes over them hands to `take`.
 
         Threads may do this at the same time.
         """
+        if self._sums is None:
+            return self._in_doubles(block), None
         rows, sums = self._solver.solve(block)
         worst = self.wanted.worst
         part = Part(
@@ -418,10 +429,10 @@ class Pass:
         )
         return part, sums
 
-    def take(self, solved: tuple[Part, RowSums]) -> Part:
+    def take(self, solved: tuple[Part, RowSums | None]) -> Part:
         """Add what a block came to, in the order of the blocks."""
         part, sums = solved
-        if self._sums is not None:
+        if self._sums is not None and sums is not None:
             self._sums.add(sums)
         self.totals.add(part)
         return part

@@ -323,19 +323,21 @@ def find_comparison(
     *,
     rtol: float | None,
     keep: int,
+    exact: bool = False,
     shown: Shown | None = None,
     output: Output | None = None,
     progress: ProgressCallback | None = None,
 ) -> Answer:
     """Compare the gradient and the loss of a request with the exact ones.
 
-    keep: how many of the worst numbers are told.
+    keep: how many of the worst numbers are told. exact: whether the loss that is told of a large
+    problem is correctly rounded, too.
     """
     from cecli.comparison.compare import compare_candidates
 
     problem, shown = request.problem, shown or Shown()
     comparison = compare_candidates(
-        problem, request.grad, request.loss, rtol, keep=keep, progress=progress
+        problem, request.grad, request.loss, rtol, keep=keep, exact=exact, progress=progress
     )
     run = comparison.run
     if run is None or shown.arrays or output is not None or not problem.batch_shape:
@@ -344,5 +346,7 @@ def find_comparison(
         )
     else:
         loss, summary = run.loss, _summary_of(run)
-        answer = Answer("compare", problem, request.labels, True, loss, run.kl, run.tally, summary)
+        answer = Answer(
+            "compare", problem, request.labels, run.exact, loss, run.kl, run.tally, summary
+        )
     return replace(answer, comparison=comparison)

@@ -18,6 +18,7 @@ from cecli.comparison.survey import (
     Survey,
     confirmed,
     losses_by,
+    right_rows,
     sample_of,
     survey,
 )
@@ -31,9 +32,7 @@ from cecli.problem.problem import Problem
 if TYPE_CHECKING:
     from cecli.api import Pass
 
-# How many of the worst numbers are kept.
-KEPT = 100
-# And how many of those a notebook shows.
+# How many of the worst numbers are kept, as a notebook shows them.
 MOST_SHOWN = 10
 
 
@@ -193,13 +192,16 @@ def compare_candidates(
     loss: Candidate | None,
     rtol: float | None = None,
     *,
-    keep: int = KEPT,
+    keep: int = MOST_SHOWN,
+    exact: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Comparison:
     """`compare` of numbers that bring their precision along.
 
-    keep: how many of the worst numbers are shown. progress is told the share of the rows read, from
-    the beginning again where what is wrong takes another pass.
+    keep: how many of the worst numbers are shown. exact: whether every right number is correctly
+    rounded, even where that changes no grade and no figure, and the loss of a large problem with
+    them. progress is told the share of the rows read, from the beginning again where what is wrong
+    takes another pass.
     """
     if grad is None and loss is None:
         raise CecliError(NOTHING_GIVEN)
@@ -207,7 +209,9 @@ def compare_candidates(
         raise CecliError(f"rtol is {rtol:g}: it must be 0 or more and finite")
     if grad is not None:
         _require_shape(problem, grad)
-    return compare_with(Reference(problem), grad, loss, rtol, keep=max(1, keep), progress=progress)
+    # a loss is a number of all rows
+    reference = Reference(problem, exact=exact or loss is not None)
+    return compare_with(reference, grad, loss, rtol, keep=max(1, keep), progress=progress)
 
 
 def compare_with(
@@ -217,7 +221,7 @@ def compare_with(
     rtol: float | None = None,
     *,
     diagnose: bool = True,
-    keep: int = KEPT,
+    keep: int = MOST_SHOWN,
     progress: ProgressCallback | None = None,
 ) -> Comparison:
     """`compare_candidates` where the right numbers are known.
@@ -316,7 +320,7 @@ def _explained(
             found.facts,
             reference.textbook,
             lambda hypotheses: confirmed(gradient, sample, hypotheses, progress),
-            reference.right_of,
+            lambda rows: right_rows(gradient, sample, rows),
         )
     )
     if explained:
@@ -348,7 +352,7 @@ def _judged_loss(
         )
     sizes = found.loss_sizes.reshape(right.shape)
     allowance = loss_allowance(sizes, problem.classes, problem.samples, right, loss, rtol)
-    marks, _ = mark(loss, right, allowance, keep=keep)
+    marks = mark(loss, right, allowance, keep=keep).marks
     judged = graded(marks, loss, right.shape, keep)
     if judged.passed or not diagnose:
         return judged, ()

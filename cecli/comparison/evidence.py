@@ -70,7 +70,7 @@ class Evidence:
             self.batch.take(rows),
             self.candidate.with_values(self.values[rows], unit),
             self.right[rows],
-            Allowance(self.allowance.rate[rows], self.allowance.total[rows]),
+            self.allowance.take(rows),
         )
 
     @cached_property

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,27 +32,47 @@ ONE_DIGIT = 0.1
 LARGEST_RATE = 0.5
 # So many numbers are judged at once, which stay in cache.
 AT_ONCE = 2**15
+# What arithmetic in doubles is off by, in relation to the terms of a component: it promises a
+# quarter of that. And at the lower end of the doubles.
+DOUBT, LEAST_DOUBT = 2.0**-48, 2.0**-1070
+# A probability of e to the minus this is 0, whatever a double may multiply it by.
+FAR = 1500.0
+# How much what is acceptable, or a unit in the last place, may move with what is in doubt.
+MOVES = 2.0**-24
 
 
 @dataclass(frozen=True, eq=False)
 class Allowance:
     """What acceptable numbers may be off by: rate·size + least, and the unit of typed ones.
 
-    rate: the relative error of a term; total: all of it. Arrays of the shape that is judged.
+    rate: the relative error of a term; total: all of it. doubt: what the right numbers themselves
+    may be off by, None where they are exact. Arrays of the shape that is judged.
     """
 
     rate: Floats
     total: Floats
+    doubt: Floats | None = None
+
+    def take(self, which: Integers | slice) -> Allowance:
+        """Those of some of the numbers, by their first axis."""
+        doubt = None if self.doubt is None else self.doubt[which]
+        return Allowance(self.rate[which], self.total[which], doubt)
 
 
 def gradient_allowance(
-    batch: Batch, right: Floats, candidate: Candidate, rtol: float | None
+    batch: Batch, right: Floats, candidate: Candidate, rtol: float | None, *, exact: bool = True
 ) -> Allowance:
-    """What each component of a gradient, (n, C), may be off by."""
-    if rtol is not None:
-        return _relative_allowance(right, candidate, rtol)
-    precision = type_precision(candidate.type)
+    """What each component of a gradient, (n, C), may be off by.
+
+    exact: whether the right numbers are correctly rounded; otherwise they are what arithmetic in
+    doubles makes.
+    """
     with np.errstate(all="ignore"):
+        size = _sizes(batch, right)
+        doubt = None if exact else _doubts(batch, right, size)
+        if rtol is not None:
+            return replace(_relative_allowance(right, candidate, rtol), doubt=doubt)
+        precision = type_precision(candidate.type)
         distance = batch.maximum - batch.scaled
         distance[~np.isfinite(distance)] = 0.0
         steps = distance + (4.0 + math.log2(batch.classes))
@@ -61,13 +81,30 @@ def gradient_allowance(
             steps += np.abs(batch.maximum) + np.abs(batch.maximum - distance)
         rate = np.minimum(precision.epsilon / 2.0 * steps, LARGEST_RATE)
         scale = batch.slope / batch.divisor
-        size = np.abs(right) + np.where(batch.kept, batch.mass * scale, 0.0)
-        if batch.z_loss:
-            factor = 2.0 * batch.z_factor * np.abs(batch.log_sum_exp)
-            size += np.where(batch.kept, factor * batch.softmax * batch.slope, 0.0)
         least = precision.smallest_subnormal * np.maximum(1.0, batch.total * scale)
-    total = rate * size + np.where(size > 0.0, least, 0.0)
-    return Allowance(rate, total if candidate.unit is None else total + candidate.unit)
+        total = rate * size + np.where(size > 0.0, least, 0.0)
+        if candidate.unit is not None:
+            total = total + candidate.unit
+    return Allowance(rate, total, doubt)
+
+
+def _sizes(batch: Batch, right: Floats) -> Floats:
+    """(n, C) how large the terms are that each component of the gradient is summed from."""
+    size = np.abs(right) + np.where(batch.kept, batch.mass * (batch.slope / batch.divisor), 0.0)
+    if batch.z_loss:
+        factor = 2.0 * batch.z_factor * np.abs(batch.log_sum_exp)
+        size += np.where(batch.kept, factor * batch.softmax * batch.slope, 0.0)
+    return np.asarray(size)
+
+
+def _doubts(batch: Batch, right: Floats, size: Floats) -> Floats:
+    """(n, C) what arithmetic in doubles may be off by from the correctly rounded components.
+
+    Of class indices alone it does not cancel: p_t − 1 is the sum of the other classes.
+    """
+    cancels = batch.index is None or batch.smoothing or batch.z_loss
+    near = batch.kept & (batch.maximum - batch.scaled < FAR)
+    return DOUBT * (size if cancels else np.abs(right)) + np.where(near, LEAST_DOUBT, 0.0)
 
 
 def loss_sizes(batch: Batch) -> Floats:
@@ -209,6 +246,12 @@ class Marks:
     max_rel_error_off: float
     worst: Numbers
 
+    def least_excess(self, keep: int) -> float:
+        """What the least of so many of the worst exceeds by; 0 of fewer."""
+        if len(self.worst.place) < keep:
+            return 0.0
+        return float(self.worst.excess.min())
+
     def merged(self, other: Marks, keep: int) -> Marks:
         """Those of both, with so many of the worst."""
         return Marks(
@@ -239,7 +282,7 @@ def _excess(error: Floats, allowed: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Of each number its grade's rank, its error, that over the right one, and its ulp.
+    """Of each number its grade's rank, its error, that over the right one, and that in ulps.
 
     allowed, excess: what it may be off by, and the error over that.
     """
@@ -247,7 +290,7 @@ class Ranked:
     ranks: Integers
     error: Floats
     relative: Floats
-    ulp: Floats
+    in_ulps: Floats
     allowed: Floats
     excess: Floats
 
@@ -262,22 +305,53 @@ def ranked(candidate: Candidate, right: Floats, allowance: Allowance) -> Ranked:
         equal = values == right
         error = np.asarray(np.abs(values - right))
         error[equal], error[np.isnan(error)] = 0.0, math.inf
-        ulp = spacing(right, candidate.type)
-        few = ACCURATE_ULPS * ulp
+        limits = _limits(unit, spacing(right, candidate.type))
         if unit is None:
             best = values == round_to_type(right, candidate.type)
         else:
-            best = error <= unit / 2.0 + ulp / 2.0
-            ulp = np.where(unit > 0.0, unit, ulp)
-            few = np.where(unit > 0.0, unit, few)
+            best = error <= limits.best
         relative, excess = np.asarray(error / np.abs(right)), np.asarray(error / allowed)
         relative[error == 0.0] = excess[error == 0.0] = 0.0
         acceptable = error <= allowed
         ranks = np.where(acceptable, 2, 4)
-        ranks -= acceptable & (error <= few)
+        ranks -= acceptable & (error <= limits.few)
         ranks -= ~acceptable & (relative < ONE_DIGIT)
         ranks[best & acceptable] = 0
-        return Ranked(ranks, error, relative, ulp, allowed, excess)
+        return Ranked(ranks, error, relative, error / limits.ulp, allowed, excess)
+
+
+class _Limits(NamedTuple):
+    """Of the best numbers and of accurate ones the largest error, and what an ulp is."""
+
+    best: Floats
+    few: Floats
+    ulp: Floats
+
+
+def _limits(unit: Floats | None, ulp: Floats) -> _Limits:
+    """For numbers typed to a unit, or 0 where they are whole, and a type's unit in the last place.
+
+    unit: None of numbers of a type, the best of which are the right ones rounded to it.
+    """
+    if unit is None:
+        return _Limits(ulp / 2.0, ACCURATE_ULPS * ulp, ulp)
+    return _Limits(
+        unit / 2.0 + ulp / 2.0,
+        np.where(unit > 0.0, unit, ACCURATE_ULPS * ulp),
+        np.where(unit > 0.0, unit, ulp),
+    )
+
+
+class Marked(NamedTuple):
+    """What numbers come to: their marks, and of each whether it is below acceptable.
+
+    open: whether only the exact right number tells its grade, or that none is further off; None
+    where the right numbers are exact.
+    """
+
+    marks: Marks
+    off: NDArray[np.bool_]
+    open: NDArray[np.bool_] | None = None
 
 
 def mark(
@@ -286,24 +360,34 @@ def mark(
     allowance: Allowance,
     first: int = 0,
     keep: int = 1,
-) -> tuple[Marks, NDArray[np.bool_]]:
+    before: Marks | None = None,
+) -> Marked:
     """Grade numbers, and tell which are below acceptable.
 
-    right: as in `ranked`. first: the place of the first of them. keep: so many of the
-    worst.
+    right: as in `ranked`, or in doubt. first: the place of the first of them. keep: so many of the
+    worst. before: marks of numbers before the first, which others have to surpass.
     """
     unit = None if candidate.unit is None else candidate.unit.reshape(-1)
-    values, flat, rate, total = (
-        array.reshape(-1) for array in (candidate.values, right, allowance.rate, allowance.total)
+    values, flat = candidate.values.reshape(-1), right.reshape(-1)
+    allowed = Allowance(
+        allowance.rate.reshape(-1),
+        allowance.total.reshape(-1),
+        None if allowance.doubt is None else allowance.doubt.reshape(-1),
     )
-    marks, off = no_marks(), np.empty(right.shape, dtype=bool)
+    before, marks, parts = before or no_marks(), no_marks(), []
     for start in range(0, flat.size, AT_ONCE):
         part = slice(start, start + AT_ONCE)
         some = candidate.with_values(values[part], None if unit is None else unit[part])
-        allowed = Allowance(rate[part], total[part])
-        own, off.reshape(-1)[part] = _marked(some, flat[part], allowed, first + start, keep)
-        marks = own if not start else marks.merged(own, keep)
-    return marks, off
+        own = _marked(some, flat[part], allowed.take(part), first + start, keep, before)
+        marks = own.marks if not start else marks.merged(own.marks, keep)
+        parts.append(own)
+    off = [own.off for own in parts]
+    open_ = [own.open for own in parts if own.open is not None]
+    return Marked(
+        marks,
+        np.concatenate(off or [np.zeros(0, dtype=bool)]).reshape(right.shape),
+        np.concatenate(open_).reshape(right.shape) if open_ else None,
+    )
 
 
 def _marked(
@@ -312,7 +396,8 @@ def _marked(
     allowance: Allowance,
     first: int,
     keep: int,
-) -> tuple[Marks, NDArray[np.bool_]]:
+    before: Marks,
+) -> Marked:
     """The same of numbers that stay in cache, (k,)."""
     found = ranked(candidate, right, allowance)
     off = found.ranks > ACCEPTABLE
@@ -325,11 +410,78 @@ def _marked(
         np.bincount(found.ranks, minlength=len(GRADES)),
         float(found.error.max(initial=0.0)),
         float(found.relative.max(initial=0.0)),
-        float((found.error / found.ulp).max(initial=0.0)),
+        float(found.in_ulps.max(initial=0.0)),
         float(found.relative.max(initial=0.0, where=off)),
         some(chosen),
     )
-    return marks, off
+    if allowance.doubt is None:
+        return Marked(marks, off)
+    with np.errstate(all="ignore"):
+        return Marked(marks, off, _open(candidate, right, allowance.doubt, found, before, keep))
+
+
+# --- Right numbers in doubt -----------------------------------------------------------------------
+
+
+def _open(
+    candidate: Candidate,
+    right: Floats,
+    doubt: Floats,
+    found: Ranked,
+    before: Marks,
+    keep: int,
+) -> NDArray[np.bool_]:
+    """Which numbers, (k,), another right one so near might grade otherwise, or lead by a figure."""
+    size, error = np.abs(right), found.error
+    smaller, larger = np.maximum(size - doubt, 0.0), size + doubt
+    low, high = (_limits(candidate.unit, spacing(end, candidate.type)) for end in (smaller, larger))
+    margin = 2.0 * doubt + MOVES * error
+    least, most = error - margin, error + margin
+    open_: NDArray[np.bool_] = ~np.isfinite(doubt)
+    for lower, upper in (
+        (low.best, high.best),
+        (low.few, high.few),
+        (found.allowed, found.allowed),
+        (ONE_DIGIT * size, ONE_DIGIT * size),
+    ):
+        open_ |= (least <= upper) & (most > lower)
+    least, most = error - doubt, error + doubt
+    wrong_zero = candidate.values == 0.0  # is off by all of the right number
+    relative = (
+        np.where(wrong_zero, size > doubt, _over(least, larger)),
+        np.where(wrong_zero, larger > 0.0, _over(most, smaller)),
+    )
+    for lower, upper, known, count in (
+        (least, most, before.max_abs_error, 1),
+        (*relative, before.max_rel_error, 1),
+        (_over(least, high.ulp), _over(most, low.ulp), before.max_ulp_error, 1),
+        (
+            _over(least, found.allowed),
+            _over(most + doubt, found.allowed),
+            before.least_excess(keep),
+            keep,
+        ),
+    ):
+        open_[_leading(lower, upper, known, count)] = True
+    off = np.flatnonzero(found.ranks > ACCEPTABLE)
+    lower, upper = (ends[off] for ends in relative)
+    open_[off[_leading(lower, upper, before.max_rel_error_off, 1)]] = True
+    return open_
+
+
+def _over(error: Floats, by: Floats) -> Floats:
+    return np.where(error == 0.0, 0.0, error / by)
+
+
+def _leading(lower: Floats, upper: Floats, known: float, count: int) -> Integers:
+    """Where numbers between lower and upper may be among the count largest, none of them known."""
+    places = np.flatnonzero(~(upper <= known))
+    if len(places) > count:
+        sure = lower[places]
+        sure[np.isnan(sure)] = -math.inf
+        least = np.partition(sure, len(sure) - count)[len(sure) - count]
+        places = places[~(upper[places] <= least) | (lower[places] >= least)]
+    return places
 
 
 def _largest(numbers: Floats, count: int) -> Integers:

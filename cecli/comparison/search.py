@@ -268,7 +268,7 @@ def _swapped(order: Integers, facts: Facts) -> str | None:
 
 
 def _multiples(wrong: WrongGradient) -> Iterator[Hypothesis]:
-    """Every mistake times a factor, which a few rows tell nearly and the sample as well as it can."""
+    """Every mistake times a factor, which a few rows tell nearly and the whole sample better."""
     sample, few = wrong.sample, wrong.sample.few
     if sample.informed() < INFORMED_ENOUGH:
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from cecli.api import CrossEntropy, Pass, solve, solve_and_count
 from cecli.comparison.evidence import Evidence, Found, Hypothesis, Match
 from cecli.comparison.grade import (
     ACCEPTABLE,
+    Marked,
     Marks,
     gradient_allowance,
     loss_sizes,
@@ -44,6 +45,8 @@ from cecli.problem.problem import Block, Problem
 from cecli.problem.rows import Rows, rows_of
 from cecli.problem.wanted import RowArray, Wanted
 
+# All right numbers are correctly rounded where they are so few.
+ALL_EXACT = 2**16
 # What tells rows apart is kept of so many.
 MOST_KEYS = 2**20
 # So many components, and at least so many rows, are looked at to find a mistake.
@@ -55,7 +58,7 @@ FEW_ROWS = 64
 if TYPE_CHECKING:
     from cecli.exact.sums import RowSums
 
-    Solved = tuple[Part, RowSums]
+    Solved = tuple[Part, RowSums | None]
 
 Result = TypeVar("Result")
 ProgressCallback = Callable[[float], None]
@@ -64,19 +67,23 @@ ProgressCallback = Callable[[float], None]
 class Reference:
     """The right numbers of a problem, correctly rounded, and the textbook beside them.
 
-    run: the pass that finds them, and what it has counted when all rows were gone through.
+    exact: whether all are to be. Otherwise the loss of a large problem is what arithmetic in
+    doubles makes of it, and so is its gradient where correct rounding takes long and changes no
+    grade and no figure. run: the pass that finds them, and what it has counted when all rows were
+    gone through.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, exact: bool = True) -> None:
         self.problem = problem.rounded_to(np.dtype(np.float64))
         self.textbook = Textbook(self.problem)
         self._grad = RowArray("grad", self.problem.dtype)
+        self._exact = exact or problem.samples * problem.classes <= ALL_EXACT
         self.run = self._new_pass()
         self._result: CrossEntropy | None = None
         self._losses_made: dict[Makes, Floats | None] = {}
 
     def _new_pass(self) -> Pass:
-        return Pass(self.problem, Wanted({self._grad: None}, worst=0), exact=True)
+        return Pass(self.problem, Wanted({self._grad: None}, worst=0), exact=self._exact)
 
     def start(self) -> None:
         """Begin to go through all rows, perhaps once more."""
@@ -99,12 +106,21 @@ class Reference:
         """(N, C) the right gradient, where it is there as a whole."""
         return None if self._result is None else self.problem.to_rows(self._result.grad)
 
-    def right_of(self, rows: Integers) -> Floats:
-        """(n, C) the right gradient of some rows."""
+    @cached_property
+    def _settling(self) -> Pass:
+        return Pass(self.problem, Wanted({self._grad: None}), exact=True)
+
+    def settled(self, block: Block) -> Floats:
+        """(n, C) the right gradient of a block, correctly rounded."""
+        part, _ = self._settling.solve_block(block)
+        return part.arrays[self._grad]
+
+    def right_of(self, rows: Integers, *, exact: bool = False) -> Floats:
+        """(n, C) the right gradient of some rows; doubles are good enough to know a mistake."""
         if self._rows is not None:
             return self._rows[rows]
         only = self.problem.only(rows)
-        return np.asarray(solve(only, exact=True, keep_logits=False).grad)
+        return np.asarray(solve(only, exact=exact, keep_logits=False).grad)
 
     def losses_made(self, batch: Batch, make: Makes) -> Floats | None:
         """Losses of a batch as a mistake makes them; those of the whole problem are made once."""
@@ -114,17 +130,33 @@ class Reference:
             self._losses_made[make] = make(batch)
         return self._losses_made[make]
 
-    def of_block(self, block: Block, *, again: bool = False) -> tuple[Floats, Solved | None]:
-        """(n, C) the right gradient of a block, and what the pass is to take of it.
+    def of_block(self, block: Block, *, again: bool = False) -> Right:
+        """The right gradient of a block, and what the pass is to take of it.
 
         again: all rows were gone through before; doubles are good enough to know a mistake.
         """
         if self._rows is not None:
-            return self._rows[block.start : block.start + len(block.kept)], None
+            return Right(self._rows[block.start : block.start + len(block.kept)])
         if again:
-            return self._in_doubles(block).arrays[self._grad], None
+            return Right(self._in_doubles(block).arrays[self._grad])
         part, sums = self.run.solve_block(block)
-        return part.arrays[self._grad], (replace(part, arrays={}), sums)
+        grad, solved = part.arrays[self._grad], (replace(part, arrays={}), sums)
+        if self.run.exact:
+            return Right(grad, solved=solved)
+        if self._settling.takes_long:
+            return Right(grad, exact=False, solved=solved)
+        return Right(self.settled(block), solved=solved)
+
+
+class Right(NamedTuple):
+    """The right gradient of a block, (n, C); exact: or what arithmetic in doubles makes of it.
+
+    solved: what the pass is to take of the block.
+    """
+
+    grad: Floats
+    exact: bool = True
+    solved: Solved | None = None
 
 
 class Gradient:
@@ -136,34 +168,55 @@ class Gradient:
         self.rows = rows_of(candidate.given, axis)
         self._unit = None if candidate.unit is None else rows_of(candidate.unit, axis)
 
-    def _evidence(self, rows: Integers | slice, batch: Batch, right: Floats) -> Evidence:
+    def _evidence(
+        self, rows: Integers | slice, batch: Batch, right: Floats, *, exact: bool = True
+    ) -> Evidence:
         unit = None if self._unit is None else self._unit[rows]
         some = self.candidate.with_values(as_doubles(self.rows[rows]), unit)
         numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-        allowance = gradient_allowance(batch, right, some, self.rtol)
+        allowance = gradient_allowance(batch, right, some, self.rtol, exact=exact)
         return Evidence(numbers, batch, some, right, allowance)
 
     def some(self, rows: Integers) -> Evidence:
         """The evidence of any rows."""
         reference = self.reference
-        return self._evidence(rows, reference.textbook.rows(rows), reference.right_of(rows))
+        right = reference.right_of(rows, exact=True)
+        return self._evidence(rows, reference.textbook.rows(rows), right)
 
     def of_block(
         self, block: Block, *, again: bool = False
-    ) -> tuple[Iterator[Evidence], Solved | None]:
-        """That of a block's rows, a few at a time, and what the reference's pass is to take."""
-        right, solved = self.reference.of_block(block, again=again)
+    ) -> tuple[Iterator[tuple[Block, Evidence]], Solved | None]:
+        """Its rows, a few at a time, with their evidence; what the reference's pass is to take."""
+        right = self.reference.of_block(block, again=again)
 
-        def pieces() -> Iterator[Evidence]:
-            size, count = rows_at_once(right.shape[1]), len(block.kept)
+        def pieces() -> Iterator[tuple[Block, Evidence]]:
+            size, count = rows_at_once(right.grad.shape[1]), len(block.kept)
             for start in range(0, count, size):
                 stop = min(start + size, count)
-                piece = piece_of(block, start, stop)
+                piece = some_of(block, slice(start, stop))
                 batch = self.reference.textbook.of_block(piece)
-                rows = slice(block.start + start, block.start + stop)
-                yield self._evidence(rows, batch, right[start:stop])
+                rows = slice(piece.start, piece.start + stop - start)
+                yield piece, self._evidence(rows, batch, right.grad[start:stop], exact=right.exact)
 
-        return pieces(), solved
+        return pieces(), right.solved
+
+    def marked(
+        self, piece: Block, rows: Evidence, keep: int, before: Marks
+    ) -> tuple[Evidence, Marked]:
+        """How a piece's rows are graded, and their evidence with what that took correctly rounded.
+
+        keep: how many of the worst. before: marks of some rows before these.
+        """
+        first = int(rows.numbers[0]) * rows.right.shape[1]
+        found = mark(rows.candidate, rows.right, rows.allowance, first, keep, before)
+        if found.open is None or not found.open.any():
+            return rows, found
+        which = over_classes(np.logical_or, found.open)[:, 0]
+        right = rows.right.copy()
+        right[which] = self.reference.settled(some_of(piece, which))
+        allowance = gradient_allowance(rows.batch, right, rows.candidate, self.rtol)
+        settled = Evidence(rows.numbers, rows.batch, rows.candidate, right, allowance)
+        return settled, mark(rows.candidate, right, allowance, first, keep)
 
 
 def _each_block(
@@ -187,15 +240,17 @@ def _each_block(
         yield found
 
 
-def piece_of(block: Block, start: int, stop: int) -> Block:
-    """Some of a block's rows as a block."""
+def some_of(block: Block, which: slice | NDArray[np.bool_]) -> Block:
+    """Some of a block's rows as a block; start is told by a slice alone."""
+    skipped = which.start if isinstance(which, slice) else 0
     return replace(
         block,
-        start=block.start + start,
-        logits=block.logits[start:stop],
-        index=None if block.index is None else block.index[start:stop],
-        soft=None if block.soft is None else block.soft[start:stop],
-        kept=block.kept[start:stop],
+        start=block.start + skipped,
+        logits=block.logits[which],
+        index=None if block.index is None else block.index[which],
+        soft=None if block.soft is None else block.soft[which],
+        kept=block.kept[which],
+        weights=None if block.weights is None else block.weights[which],
     )
 
 
@@ -218,13 +273,11 @@ class Counts:
         self.untouched_classes = np.ones(classes, dtype=bool)
         self.class_keys = np.zeros((2, classes))
 
-    def add(self, rows: Evidence, *, with_keys: bool) -> None:
-        """Take the rows that follow."""
+    def add(self, rows: Evidence, marked: Marked, *, with_keys: bool) -> None:
+        """Take the rows that follow, as they are graded."""
         values, right, batch = rows.values, rows.right, rows.batch
-        classes = right.shape[1]
-        first, keep = int(rows.numbers[0]) * classes, self._keep
-        marks, off = mark(rows.candidate, right, rows.allowance, first, keep)
-        self.marks = self.marks.merged(marks, keep)
+        first, off = int(rows.numbers[0]) * right.shape[1], marked.off
+        self.marks = self.marks.merged(marked.marks, self._keep)
         kept, finite = batch.kept[:, 0], np.isfinite(values)
         off_rows: NDArray[np.bool_] = over_classes(np.logical_or, off)[:, 0]
         self.off_rows.append(off_rows)
@@ -350,12 +403,13 @@ def survey(
         found = Counts(keep, problem.classes)
         with np.errstate(all="ignore"):
             if gradient is None:
-                _, solved = reference.of_block(block)
+                solved = reference.of_block(block).solved
                 found.loss_sizes.append(loss_sizes(reference.textbook.of_block(block)))
             else:
                 pieces, solved = gradient.of_block(block)
-                for rows in pieces:
-                    found.add(rows, with_keys=with_keys)
+                for piece, rows in pieces:
+                    marked = gradient.marked(piece, rows, keep, counts.marks)
+                    found.add(*marked, with_keys=with_keys)
             if not each_loss:
                 found.loss_sizes = [np.array([size.sum()]) for size in found.loss_sizes]
         return found, solved
@@ -411,7 +465,7 @@ def confirmed(
     def work(block: Block) -> list[Trial]:
         trials = [trial.again() for trial in left]
         with np.errstate(all="ignore"):
-            for rows in gradient.of_block(block, again=True)[0]:
+            for _, rows in gradient.of_block(block, again=True)[0]:
                 for trial in trials:
                     trial.add(rows, limit)
         return trials
@@ -432,6 +486,13 @@ def confirmed(
         if diagnosis is not None:
             found.append((trial.match, diagnosis))
     return found
+
+
+def right_rows(gradient: Gradient, sample: Evidence, rows: Integers) -> Floats:
+    """(n, C) the right gradient of any rows; of a sample that is all of them it is known."""
+    if len(sample.numbers) == len(gradient.rows):
+        return sample.right[rows]
+    return gradient.reference.right_of(rows)
 
 
 class Trial:
@@ -486,7 +547,7 @@ def losses_by(
         size, count = rows_at_once(block.logits.shape[1]), len(block.kept)
         with np.errstate(all="ignore"):
             for start in range(0, count, size):
-                piece = piece_of(block, start, min(start + size, count))
+                piece = some_of(block, slice(start, min(start + size, count)))
                 batch = reference.textbook.of_block(piece)
                 made = [reference.losses_made(batch, make) for make in makes]
                 parts.append([m if m is None or each else np.atleast_1d(m.sum()) for m in made])

@@ -73,6 +73,7 @@ def _compared(settings: Settings, request: Request, output: Output | None) -> An
             request,
             rtol=settings.rtol,
             keep=settings.view.top,
+            exact=settings.compute.exact,
             shown=shown_of(settings, request.problem),
             output=output,
             progress=progress,
