@@ -31,6 +31,7 @@ from cecli.problem.problem import Problem
 
 if TYPE_CHECKING:
     from cecli.api import Pass
+    from cecli.comparison.evidence import Evidence
 
 # How many of the worst numbers are kept, as a notebook shows them.
 MOST_SHOWN = 10
@@ -304,7 +305,6 @@ def _explained(
 ) -> tuple[tuple[Diagnosis, ...], tuple[str, ...]]:
     """The mistakes that explain a gradient, or lines on it where none does."""
     from cecli.comparison.description import describe
-    from cecli.comparison.search import WrongGradient, diagnose_gradient
 
     first: tuple[Diagnosis, ...] = ()
     if transposed:
@@ -313,15 +313,9 @@ def _explained(
         first = (TRANSPOSED.found(fit=fit),)
     if of_grad.passed or found.facts is None:
         return first, ()
-    reference, sample = gradient.reference, sample_of(gradient, found)
-    explained = diagnose_gradient(
-        WrongGradient(
-            sample,
-            found.facts,
-            reference.textbook,
-            lambda hypotheses: confirmed(gradient, sample, hypotheses, progress),
-            lambda rows: right_rows(gradient, sample, rows),
-        )
+    sample = sample_of(gradient, found)
+    explained = _diagnosed(gradient, found, sample, progress) or _besides_rounding(
+        gradient, progress
     )
     if explained:
         return first + explained, ()
@@ -329,6 +323,42 @@ def _explained(
     if transposed:
         return (), ("its shape is the transposed one; turned back:", *lines)
     return (), lines
+
+
+def _diagnosed(
+    gradient: Gradient, found: Survey, sample: Evidence, progress: ProgressCallback | None
+) -> tuple[Diagnosis, ...]:
+    from cecli.comparison.search import WrongGradient, diagnose_gradient
+
+    if found.facts is None:
+        return ()
+    return diagnose_gradient(
+        WrongGradient(
+            sample,
+            found.facts,
+            gradient.reference.textbook,
+            lambda hypotheses: confirmed(gradient, sample, hypotheses, progress),
+            lambda rows: right_rows(gradient, sample, rows),
+        )
+    )
+
+
+def _besides_rounding(
+    gradient: Gradient, progress: ProgressCallback | None
+) -> tuple[Diagnosis, ...]:
+    """The mistakes that explain a gradient whose numbers are rounded to some decimals as well."""
+    decimals = gradient.decimals()
+    if decimals is None:
+        return ()
+    coarse = gradient.with_decimals(decimals)
+    found = survey(gradient.reference, coarse, keep=MOST_SHOWN, progress=progress)
+    if found.facts is None or not found.facts.off:
+        return ()
+    words = f" Besides, the numbers are rounded to {decimals} decimals."
+    return tuple(
+        replace(one, explanation=one.explanation + words)
+        for one in _diagnosed(coarse, found, sample_of(coarse, found), progress)
+    )
 
 
 def _judged_loss(

@@ -142,6 +142,18 @@ class Evidence:
         count = over_classes(np.add, clear.astype(np.int64))
         return int(np.maximum(count - 1 - parameters, 0).sum())
 
+    @cached_property
+    def row_factors(self) -> tuple[Floats, Floats]:
+        """(n, 1) the factors of the right rows that leave least, and how far off they may be."""
+        return self.factor_of(self.right)
+
+    @cached_property
+    def sum_factors(self) -> tuple[Floats, Floats]:
+        """(n, 1) what to multiply each row's p by, and how far off that may be."""
+        batch = self.batch
+        scale = np.where(batch.kept, batch.slope / batch.divisor, 0.0)
+        return self.factor_of(batch.total * batch.softmax * scale, -batch.mass * scale)
+
     def factor_of(self, predicted: Floats, others: Floats | float = 0.0) -> tuple[Floats, Floats]:
         """(n, 1) the factor of each row's prediction that leaves least beside others.
 

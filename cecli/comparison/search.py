@@ -50,7 +50,7 @@ from cecli.comparison.structure import (
     half_sums,
     ignored,
     left_out,
-    order_of,
+    orders_of,
     rounded,
     weights,
 )
@@ -233,24 +233,26 @@ def _rearranged(wrong: WrongGradient) -> Iterator[Hypothesis]:
     if 1 < whole.samples == whole.classes and len(wrong.sample.right) == whole.samples:
         right = wrong.sample.right
         yield Hypothesis(TRANSPOSED.found(), lambda rows: right.T)
-    rows_order = None if facts.row_keys is None else _order_of_rows(facts)
-    if rows_order is not None and whole.samples > 1:
-        swapped = _swapped(rows_order, facts)
-        found = PERMUTED_ROWS.found() if swapped is None else SWAPPED_FILES.found(swapped)
-        yield Hypothesis(found, lambda rows: wrong.right_of(rows_order[rows.numbers]))
-    order = None if facts.class_keys is None else order_of(facts.class_keys)
-    if order is not None and whole.classes > 1:
-        yield Hypothesis(PERMUTED_CLASSES.found(), lambda rows: rows.right[:, order])
+    if whole.samples > 1:
+        for order in _orders_of_rows(facts):
+            swapped = _swapped(order, facts)
+            found = PERMUTED_ROWS.found() if swapped is None else SWAPPED_FILES.found(swapped)
+            yield Hypothesis(found, lambda rows, order=order: wrong.right_of(order[rows.numbers]))  # type: ignore[misc]
+    if whole.classes > 1 and facts.class_keys is not None:
+        for order in orders_of(facts.class_keys):
+            yield Hypothesis(
+                PERMUTED_CLASSES.found(),
+                lambda rows, order=order: rows.right[:, order],  # type: ignore[misc]
+            )
 
 
-def _order_of_rows(facts: Facts) -> Integers | None:
-    """Where each row is from, if rows that are off have changed places."""
-    among = None if facts.row_keys is None else order_of(facts.row_keys)
-    if among is None:
-        return None
-    order, off = np.arange(len(facts.off_rows)), np.flatnonzero(facts.off_rows)
-    order[off] = off[among]
-    return order
+def _orders_of_rows(facts: Facts) -> Iterator[Integers]:
+    """Where each row may be from, if rows with keys have changed places."""
+    keyed = np.flatnonzero(facts.keyed_rows)
+    for among in [] if facts.row_keys is None else orders_of(facts.row_keys):
+        order = np.arange(len(facts.keyed_rows))
+        order[keyed] = keyed[among]
+        yield order
 
 
 def _swapped(order: Integers, facts: Facts) -> str | None:

@@ -36,6 +36,8 @@ INFORMED_ENOUGH = 2
 HALF_TYPES = {"bfloat16": 8, "float16": 11}
 MOST_DECIMALS = 12
 MOST_MEANS = 2**16
+# So often the order of two keys is held against each other.
+MOST_TURNS = 6
 
 
 class File(NamedTuple):
@@ -54,22 +56,23 @@ class Facts:
     of the target. off_rows (N,), off_classes (C,): where some are. kept (N,): not ignored.
     broken_rows (N,): with something that is not finite. zero_classes, untouched_classes (C,): 0, or
     the logits, in every row that is kept. largest: the largest finite component. row_keys,
-    class_keys: of candidate and right numbers, what tells the rows that are off, and the classes,
-    apart in whatever order they are; None where they are too many. places, owners: the files of
+    class_keys: what tells keyed_rows (N,), those near to some that are off, and the classes, apart
+    in whatever order they are; None where they are too many. places, owners: the files of
     the gradient and those of the logits, where there are several.
     """
 
     off: int
     off_at_target: int
     off_rows: NDArray[np.bool_]
+    keyed_rows: NDArray[np.bool_]
     off_classes: NDArray[np.bool_]
     kept: NDArray[np.bool_]
     broken_rows: NDArray[np.bool_]
     zero_classes: NDArray[np.bool_]
     untouched_classes: NDArray[np.bool_]
     largest: float
-    row_keys: tuple[Floats, Floats] | None = None
-    class_keys: tuple[Floats, Floats] | None = None
+    row_keys: Keys | None = None
+    class_keys: Keys | None = None
     places: tuple[File, ...] = ()
     owners: tuple[File, ...] = ()
 
@@ -157,7 +160,7 @@ def weights(sample: Evidence, textbook: Textbook) -> Iterator[Hypothesis]:
         return
 
     def watch(rows: Evidence) -> Factors:
-        batch, (factors, tolerance) = rows.batch, rows.factor_of(rows.right)
+        batch, (factors, tolerance) = rows.batch, rows.row_factors
         clear = batch.kept[:, 0] & (tolerance[:, 0] < 1.0)
         weights = np.ones_like(batch.total)
         if batch.index is not None and batch.weight is not None:
@@ -178,7 +181,7 @@ def weights(sample: Evidence, textbook: Textbook) -> Iterator[Hypothesis]:
         return SAMPLE_WEIGHTS.found(words)
 
     yield Hypothesis(
-        SAMPLE_WEIGHTS.found(), lambda rows: rows.factor_of(rows.right)[0] * rows.right, watch, name
+        SAMPLE_WEIGHTS.found(), lambda rows: rows.row_factors[0] * rows.right, watch, name
     )
 
 
@@ -229,23 +232,16 @@ class Sums(NamedTuple):
     maximum: Floats
 
 
-def _ratio(rows: Evidence) -> tuple[Floats, Floats]:
-    """What to multiply each row's p by, (n, 1), and what that may be off by."""
-    batch = rows.batch
-    scale = np.where(batch.kept, batch.slope / batch.divisor, 0.0)
-    return rows.factor_of(batch.total * batch.softmax * scale, -batch.mass * scale)
-
-
 def extra_mass(sample: Evidence) -> Iterator[Hypothesis]:
     """Each row's softmax times a factor of its own: its sum is another one."""
     if sample.batch.z_loss or sample.informed(1) < INFORMED_ENOUGH:
         return
 
     def predict(rows: Evidence) -> Floats:
-        return rows.batch.gradient(softmax=_ratio(rows)[0] * rows.batch.softmax)
+        return rows.batch.gradient(softmax=rows.sum_factors[0] * rows.batch.softmax)
 
     def watch(rows: Evidence) -> Sums:
-        parts = (*_ratio(rows), rows.batch.log_sum_exp, rows.batch.maximum)
+        parts = (*rows.sum_factors, rows.batch.log_sum_exp, rows.batch.maximum)
         return Sums(*(part[rows.batch.kept[:, 0], 0] for part in parts))
 
     def name(seen: list[object]) -> Diagnosis | None:
@@ -310,7 +306,7 @@ def half_sums(sample: Evidence) -> Iterator[Hypothesis]:
         def predict(rows: Evidence, digits: int = digits) -> Floats:
             batch = rows.batch
             total = batch.total_exponential
-            mantissa, exponent = np.frexp(total / _ratio(rows)[0])
+            mantissa, exponent = np.frexp(total / rows.sum_factors[0])
             half = np.ldexp(np.rint(np.ldexp(mantissa, digits)), exponent - digits)
             return batch.gradient(softmax=batch.softmax * total / half)
 
@@ -320,12 +316,12 @@ def half_sums(sample: Evidence) -> Iterator[Hypothesis]:
 # --- Rounded --------------------------------------------------------------------------------------
 
 
-def decimals_of(numbers: Floats, type_: str) -> int | None:
-    """To how many decimals all of the numbers are rounded; None where they are to none."""
+def decimals_of(numbers: Floats, type_: str, least: int = 0) -> int | None:
+    """To how many decimals, at least so many, all are rounded; None where they are to none."""
     finite = numbers[np.isfinite(numbers)]
     largest = float(np.abs(finite).max(initial=0.0))
     epsilon = type_precision(type_).epsilon
-    for decimals in range(MOST_DECIMALS + 1):
+    for decimals in range(least, MOST_DECIMALS + 1):
         unit = 10.0**-decimals
         if unit < 64.0 * epsilon * largest:
             break
@@ -353,11 +349,37 @@ def rounded(sample: Evidence) -> Iterator[Hypothesis]:
 # --- In other places ------------------------------------------------------------------------------
 
 
-def order_of(keys: tuple[Floats, Floats]) -> Integers | None:
-    """Where each of the rows is from, by the order of their keys; None where they are no rows."""
-    candidate, right = keys
+class Keys(NamedTuple):
+    """Random projections of the rows or classes of a candidate, and of the right ones, (2, n) each.
+
+    The first is of their sizes, the second of the fourth roots of these, to which the small ones
+    matter too. near: how far those of the same numbers may lie apart, in relation to them.
+    """
+
+    candidate: Floats
+    right: Floats
+    near: float
+
+
+def orders_of(keys: Keys) -> list[Integers]:
+    """Where each of the rows may be from, by the order of their keys; none where they are no rows.
+
+    Rounding changes the order of those that are next to each other by one key: where the other key
+    does not fit, it tells the order among them. Of numbers with few digits the first alone may.
+    """
+    candidate, right, near = keys
     if not np.isfinite(candidate).all():
-        return None
-    order = np.empty(len(right), dtype=np.int64)
-    order[np.argsort(candidate, kind="stable")] = np.argsort(right, kind="stable")
-    return order
+        return []
+    order, among = np.arange(right.shape[1]), np.arange(right.shape[1])
+    found = []
+    for turn in range(MOST_TURNS):
+        own, other = turn % 2, 1 - turn % 2
+        places, from_ = among[np.argsort(candidate[own][among], kind="stable")], order[among]
+        order[places] = from_[np.argsort(right[own][from_], kind="stable")]
+        if not turn:
+            found.append(order.copy())
+        apart = np.abs(candidate[other] - right[other][order])
+        among = np.flatnonzero(apart > near * np.abs(candidate[other]))
+        if not len(among):
+            break
+    return found if np.array_equal(found[0], order) else [*found, order]

@@ -27,7 +27,7 @@ from cecli.comparison.grade import (
 )
 from cecli.comparison.mistake import Diagnosis
 from cecli.comparison.mistaken import Makes
-from cecli.comparison.structure import Facts, File
+from cecli.comparison.structure import Facts, File, Keys, decimals_of
 from cecli.comparison.textbook import (
     Batch,
     Textbook,
@@ -40,7 +40,7 @@ from cecli.core.totals import Part
 from cecli.input.candidate import Candidate
 from cecli.machine.blocks import each_block
 from cecli.problem.dtypes import Floats, Integers, as_doubles
-from cecli.problem.precision import round_to_type
+from cecli.problem.precision import round_to_type, type_precision
 from cecli.problem.problem import Block, Problem
 from cecli.problem.rows import Rows, rows_of
 from cecli.problem.wanted import RowArray, Wanted
@@ -49,6 +49,8 @@ from cecli.problem.wanted import RowArray, Wanted
 ALL_EXACT = 2**16
 # What tells rows apart is kept of so many.
 MOST_KEYS = 2**20
+# By so many roundings the keys of the same numbers differ.
+NEAR_KEYS = 16.0
 # So many components, and at least so many rows, are looked at to find a mistake.
 SAMPLE_COMPONENTS, SAMPLE_ROWS = 2**13, 8
 LONG_ROW = 2**18
@@ -177,6 +179,23 @@ class Gradient:
         allowance = gradient_allowance(batch, right, some, self.rtol, exact=exact)
         return Evidence(numbers, batch, some, right, allowance)
 
+    def decimals(self) -> int | None:
+        """To how many decimals all its numbers are rounded; None where they are to none."""
+        found: int | None = 0
+        size = rows_at_once(self.reference.problem.classes)
+        for start in range(0, len(self.rows), size):
+            values = as_doubles(self.rows[start : start + size])
+            found = decimals_of(values, self.candidate.type, found or 0)
+            if found is None or self._unit is not None:
+                return None
+        return found
+
+    def with_decimals(self, decimals: int) -> Gradient:
+        """The same, judged as numbers of which so many decimals are known."""
+        unit = np.broadcast_to(10.0**-decimals, self.candidate.shape)
+        rounded = replace(self.candidate, unit=unit)
+        return Gradient(self.reference, rounded, self.rtol)
+
     def some(self, rows: Integers) -> Evidence:
         """The evidence of any rows."""
         reference = self.reference
@@ -265,13 +284,14 @@ class Counts:
         self.marks = no_marks()
         self.off_at_target, self.largest = 0, 0.0
         self.off_rows: list[NDArray[np.bool_]] = []
+        self.keyed_rows: list[NDArray[np.bool_]] = []
         self.broken_rows: list[NDArray[np.bool_]] = []
         self.row_keys: list[tuple[Floats, Floats]] = []
         self.loss_sizes: list[Floats] = []
         self.off_classes = np.zeros(classes, dtype=bool)
         self.zero_classes = np.ones(classes, dtype=bool)
         self.untouched_classes = np.ones(classes, dtype=bool)
-        self.class_keys = np.zeros((2, classes))
+        self.class_keys = np.zeros((2, 2, classes))
 
     def add(self, rows: Evidence, marked: Marked, *, with_keys: bool) -> None:
         """Take the rows that follow, as they are graded."""
@@ -284,13 +304,15 @@ class Counts:
         self.broken_rows.append(~over_classes(np.logical_and, finite)[:, 0])
         self.largest = max(self.largest, float(np.abs(values).max(initial=0.0, where=finite)))
         self.loss_sizes.append(loss_sizes(batch))
-        if off.any():
+        any_off = bool(off_rows.any())
+        self.keyed_rows.append(np.full(len(off_rows), any_off and with_keys))
+        if any_off:
             self.off_classes |= over_rows(np.logical_or, off)
             self._look_for_classes(rows, kept)
             if batch.index is not None:
                 inside = np.flatnonzero(kept)
                 self.off_at_target += int(off[inside, batch.index[inside]].sum())
-            self._add_keys(values, right, off_rows, first, with_keys)
+            self._add_keys(values, right, first, with_keys=with_keys)
 
     def _look_for_classes(self, rows: Evidence, kept: NDArray[np.bool_]) -> None:
         """Classes that are 0, or still the logits, in every row; a few rows say no of most."""
@@ -304,32 +326,29 @@ class Counts:
                 same = values == round_to_type(logits, rows.type)
                 self.untouched_classes &= over_rows(np.logical_and, same)
 
-    def _add_keys(
-        self,
-        values: Floats,
-        right: Floats,
-        off: NDArray[np.bool_],
-        first: int,
-        with_keys: bool,
-    ) -> None:
-        """Random projections of rows that are off, and of the classes in them.
+    def _add_keys(self, values: Floats, right: Floats, first: int, *, with_keys: bool) -> None:
+        """Random projections of rows, and of the classes in them, without cancellation.
 
         Not by matrix products, for which BLAS begins threads of its own.
         """
         by_row = np.random.default_rng((0, first)).random(len(right))
-        self.class_keys[0] += np.einsum("i,ij->j", by_row, values)
-        self.class_keys[1] += np.einsum("i,ij->j", by_row, right)
+        by_class = np.random.default_rng(0).random(right.shape[1])
+        of_rows = np.empty((2, 2, len(right)))
+        for number, array in enumerate((values, right)):
+            sizes = np.abs(array)
+            for key, some in enumerate((sizes, np.sqrt(np.sqrt(sizes)))):
+                self.class_keys[number, key] += np.einsum("i,ij->j", by_row, some)
+                if with_keys:
+                    of_rows[number, key] = np.einsum("ij,j->i", some, by_class)
         if with_keys:
-            by_class = np.random.default_rng(0).random(right.shape[1])
-            keys = [np.einsum("ij,j->i", array[off], by_class) for array in (values, right)]
-            self.row_keys.append((keys[0], keys[1]))
+            self.row_keys.append((of_rows[0], of_rows[1]))
 
     def extend(self, other: Counts) -> None:
         """Take what is counted of the rows that follow."""
         self.marks = self.marks.merged(other.marks, self._keep)
         self.off_at_target += other.off_at_target
         self.largest = max(self.largest, other.largest)
-        for name in ("off_rows", "broken_rows", "row_keys", "loss_sizes"):
+        for name in ("off_rows", "keyed_rows", "broken_rows", "row_keys", "loss_sizes"):
             getattr(self, name).extend(getattr(other, name))
         self.off_classes |= other.off_classes
         self.zero_classes &= other.zero_classes
@@ -339,19 +358,21 @@ class Counts:
     def facts(self, gradient: Gradient) -> Facts:
         """What is known of all rows."""
         own, logits = gradient.rows, gradient.reference.problem.given_rows
-        keys = [np.concatenate(some) for some in zip(*self.row_keys, strict=True)]
+        keys = [np.concatenate(some, axis=1) for some in zip(*self.row_keys, strict=True)]
+        near = NEAR_KEYS * type_precision(gradient.candidate.type).epsilon
         return Facts(
             off=int(self.marks.counts[ACCEPTABLE + 1 :].sum()),
             off_at_target=self.off_at_target,
             off_rows=np.concatenate(self.off_rows),
+            keyed_rows=np.concatenate(self.keyed_rows),
             off_classes=self.off_classes,
             kept=gradient.reference.problem.kept,
             broken_rows=np.concatenate(self.broken_rows),
             zero_classes=self.zero_classes,
             untouched_classes=self.untouched_classes,
             largest=self.largest,
-            row_keys=(keys[0], keys[1]) if keys else None,
-            class_keys=(self.class_keys[0], self.class_keys[1]),
+            row_keys=Keys(keys[0], keys[1], near) if keys else None,
+            class_keys=Keys(self.class_keys[0], self.class_keys[1], near),
             places=_files_of(own, "{}") or _files_of(logits, "what stands for {}"),
             owners=_files_of(logits, "{}") or _files_of(own, "the place of {}"),
         )

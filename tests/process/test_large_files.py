@@ -26,9 +26,8 @@ pytestmark = pytest.mark.usefixtures("folder")
 # --- In little memory ---------------------------------------------------------------------------
 
 
-def anonymous_memory(*arguments: str) -> int:
+def anonymous_memory(*arguments: str, ends_with: int = 0) -> int:
     """The most that the program had in memory beside what is in files, in bytes."""
-    status = Path("status")
     with subprocess.Popen(
         [*PROGRAM, *arguments], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
@@ -39,7 +38,7 @@ def anonymous_memory(*arguments: str) -> int:
             most = max(most, int(fields.get("RssAnon", "0 kB").split()[0]))
             time.sleep(0.005)
         assert process.stderr is not None
-        assert process.returncode == 0, process.stderr.read()
+        assert process.returncode == ends_with, process.stderr.read()
     return most * 1024
 
 
@@ -69,6 +68,19 @@ def test_memory_is_bounded_where_all_is_exact() -> None:
     np.save("t.npy", random.integers(0, 50_000, 400))
     arguments = ["grad", "z.npy", "-t", "t.npy", "--exact", "-o", "grad.npy", "--dtype", "float64"]
     assert anonymous_memory(*arguments) < 120 * MEBIBYTE
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.skipif(kernel() is None, reason="decimal arithmetic takes too long")
+@pytest.mark.slow
+def test_memory_for_a_wrong_gradient_in_several_files_is_bounded() -> None:
+    random = np.random.default_rng(1)
+    for part in "ab":  # 160 megabytes of logits, and as many of their gradient
+        np.save(f"z-{part}.npy", random.random((400, 50_000), np.float32))
+        np.save(f"t-{part}.npy", random.integers(0, 50_000, 400))
+        np.save(f"g-{part}.npy", random.random((400, 50_000), np.float32))
+    arguments = ["compare", "z-*.npy", "-t", "t-*.npy", "--grad", "g-*.npy"]
+    assert anonymous_memory(*arguments, ends_with=1) < 300 * MEBIBYTE
 
 
 @pytest.mark.slow

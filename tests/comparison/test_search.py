@@ -1,0 +1,86 @@
+"""Mistakes are named in files as people save them: rounded, in another order, large."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import cecli
+
+Array = NDArray[Any]
+RANDOM = np.random.default_rng(0)
+LOGITS, TARGET = 2.0 * RANDOM.normal(size=(64, 10)), RANDOM.integers(0, 10, 64)
+
+
+def right_and_softmax() -> tuple[Array, Array, Array]:
+    softmax = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+    one_hot = np.eye(10)[TARGET]
+    return (softmax - one_hot) / 64, softmax, one_hot
+
+
+def mistakes() -> dict[str, Array]:
+    right, softmax, one_hot = right_and_softmax()
+    again = np.exp(softmax) / np.exp(softmax).sum(axis=1, keepdims=True)
+    return {
+        "missing-one-hot": softmax / 64,
+        "not-averaged": right * 64,
+        "sign-flipped": -right,
+        "added-one-hot": (softmax + one_hot) / 64,
+        "half-averaged": softmax - one_hot / 64,
+        "wrong-axis": (np.exp(LOGITS) / np.exp(LOGITS).sum(axis=0) - one_hot) / 64,
+        "wrong-target-index": (softmax - np.roll(one_hot, -1, axis=1)) / 64,
+        "softmax-twice": (again - one_hot) / 64,
+        "log-base": right / np.log(2.0),
+        "jacobian-twice": right * softmax * (1.0 - softmax),
+        "constant-factor": right * 7.0,
+        "rows-left-out": np.where(np.arange(64)[:, None] < 48, right, 0.0),
+        "classes-left-out": np.where(np.arange(10) < 8, right, 0.0),
+    }
+
+
+@pytest.mark.parametrize("name", mistakes())
+@pytest.mark.parametrize("decimals", [4, 6])
+def test_a_mistake_is_named_in_rounded_numbers(name: str, decimals: int) -> None:
+    wrong = np.round(mistakes()[name], decimals)
+    found = cecli.compare(LOGITS, TARGET, grad=wrong).diagnosis
+    assert [one.id for one in found] == [name]
+    words = f"Besides, the numbers are rounded to {decimals} decimals."
+    assert found[0].explanation.endswith(words)
+
+
+def test_right_numbers_that_are_rounded_have_no_other_mistake() -> None:
+    right, _, _ = right_and_softmax()
+    found = cecli.compare(LOGITS, TARGET, grad=np.round(right, 5)).diagnosis
+    assert [one.id for one in found] == ["rounded"]
+
+
+def test_numbers_of_which_some_are_rounded_are_judged_by_all_their_digits() -> None:
+    wrong = mistakes()["missing-one-hot"]
+    wrong[:48] = np.round(wrong[:48], 4)
+    assert cecli.compare(LOGITS, TARGET, grad=wrong).diagnosis == ()
+
+
+@pytest.mark.parametrize("decimals", [2, 3, 4, 6])
+def test_what_nothing_explains_is_not_named_in_rounded_numbers(decimals: int) -> None:
+    noise = np.random.default_rng(1).normal(size=(64, 10)) / 10.0
+    assert cecli.compare(LOGITS, TARGET, grad=np.round(noise, decimals)).diagnosis == ()
+
+
+# Next to each other by one key, some change places with what their numbers are rounded by.
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [((200_000, 3), "permuted-rows"), ((16, 60_000), "permuted-classes")],
+)
+def test_many_in_another_order(shape: tuple[int, int], name: str) -> None:
+    random = np.random.default_rng(0)
+    logits = 3.0 * random.standard_normal(shape, dtype=np.float32)
+    target = random.integers(0, shape[1], shape[0])
+    grad = np.asarray(cecli.cross_entropy(logits, target).grad)
+    axis = 0 if name == "permuted-rows" else 1
+    wrong = np.take(grad, random.permutation(shape[axis]), axis=axis)
+    assert [one.id for one in cecli.compare(logits, target, grad=wrong).diagnosis] == [name]
