@@ -487,10 +487,17 @@ METHODS: list[Any] = ["central", "forward"]
     ],
     ids=str,
 )
-def test_ordinary_methods_pass(method: Any, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "steps",
+    [(None, 0.1, 1e-4, 1e-13), pytest.param((1e-2, 1e-6, 1e-10), marks=pytest.mark.slow)],
+    ids=str,
+)
+def test_ordinary_methods_pass(
+    steps: tuple[float | None, ...], method: Any, options: dict[str, Any]
+) -> None:
     logits, target = normal(5, 4), [0, 1, 2, 3, 0]
     grad = cross_entropy(logits, target, **options).grad
-    for step in (None, 0.1, 1e-2, 1e-4, 1e-6, 1e-10, 1e-13):
+    for step in steps:
         check = check_gradient(logits, target, grad, method=method, step=step, **options)
         assert check.passed, check
         assert check.method == method
