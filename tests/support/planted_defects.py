@@ -380,8 +380,8 @@ PLANTED = [
     Planted(
         "compare: the half unit of a typed digit",
         "comparison/grade.py",
-        "            best = error <= unit / 2.0 + ulp / 2.0",
-        "            best = error <= unit + ulp / 2.0",
+        "        unit / 2.0 + ulp / 2.0,",
+        "        unit + ulp / 2.0,",
         room="comparison/test_grade.py",
     ),
     Planted(
