@@ -32,8 +32,8 @@ from cecli.input.problem_from import Request
 from cecli.output.files.atomic import AtomicFiles
 from cecli.output.files.destination import Destination
 from cecli.output.files.positional import Extent, extents_of
+from cecli.problem.divisors import Divisors
 from cecli.problem.dtypes import AnyArray
-from cecli.problem.problem import Divisors
 from cecli.problem.rows import Joined, Rows, Segment, rows_of_segments, segment_of
 from cecli.problem.stored import OPEN_FILES
 from cecli.problem.wanted import RowArray

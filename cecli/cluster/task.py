@@ -19,8 +19,9 @@ from cecli.api import Pass
 from cecli.core.totals import Totals
 from cecli.errors import CecliError
 from cecli.output.files.positional import Extent, PositionalWriter
+from cecli.problem.divisors import Divisors
 from cecli.problem.objective import Objective
-from cecli.problem.problem import Divisors, Problem
+from cecli.problem.problem import Problem
 from cecli.problem.rows import Rows
 from cecli.problem.stored import forget_files
 from cecli.problem.wanted import RowArray, Wanted

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from cecli.machine.compiled import kernel
 from cecli.machine.elementary import exponential, fold
 from cecli.machine.plan import BEYOND
+from cecli.problem.divisors import Divisors
 from cecli.problem.dtypes import Floats, Integers, Logits
-from cecli.problem.problem import Block, Divisors
+from cecli.problem.problem import Block
 from cecli.problem.wanted import Predictions, RowArray
 
 ROWS_PER_GROUP = 1024

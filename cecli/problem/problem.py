@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cecli.errors import CecliError
+from cecli.problem.divisors import Divisors
 from cecli.problem.dtypes import (
     AnyArray,
     Floats,
@@ -34,33 +35,6 @@ from cecli.problem.dtypes import (
 from cecli.problem.objective import Objective
 from cecli.problem.rows import Joined, Rows, rows_of, sample_name
 from cecli.problem.targets import ClassIndices, Probabilities, as_indices
-
-if TYPE_CHECKING:
-    from fractions import Fraction
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Divisors:
-    """What the summed losses and the summed z-losses are divided by: 1 for sum, None for none.
-
-    counts (C,): where losses is Σ weight[target], how many rows kept have each class as target.
-    shares: where samples have weights, those of the rows kept, and what each weighs in the losses.
-    """
-
-    losses: float | None
-    z_losses: float | None
-    counts: Integers | None = None
-    shares: tuple[Floats, Floats] | None = None
-
-    @cached_property
-    def of_shares(self) -> tuple[Fraction, Fraction]:
-        """Both divisors as they are before they are rounded, where samples have weights."""
-        from fractions import Fraction  # which takes a while to import, and most do without
-
-        weights, of_classes = self.shares or (np.zeros(0), np.zeros(0))
-        pairs = zip(weights.tolist(), of_classes.tolist(), strict=True)
-        total = sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction(0))
-        return total, sum(map(Fraction, weights.tolist()), Fraction(0))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -23,8 +23,9 @@ from cecli.exact.self_test import CHECKSUM, checksum, described, some_cases
 from cecli.machine import compiled
 from cecli.machine.compiled import Kernel
 from cecli.machine.rational import exact_divisors
+from cecli.problem.divisors import Divisors
 from cecli.problem.objective import Objective
-from cecli.problem.problem import Divisors, Problem
+from cecli.problem.problem import Problem
 from cecli.problem.wanted import RowArray, RowsName, Wanted
 from machine.driver import PAIRS, SANITIZERS, compile_driver, found, run_driver
 from support.boundaries import FORMATS, Result, row_near_boundary

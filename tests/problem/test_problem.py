@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 import cecli
 from cecli.machine.rational import exact_divisors
+from cecli.problem.divisors import Divisors
 from cecli.problem.objective import Objective
-from cecli.problem.problem import Divisors, Problem
+from cecli.problem.problem import Problem
 
 RANDOM = np.random.default_rng(5)
 LOGITS = RANDOM.normal(size=(6, 3))
@@ -58,6 +59,18 @@ def test_some_rows_keep_the_divisors_of_the_whole() -> None:
 def test_divisors_of_a_larger_batch() -> None:
     problem = Problem.of(LOGITS[:2], TARGET[:2], divisors=Divisors(8.0, 9.0))
     assert (problem.divisor, problem.z_loss_divisor) == (8.0, 9.0)
+
+
+def test_weights_of_any_size_are_added_up_without_rounding() -> None:
+    random = np.random.default_rng(4)
+    for count in (0, 1, 40):
+        weights, of_classes = np.ldexp(
+            random.random((2, count)), random.integers(-1074, 1024, count)
+        )
+        weights[::5] = 0.0
+        pairs = [(Fraction(a), Fraction(b)) for a, b in zip(weights, of_classes, strict=True)]
+        found = Divisors(None, None, shares=(weights, of_classes)).of_shares
+        assert found == (sum(a * b for a, b in pairs), sum(a for a, _ in pairs))
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
