@@ -159,14 +159,24 @@ class Evidence:
 
         And how far off it may be.
         """
-        slack = np.maximum(self.slack(self.values), np.finfo(np.float64).tiny)
-        tolerance = slack / np.abs(predicted)
-        weight = over_classes(np.minimum, slack) / slack
+        slack = self.slack(self.values)
+        tolerance = np.maximum(slack, np.finfo(np.float64).tiny) / np.abs(predicted)
+        weight = weights_of(slack)
         weighted = predicted * weight
+        largest = over_classes(np.maximum, np.abs(weighted))
+        weight, weighted = weight / largest, weighted / largest
         square = over_classes(np.add, weighted * weighted)
         product = over_classes(np.add, (self.values - others) * weight * weighted)
         factor: Floats = np.where(square > 0.0, product / square, 1.0)
         return factor, over_classes(np.minimum, tolerance)
+
+
+def weights_of(slack: Floats) -> Floats:
+    """What components weigh beside others: the more, the less is left open.
+
+    Where nothing is, all is 0, as for masked classes, and tells nothing.
+    """
+    return np.where(slack > 0.0, 1.0 / np.maximum(slack, np.finfo(np.float64).tiny), 0.0)
 
 
 def _largest(numbers: Floats) -> Floats:

@@ -24,6 +24,7 @@ from cecli.comparison.evidence import (
     Found,
     Hypothesis,
     Match,
+    weights_of,
 )
 from cecli.comparison.fitted import FITTED, Fitted, find_value
 from cecli.comparison.mistake import (
@@ -291,11 +292,12 @@ def _multiples(wrong: WrongGradient) -> Iterator[Hypothesis]:
 
 def _factors(sample: Evidence, predicted: Floats) -> Floats:
     """(V,) the factor that brings each of the predictions (V, n, C) closest; 0 for none."""
-    weight = 1.0 / np.maximum(sample.slack(sample.values), np.finfo(np.float64).tiny)
-    weight /= weight.max(initial=0.0)
+    weight = weights_of(sample.slack(sample.values))
     weighted = predicted * weight
+    largest = np.abs(weighted).max(axis=(1, 2), keepdims=True, initial=0.0)
+    weighted /= largest
     square = (weighted * weighted).sum(axis=(1, 2))
-    factor = (sample.values * weight * weighted).sum(axis=(1, 2)) / square
+    factor = (sample.values * (weight / largest) * weighted).sum(axis=(1, 2)) / square
     return np.where(np.isfinite(factor), factor, 0.0)
 
 

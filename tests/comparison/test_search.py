@@ -69,6 +69,33 @@ def test_what_nothing_explains_is_not_named_in_rounded_numbers(decimals: int) ->
     assert cecli.compare(LOGITS, TARGET, grad=np.round(noise, decimals)).diagnosis == ()
 
 
+@pytest.mark.parametrize(
+    ("logit", "type_"),
+    [(-np.inf, np.float64), (-1e4, np.float32), (-735.0, np.float64), (-400.0, np.float64)],
+)
+def test_factors_are_told_where_some_classes_are_masked(logit: float, type_: type) -> None:
+    logits, one_hot = LOGITS.copy(), np.eye(10)[TARGET % 8]
+    logits[:, 8:] = logit
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    right, own = (softmax - one_hot) / 64, np.linspace(0.5, 2.0, 64)[:, None] ** 2
+    for name, wrong in (
+        ("constant-factor", 2.5 * right),
+        ("sample-weights", own * right),
+        ("extra-mass", (0.75 * softmax - one_hot) / 64),
+        ("half-averaged", 3.0 * (softmax / 64 - one_hot)),
+    ):
+        found = cecli.compare(logits, TARGET % 8, grad=wrong.astype(type_)).diagnosis
+        assert [one.id for one in found] == [name]
+
+
+def test_a_factor_is_one_for_all_rows_where_some_are_ignored() -> None:
+    target = np.where(np.arange(64) % 7 == 0, -1, TARGET)
+    right = np.asarray(cecli.cross_entropy(LOGITS, target, ignore_index=-1).grad)
+    found = cecli.compare(LOGITS, target, grad=2.5 * right, ignore_index=-1).diagnosis
+    assert [one.id for one in found] == ["constant-factor"]
+    assert found[0].value == pytest.approx(2.5)
+
+
 # Next to each other by one key, some change places with what their numbers are rounded by.
 
 
