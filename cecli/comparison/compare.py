@@ -283,7 +283,8 @@ def _require_shape(problem: Problem, grad: Candidate) -> None:
         return
     raise CecliError(
         f"the gradient has shape {grad.shape}, where the logits have {problem.shape}: "
-        "they must agree"
+        "they must agree",
+        about="grad",
     )
 
 
@@ -378,7 +379,8 @@ def _judged_loss(
     if loss.shape != right.shape:
         raise CecliError(
             f"the loss has shape {loss.shape}, where that of the problem has {right.shape}"
-            + ("" if right.ndim else ": one number")
+            + ("" if right.ndim else ": one number"),
+            about="loss",
         )
     sizes = found.loss_sizes.reshape(right.shape)
     allowance = loss_allowance(sizes, problem.classes, problem.samples, right, loss, rtol)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cecli.comparison.grade import Allowance
+from cecli.comparison.grade import Allowance, within_type
 from cecli.comparison.mistake import Diagnosis
 from cecli.comparison.textbook import Batch, over_classes
 from cecli.input.candidate import Candidate
@@ -122,8 +122,9 @@ class Evidence:
     @cached_property
     def off(self) -> NDArray[np.bool_]:
         """(n, C) which components are not acceptable."""
-        error = np.abs(self.values - self.right)
-        right: NDArray[np.bool_] = (error <= self.allowance.total) | (self.values == self.right)
+        should = within_type(self.values, self.right, self.type)
+        error = np.abs(self.values - should)
+        right: NDArray[np.bool_] = (error <= self.allowance.total) | (self.values == should)
         return ~right
 
     @cached_property

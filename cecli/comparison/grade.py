@@ -320,6 +320,13 @@ def ranked(candidate: Candidate, right: Floats, allowance: Allowance) -> Ranked:
         return Ranked(ranks, error, relative, error / limits.ulp, allowed, excess)
 
 
+def within_type(values: Floats, right: Floats, type_: str) -> Floats:
+    """The right numbers, infinite where a candidate is and its type has no other for them."""
+    if not np.isinf(values).any():
+        return right
+    return np.where(np.isinf(values) & (values == round_to_type(right, type_)), values, right)
+
+
 class _Limits(NamedTuple):
     """Of the best numbers and of accurate ones the largest error, and what an ulp is."""
 
@@ -368,7 +375,8 @@ def mark(
     worst. before: marks of numbers before the first, which others have to surpass.
     """
     unit = None if candidate.unit is None else candidate.unit.reshape(-1)
-    values, flat = candidate.values.reshape(-1), right.reshape(-1)
+    values = candidate.values.reshape(-1)
+    flat = within_type(values, right.reshape(-1), candidate.type)
     allowed = Allowance(
         allowance.rate.reshape(-1),
         allowance.total.reshape(-1),
@@ -437,7 +445,7 @@ def _open(
     low, high = (_limits(candidate.unit, spacing(end, candidate.type)) for end in (smaller, larger))
     margin = 2.0 * doubt + MOVES * error
     least, most = error - margin, error + margin
-    open_: NDArray[np.bool_] = ~np.isfinite(doubt)
+    open_: NDArray[np.bool_] = ~np.isfinite(doubt) | np.isinf(candidate.values)
     for lower, upper in (
         (low.best, high.best),
         (low.few, high.few),

@@ -138,6 +138,8 @@ class Sources(NamedTuple):
     target: str | None
     weight: str | None
     sample_weight: str | None
+    grad: str | None = None
+    loss: str | None = None
 
     @contextmanager
     def naming(self) -> Iterator[None]:
@@ -157,6 +159,8 @@ class Sources(NamedTuple):
             return self.sample_weight
         if about in ("target", "soft_target"):
             return self.target
+        if about in ("grad", "loss"):
+            return self.grad if about == "grad" else self.loss
         return self.logits if about == "logits" else None
 
 
@@ -308,7 +312,10 @@ def _sources(typed: Input, overrides: Overrides, labels: tuple[str, ...] | None)
         weight = overrides.weight if names_file(overrides.weight) else None
     if overrides.sample_weight is not None:
         own = overrides.sample_weight if names_file(overrides.sample_weight) else None
-    return Sources(logits, target, weight, own)
+    grad, loss = (
+        text if text is not None and names_file(text) else None for text in (typed.grad, typed.loss)
+    )
+    return Sources(logits, target, weight, own, grad, loss)
 
 
 def _target(

@@ -102,6 +102,12 @@ def test_bad_input_is_one_line_and_status_2(arguments: list[str], words: str) ->
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(("option", "what"), [("--grad", "gradient"), ("--loss", "loss")])
+def test_a_file_of_another_shape_is_named(option: str, what: str) -> None:
+    Path("mine.csv").write_text("1,2\n")
+    assert f"'mine.csv': the {what} has shape (1, 2)" in complaint(*SAMPLE, option, "mine.csv")
+
+
 # Where the numbers come from.
 
 

@@ -366,3 +366,17 @@ def test_a_comparison_is_a_value() -> None:
     copy = pickle.loads(pickle.dumps(comparison))
     assert repr(copy) == repr(comparison)
     assert copy.diagnosis == comparison.diagnosis
+
+
+def test_infinity_is_right_where_the_type_has_no_other_number() -> None:
+    options: dict[str, Any] = {"weight": [1e39, *[1.0] * 7], "reduction": "sum"}
+    right = cecli.cross_entropy(LOGITS, TARGET, **options).grad
+    with np.errstate(over="ignore"):
+        single = right.astype(np.float32)
+    assert np.isinf(single).any()
+    comparison = compare(LOGITS, TARGET, grad=single, **options)
+    assert (comparison.grade, comparison.off) == ("exact", 0)
+    assert comparison.max_ulp_error <= 0.5
+    single[1, 1] = np.inf
+    comparison = compare(LOGITS, TARGET, grad=single, **options)
+    assert (comparison.grade, comparison.off, comparison.worst) == ("wrong", 1, (1, 1))
