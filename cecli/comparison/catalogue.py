@@ -39,6 +39,7 @@ from cecli.comparison.mistaken import (
     jacobian_diagonal,
     moved_target,
     neighbours_target,
+    only,
     only_one_divided,
     over,
     overflowing,
@@ -232,12 +233,12 @@ CATALOGUE: tuple[Mistake, ...] = (
         "p − y/D, or p/D − y",
         (
             Variant(only_one_divided(softmax=True), None, "Only the softmax"),
-            Variant(only_one_divided(softmax=False), None, "Only the one-hot target"),
+            Variant(only_one_divided(softmax=False), None, "Only the target"),
         ),
     ),
     Mistake(
         "added-one-hot",
-        "The one-hot target is added to the softmax, in place of subtracted.",
+        "The target is added to the softmax, in place of subtracted.",
         "Subtract it.",
         "(p + y)/D",
         (Variant(lambda batch: batch.gradient(mass=-batch.mass)),),
@@ -292,6 +293,7 @@ CATALOGUE: tuple[Mistake, ...] = (
         "Index the row of each sample by its own target, counted from 0.",
         "(p − [j = t ± 1])/D, …",
         (
+            only(lambda b: b.classes == 2, both(moved_target(1), "the other one of the two")),
             both(moved_target(-1), "one class before it (do the labels count from 1?)"),
             both(moved_target(1), "one class behind it (do the labels count from 1?)"),
             both(unwrapped_target(-1), "one class before it, and nowhere before the first"),
@@ -342,14 +344,14 @@ CATALOGUE: tuple[Mistake, ...] = (
     ),
     Mistake(
         "wrt-probabilities",
-        "It is the gradient with respect to the probabilities, −1/p at the target.",
+        "It is the gradient with respect to the probabilities, minus the target over them.",
         "Multiply by the Jacobian of the softmax; together they are softmax minus target.",
         "−y/p /D",
         (Variant(by_probabilities),),
     ),
     Mistake(
         "wrt-log-probabilities",
-        "It is the gradient with respect to the log-probabilities, −1 at the target.",
+        "It is the gradient with respect to the log-probabilities, minus the target.",
         "Add the softmax: the logarithm of the sum depends on every logit.",
         "−y/D",
         (Variant(lambda batch: batch.gradient(by_scaled=-batch.mass, slope=1.0)),),

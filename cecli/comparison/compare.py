@@ -306,6 +306,7 @@ def _explained(
 ) -> tuple[tuple[Diagnosis, ...], tuple[str, ...]]:
     """The mistakes that explain a gradient, or lines on it where none does."""
     from cecli.comparison.description import describe
+    from cecli.comparison.search import TOO_SMALL
 
     first: tuple[Diagnosis, ...] = ()
     if transposed:
@@ -315,9 +316,9 @@ def _explained(
     if of_grad.passed or found.facts is None:
         return first, ()
     sample = sample_of(gradient, found)
-    explained = _diagnosed(gradient, found, sample, progress) or _besides_rounding(
-        gradient, progress
-    )
+    explained = _diagnosed(gradient, found, sample, progress)
+    if all(one.reason == TOO_SMALL for one in explained):
+        explained = _besides_rounding(gradient, progress) or explained
     if explained:
         return first + explained, ()
     lines = describe(sample, found.facts)

@@ -30,7 +30,8 @@ def describe(evidence: Evidence, facts: Facts) -> tuple[str, ...]:
         many = len(facts.off_rows) > 1
         lines.append(f"not finite in rows {_listed(broken)}" if many else "not finite")
     off = np.flatnonzero(facts.off_rows)
-    if 0 < len(off) < np.count_nonzero(facts.kept) or not facts.kept[off].all():
+    some = 0 < len(off) < len(facts.kept)
+    if some and (len(off) < np.count_nonzero(facts.kept) or not facts.kept[off].all()):
         lines.append(f"only some rows are off: {rows_text(off, facts.kept)}")
     lines.append(_where(evidence, facts))
     error = evidence.values - evidence.right
@@ -143,7 +144,8 @@ def _sums(evidence: Evidence) -> list[str]:
     batch = evidence.batch
     if batch.z_loss or batch.softcap is not None or batch.classes < 2:
         return []
-    off = np.abs(evidence.values.sum(axis=1)) - evidence.allowance.total.sum(axis=1)
+    allowed = evidence.allowance.total + evidence.allowance.rate * np.abs(evidence.values)
+    off = np.abs(evidence.values.sum(axis=1)) - allowed.sum(axis=1)
     rows = np.flatnonzero(off > 0.0)
     if not len(rows):
         return ["every row sums to 0, as it should"]

@@ -106,6 +106,7 @@ def diagnose_gradient(wrong: WrongGradient) -> tuple[Diagnosis, ...]:
         lambda wrong: weights(wrong.sample, wrong.textbook),
         lambda wrong: extra_mass(wrong.sample),
         lambda wrong: rounded(wrong.sample),
+        _factor_of_few,
     ):
         found = wrong.confirm(_likely(wrong.sample, search(wrong)))
         if found:
@@ -306,19 +307,24 @@ def _factors(sample: Evidence, predicted: Floats) -> Floats:
 
 def _values(wrong: WrongGradient) -> Iterator[Hypothesis]:
     """The right gradient times a factor, or with another value of an option."""
-    sample = wrong.sample
-    enough = sample.informed() >= INFORMED_ENOUGH
-    factor = float(_factors(sample, sample.right[None])[0])
-    if factor:
-        named = CONSTANT_FACTOR.found(f"gradient times {factor:.6g}", value=factor)
-        yield Hypothesis(
-            named if enough else replace(named, reason=TOO_SMALL),
-            lambda rows: factor * rows.right,
-        )
-    if enough:
-        few = sample.few
+    sample, few = wrong.sample, wrong.sample.few
+    if sample.informed() >= INFORMED_ENOUGH:
+        yield from _constant_factor(sample)
         for fitted in FITTED:
             yield from _option(few, fitted)
+
+
+def _factor_of_few(wrong: WrongGradient) -> Iterator[Hypothesis]:
+    """The right gradient times a factor, where any two numbers are that."""
+    if wrong.sample.informed() < INFORMED_ENOUGH:
+        yield from _constant_factor(wrong.sample, TOO_SMALL)
+
+
+def _constant_factor(sample: Evidence, reason: str | None = None) -> Iterator[Hypothesis]:
+    factor = float(_factors(sample, sample.right[None])[0])
+    if factor:
+        named = CONSTANT_FACTOR.found(f"gradient times {factor:.6g}", value=factor, reason=reason)
+        yield Hypothesis(named, lambda rows: factor * rows.right)
 
 
 def _option(few: Evidence, fitted: Fitted) -> Iterator[Hypothesis]:

@@ -69,6 +69,29 @@ def test_what_nothing_explains_is_not_named_in_rounded_numbers(decimals: int) ->
     assert cecli.compare(LOGITS, TARGET, grad=np.round(noise, decimals)).diagnosis == ()
 
 
+def test_two_numbers_that_are_rounded_are_no_factor_first() -> None:
+    right = np.asarray(cecli.cross_entropy([0.3, 1.0], 0).grad)
+    for wrong, name in ((right, "rounded"), (-right, "sign-flipped"), (3.0 * right, "constant")):
+        found = cecli.compare([0.3, 1.0], 0, grad=np.round(wrong, 5)).diagnosis
+        assert [one.id.removesuffix("-factor") for one in found] == [name]
+
+
+def test_the_other_one_of_two_classes_is_no_neighbour_on_one_side() -> None:
+    softmax = np.asarray(cecli.softmax([2.0, 1.0]))
+    for target, wrong in ((0, softmax - [0, 1]), (1, softmax - [1, 0])):
+        found = cecli.compare([2.0, 1.0], target, grad=wrong).diagnosis
+        assert "the other one of the two." in found[0].explanation
+
+
+def test_rounding_in_ignored_rows_is_no_sum_that_is_off() -> None:
+    _, softmax, one_hot = right_and_softmax()
+    target = np.where(np.arange(64) % 7 == 0, -1, TARGET)
+    wrong = softmax * np.linspace(0.5, 1.5, 10) - one_hot
+    wrong -= wrong.mean(axis=1, keepdims=True)
+    lines = cecli.compare(LOGITS, target, grad=wrong, ignore_index=-1).description
+    assert lines == ("every component is off", "every row sums to 0, as it should")
+
+
 @pytest.mark.parametrize(
     ("logit", "type_"),
     [(-np.inf, np.float64), (-1e4, np.float32), (-735.0, np.float64), (-400.0, np.float64)],
