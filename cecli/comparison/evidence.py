@@ -193,9 +193,11 @@ class Hypothesis:
 
     diagnosis: without its fit. watch: is shown the rows as they are gone through, in their order;
     name: the diagnosis where it depends on what was seen, None where that speaks against it.
+    holds: whether all rows are known to agree, so that a sample of them is enough.
     """
 
     diagnosis: Diagnosis
     predict: Callable[[Evidence], Floats | None]
     watch: Callable[[Evidence], object] | None = None
     name: Callable[[list[object]], Diagnosis | None] | None = None
+    holds: bool = False

@@ -46,6 +46,7 @@ from cecli.comparison.mistaken import Makes, Variant
 from cecli.comparison.structure import (
     INFORMED_ENOUGH,
     Facts,
+    Order,
     decimals_of,
     extra_mass,
     half_sums,
@@ -236,25 +237,29 @@ def _rearranged(wrong: WrongGradient) -> Iterator[Hypothesis]:
         right = wrong.sample.right
         yield Hypothesis(TRANSPOSED.found(), lambda rows: right.T)
     if whole.samples > 1:
-        for order in _orders_of_rows(facts):
+        for order, certain in _orders_of_rows(facts):
             swapped = _swapped(order, facts)
             found = PERMUTED_ROWS.found() if swapped is None else SWAPPED_FILES.found(swapped)
-            yield Hypothesis(found, lambda rows, order=order: wrong.right_of(order[rows.numbers]))  # type: ignore[misc]
+            yield Hypothesis(
+                found,
+                lambda rows, order=order: wrong.right_of(order[rows.numbers]),  # type: ignore[misc]
+                holds=certain,
+            )
     if whole.classes > 1 and facts.class_keys is not None:
-        for order in orders_of(facts.class_keys):
+        for order, _ in orders_of(facts.class_keys):
             yield Hypothesis(
                 PERMUTED_CLASSES.found(),
                 lambda rows, order=order: rows.right[:, order],  # type: ignore[misc]
             )
 
 
-def _orders_of_rows(facts: Facts) -> Iterator[Integers]:
+def _orders_of_rows(facts: Facts) -> Iterator[Order]:
     """Where each row may be from, if rows with keys have changed places."""
     keyed = np.flatnonzero(facts.keyed_rows)
-    for among in [] if facts.row_keys is None else orders_of(facts.row_keys):
+    for among, certain in [] if facts.row_keys is None else orders_of(facts.row_keys):
         order = np.arange(len(facts.keyed_rows))
         order[keyed] = keyed[among]
-        yield order
+        yield Order(order, certain)
 
 
 def _swapped(order: Integers, facts: Facts) -> str | None:

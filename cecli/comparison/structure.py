@@ -361,8 +361,15 @@ class Keys(NamedTuple):
     near: float
 
 
-def orders_of(keys: Keys) -> list[Integers]:
-    """Where each of the rows may be from, by the order of their keys; none where they are no rows.
+class Order(NamedTuple):
+    """Where each of the rows or classes is from; certain: whether both keys of all of them fit."""
+
+    places: Integers
+    certain: bool
+
+
+def orders_of(keys: Keys) -> list[Order]:
+    """Where they may be from, by the order of their keys; nowhere where some are not finite.
 
     Rounding changes the order of those that are next to each other by one key: where the other key
     does not fit, it tells the order among them. Of numbers with few digits the first alone may.
@@ -376,10 +383,12 @@ def orders_of(keys: Keys) -> list[Integers]:
         own, other = turn % 2, 1 - turn % 2
         places, from_ = among[np.argsort(candidate[own][among], kind="stable")], order[among]
         order[places] = from_[np.argsort(right[own][from_], kind="stable")]
+        apart = np.abs(candidate - right[:, order]) > near * np.abs(candidate)
         if not turn:
-            found.append(order.copy())
-        apart = np.abs(candidate[other] - right[other][order])
-        among = np.flatnonzero(apart > near * np.abs(candidate[other]))
+            found.append(Order(order.copy(), not apart.any()))
+        among = np.flatnonzero(apart[other])
         if not len(among):
             break
-    return found if np.array_equal(found[0], order) else [*found, order]
+    if not np.array_equal(found[0].places, order):
+        found.append(Order(order, not apart.any()))
+    return found

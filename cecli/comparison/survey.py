@@ -480,29 +480,28 @@ def confirmed(
     progress: ProgressCallback | None = None,
 ) -> Found:
     """Those that explain all rows, which are gone through once more where the sample is not all."""
-    left = [Trial(hypothesis) for hypothesis in hypotheses]
-    limit = sample.limit
+    trials, limit = [Trial(hypothesis) for hypothesis in hypotheses], sample.limit
+    is_all = len(sample.numbers) == len(gradient.rows)
+    for trial in trials:
+        if is_all or trial.hypothesis.holds:
+            trial.add(sample, limit)
+    left = [trial for trial in trials if not is_all and not trial.hypothesis.holds]
 
     def work(block: Block) -> list[Trial]:
-        trials = [trial.again() for trial in left]
+        again = [trial.again() for trial in left]
         with np.errstate(all="ignore"):
             for _, rows in gradient.of_block(block, again=True)[0]:
-                for trial in trials:
+                for trial in again:
                     trial.add(rows, limit)
-        return trials
+        return again
 
-    if len(sample.numbers) == len(gradient.rows):
-        for trial in left:
-            trial.add(sample, limit)
-    elif left:
-        problem = gradient.reference.problem
-        for trials in _each_block(problem, work, progress):
-            for trial, more in zip(left, trials, strict=True):
-                trial.extend(more)
-            if not any(trial.holds for trial in left):
-                break
+    for done in _each_block(gradient.reference.problem, work, progress) if left else ():
+        for trial, more in zip(left, done, strict=True):
+            trial.extend(more)
+        if not any(trial.holds for trial in left):
+            break
     found = []
-    for trial in left:
+    for trial in trials:
         diagnosis = trial.named() if trial.holds else None
         if diagnosis is not None:
             found.append((trial.match, diagnosis))
