@@ -267,7 +267,7 @@ def compare_with(
 
 def _has_few_digits(loss: Candidate) -> bool:
     """Whether one of some hundred numbers may be as near to it by chance."""
-    return loss.type != "float64" or loss.unit is not None
+    return loss.type != "float64" or loss.unit is not None or _decimals_of_loss(loss) is not None
 
 
 def _agrees(of_loss: Diagnosis, of_grad: tuple[Diagnosis, ...]) -> bool:
@@ -356,9 +356,8 @@ def _besides_rounding(
     found = survey(gradient.reference, coarse, keep=MOST_SHOWN, progress=progress)
     if found.facts is None or not found.facts.off:
         return ()
-    words = f" Besides, the numbers are rounded to {decimals} decimals."
     return tuple(
-        replace(one, explanation=one.explanation + words)
+        replace(one, explanation=one.explanation + _besides(decimals))
         for one in _diagnosed(coarse, found, sample_of(coarse, found), progress)
     )
 
@@ -402,7 +401,26 @@ def _judged_loss(
         predict=lambda makes: losses_by(reference, makes, each=right.ndim > 0, progress=progress),
     )
     some = reference.textbook.rows(np.arange(min(problem.samples, 1)))
-    return judged, diagnose_loss(wrong, some)
+    explained = diagnose_loss(wrong, some)
+    decimals = _decimals_of_loss(loss)
+    if explained or decimals is None:
+        return judged, explained
+    coarse = replace(wrong, unit=np.full(right.size, 10.0**-decimals))
+    return judged, tuple(
+        replace(one, explanation=one.explanation + _besides(decimals))
+        for one in diagnose_loss(coarse, some)
+    )
+
+
+def _decimals_of_loss(loss: Candidate) -> int | None:
+    """To how many decimals it is rounded, where it was not typed; None where it is to none."""
+    from cecli.comparison.structure import decimals_of
+
+    return None if loss.unit is not None else decimals_of(np.atleast_1d(loss.values), loss.type)
+
+
+def _besides(decimals: int) -> str:
+    return f" Besides, the numbers are rounded to {decimals} decimals."
 
 
 def _right_loss(reference: Reference, found: Survey) -> NDArray[np.float64]:

@@ -51,6 +51,26 @@ def test_a_mistake_is_named_in_rounded_numbers(name: str, decimals: int) -> None
     assert found[0].explanation.endswith(words)
 
 
+@pytest.mark.parametrize("decimals", [4, 6])
+def test_a_mistake_is_named_in_a_rounded_loss(decimals: int) -> None:
+    _, softmax, one_hot = right_and_softmax()
+    loss = float(-np.log(softmax[one_hot == 1.0]).mean())
+    for name, wrong in (
+        ("not-averaged", 64 * loss),
+        ("sign-flipped", -loss),
+        ("log-base", loss / np.log(2.0)),
+        ("perplexity", np.exp(loss)),
+        ("", loss + 0.1234567),
+        ("", 1.2345678 * loss),
+    ):
+        found = cecli.compare(LOGITS, TARGET, loss=round(wrong, decimals)).diagnosis
+        assert [one.id for one in found] == [name] * bool(name)
+        for one in found:
+            assert "Besides, the numbers are rounded to " in one.explanation
+    right = cecli.compare(LOGITS, TARGET, loss=round(loss, decimals)).diagnosis
+    assert [one.id for one in right] == ["rounded"]
+
+
 def test_right_numbers_that_are_rounded_have_no_other_mistake() -> None:
     right, _, _ = right_and_softmax()
     found = cecli.compare(LOGITS, TARGET, grad=np.round(right, 5)).diagnosis
