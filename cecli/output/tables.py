@@ -417,7 +417,8 @@ def _explanations(comparison: Comparison) -> Grid:
 
 def _explained(diagnosis: Diagnosis) -> list[str]:
     subject = "" if diagnosis.of == "grad" else " (loss)"
-    fit = f"to {short(diagnosis.fit)} of the largest component" if diagnosis.fit else "exactly"
+    whole = "component" if diagnosis.of == "grad" else "loss"
+    fit = f"to {short(diagnosis.fit)} of the largest {whole}" if diagnosis.fit else "exactly"
     return [
         f"{diagnosis.id}{subject}: {diagnosis.explanation}",
         f"  {diagnosis.remedy}",

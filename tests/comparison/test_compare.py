@@ -69,6 +69,12 @@ def test_the_softmax_itself_is_named_and_status_1() -> None:
     assert "missing-one-hot: The gradient is the softmax itself" in printed
 
 
+def test_how_closely_a_loss_fits_is_told_in_relation_to_it() -> None:
+    printed = run(*SAMPLE, "--loss", "-0.4170")[1]
+    assert "sign-flipped (loss)" in printed
+    assert "fits to 7.2e-05 of the largest loss" in printed
+
+
 def test_zeros_are_typed_exactly() -> None:
     status, printed, _ = run(*SAMPLE, "--grad", "0,0,0")
     assert status == 1
