@@ -17,6 +17,7 @@ from cecli.comparison.compare import compare_candidates
 from cecli.comparison.grade import Marks, gradient_allowance
 from cecli.comparison.textbook import Textbook
 from cecli.input.candidate import Candidate, candidate_of_array
+from cecli.machine.compiled import kernel
 from cecli.problem.objective import Objective
 from cecli.problem.precision import round_to_type, spacing
 from cecli.problem.problem import Problem
@@ -167,6 +168,7 @@ def test_few_rows_of_many_are_rounded_correctly() -> None:
     assert_alike(found, marks_of(survey.Reference(problem), candidate))
 
 
+@pytest.mark.skipif(kernel() is None, reason="decimal arithmetic takes half a minute")
 def test_the_loss_of_many_is_exact_where_it_matters() -> None:
     logits = np.random.default_rng(0).normal(size=(700, 100)).astype(np.float32)
     target = np.arange(700) % 100

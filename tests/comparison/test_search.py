@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import cecli
+from cecli.machine.compiled import kernel
 
 Array = NDArray[Any]
 RANDOM = np.random.default_rng(0)
@@ -142,6 +143,7 @@ def test_a_factor_is_one_for_all_rows_where_some_are_ignored() -> None:
 # Next to each other by one key, some change places with what their numbers are rounded by.
 
 
+@pytest.mark.skipif(kernel() is None, reason="decimal arithmetic takes minutes")
 @pytest.mark.parametrize(
     ("shape", "name"),
     [((200_000, 3), "permuted-rows"), ((16, 60_000), "permuted-classes")],
