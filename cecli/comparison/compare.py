@@ -13,7 +13,6 @@ from cecli.comparison.grade import GRADES, Grade, Graded, Marks, graded, loss_al
 from cecli.comparison.mistake import TRANSPOSED, Diagnosis
 from cecli.comparison.survey import (
     Gradient,
-    ProgressCallback,
     Reference,
     Survey,
     confirmed,
@@ -32,6 +31,7 @@ from cecli.problem.problem import Problem
 if TYPE_CHECKING:
     from cecli.api import Pass
     from cecli.comparison.evidence import Evidence
+    from cecli.gradcheck.differences import ProgressCallback
 
 # How many of the worst numbers are kept, as a notebook shows them.
 MOST_SHOWN = 10
@@ -420,7 +420,7 @@ def _decimals_of_loss(loss: Candidate) -> int | None:
 
 
 def _besides(decimals: int) -> str:
-    return f" Besides, the numbers are rounded to {decimals} decimals."
+    return f" The numbers are rounded to {decimals} decimals, too."
 
 
 def _right_loss(reference: Reference, found: Survey) -> NDArray[np.float64]:

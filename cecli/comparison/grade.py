@@ -68,10 +68,10 @@ def gradient_allowance(
     doubles makes.
     """
     with np.errstate(all="ignore"):
-        size = _sizes(batch, right)
-        doubt = None if exact else _doubts(batch, right, size)
+        doubt = None if exact else _doubts(batch, right)
         if rtol is not None:
             return replace(_relative_allowance(right, candidate, rtol), doubt=doubt)
+        size = _sizes(batch, right)
         precision = type_precision(candidate.type)
         distance = batch.maximum - batch.scaled
         distance[~np.isfinite(distance)] = 0.0
@@ -97,14 +97,15 @@ def _sizes(batch: Batch, right: Floats) -> Floats:
     return np.asarray(size)
 
 
-def _doubts(batch: Batch, right: Floats, size: Floats) -> Floats:
+def _doubts(batch: Batch, right: Floats) -> Floats:
     """(n, C) what arithmetic in doubles may be off by from the correctly rounded components.
 
     Of class indices alone it does not cancel: p_t − 1 is the sum of the other classes.
     """
     cancels = batch.index is None or batch.smoothing or batch.z_loss
     near = batch.kept & (batch.maximum - batch.scaled < FAR)
-    return DOUBT * (size if cancels else np.abs(right)) + np.where(near, LEAST_DOUBT, 0.0)
+    size = _sizes(batch, right) if cancels else np.abs(right)
+    return DOUBT * size + np.where(near, LEAST_DOUBT, 0.0)
 
 
 def loss_sizes(batch: Batch) -> Floats:

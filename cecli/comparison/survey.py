@@ -61,11 +61,11 @@ FEW_ROWS = 64
 
 if TYPE_CHECKING:
     from cecli.exact.sums import RowSums
+    from cecli.gradcheck.differences import ProgressCallback
 
     Solved = tuple[Part, RowSums | None]
 
 Result = TypeVar("Result")
-ProgressCallback = Callable[[float], None]
 
 
 class Reference:

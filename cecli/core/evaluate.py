@@ -34,7 +34,7 @@ from cecli.problem.problem import Block, Problem
 from cecli.problem.wanted import Predictions, RowsName, Wanted
 
 SMALLEST_NORMAL = 2.0**-1022
-FARTHEST = -4000.0  # e to that is 0 whatever the weights and the divisor are
+FARTHEST_WEIGHTED = -4000.0  # e to that is 0 whatever the weights and the divisor are
 
 
 def sweep(problem: Problem, wanted: Wanted, jobs: int | None = None) -> Iterator[Part]:
@@ -271,7 +271,7 @@ def _is_more_than_nothing(
     """
     logits = np.asarray(block.logits[which], np.float64)
     below = (logits - logits.max(axis=1, keepdims=True)) / plan.temperature
-    near = (below > FARTHEST) | (logits > -np.inf) & (plan.softcap is not None)
+    near = (below > FARTHEST_WEIGHTED) | (logits > -np.inf) & (plan.softcap is not None)
     several: NDArray[np.bool_] = near.sum(axis=1) > 1
     if block.index is not None and plan.weight is not None and not plan.smoothing:
         several &= plan.weight[block.index[which]] > 0.0

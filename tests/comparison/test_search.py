@@ -48,7 +48,7 @@ def test_a_mistake_is_named_in_rounded_numbers(name: str, decimals: int) -> None
     wrong = np.round(mistakes()[name], decimals)
     found = cecli.compare(LOGITS, TARGET, grad=wrong).diagnosis
     assert [one.id for one in found] == [name]
-    words = f"Besides, the numbers are rounded to {decimals} decimals."
+    words = f"The numbers are rounded to {decimals} decimals, too."
     assert found[0].explanation.endswith(words)
 
 
@@ -67,7 +67,7 @@ def test_a_mistake_is_named_in_a_rounded_loss(decimals: int) -> None:
         found = cecli.compare(LOGITS, TARGET, loss=round(wrong, decimals)).diagnosis
         assert [one.id for one in found] == [name] * bool(name)
         for one in found:
-            assert "Besides, the numbers are rounded to " in one.explanation
+            assert "The numbers are rounded to " in one.explanation
     right = cecli.compare(LOGITS, TARGET, loss=round(loss, decimals)).diagnosis
     assert [one.id for one in right] == ["rounded"]
 
